@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What godwit tells about itself: plain structs that the monitor fills and QMP carries
+ * (godwit/qmp.h encodes them under QMP's names; the command line decodes the same structs).
+ *
+ * Units stand in the names: _bytes, _pages, _ms (milliseconds), _us (microseconds). Texts are
+ * NUL-terminated; "" means that there is none.
+ *
+ * Memory: the caller's. Plain data: the owner's thread.
+ */
+#ifndef GODWIT_INFO_H
+#define GODWIT_INFO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "godwit/status.h"
+
+enum {
+    GW_INFO_NAME_BYTES = 64,    /* a guest's name, with the NUL */
+    GW_INFO_URI_BYTES = 160,    /* tcp:[v6]:port, unix:/path (108 bytes at most), with the NUL */
+    GW_INFO_SESSION_BYTES = 40, /* 128 bits in hex, with the NUL and room */
+    GW_INFO_TOKEN_BYTES = 96,   /* what `resolve --give-up` prints, with the NUL */
+    GW_INFO_TEXT_BYTES = GW_FAULT_TEXT_BYTES,
+};
+
+/* QEMU's RunState, as far as godwit has it: name, QMP's word, does the guest run. */
+#define GW_INFO_RUN_STATES(X)                                                                \
+    X(PRELAUNCH, "prelaunch", false) /* being built, or started stopped */                   \
+    X(INMIGRATE, "inmigrate", false) /* waits for, or receives, a guest */                   \
+    X(RUNNING, "running", true)                                                              \
+    X(PAUSED, "paused", false)                 /* `stop` */                                  \
+    X(FINISH_MIGRATE, "finish-migrate", false) /* stopped to hand the guest over, or held */ \
+    X(POSTMIGRATE, "postmigrate", false)       /* the guest runs elsewhere */                \
+    X(SHUTDOWN, "shutdown", false)             /* the guest powered off */                   \
+    X(GUEST_PANICKED, "guest-panicked", false) /* the guest crashed */                       \
+    X(INTERNAL_ERROR, "internal-error", false)
+
+/* QEMU's MigrationStatus, as far as godwit has it. A held guest is in `device`, with `held` set:
+ * it never says `failed`. */
+#define GW_INFO_MIGRATIONS(X)   \
+    X(NONE, "none")             \
+    X(SETUP, "setup")           \
+    X(ACTIVE, "active")         \
+    X(DEVICE, "device")         \
+    X(CANCELLING, "cancelling") \
+    X(CANCELLED, "cancelled")   \
+    X(COMPLETED, "completed")   \
+    X(FAILED, "failed")
+
+#define GW_INFO_VERIFIES(X)                                     \
+    X(OFF, "off")             /* not asked for */               \
+    X(PENDING, "pending")     /* asked for, not compared yet */ \
+    X(EQUAL, "equal")         /* every digest was equal */      \
+    X(DIFFERENT, "different") /* the migration failed for it; error_desc says where */
+
+#define GW_INFO_ENUM(name, ...) GW_INFO_RUN_##name,
+enum gw_info_run_state {
+    GW_INFO_RUN_STATES(GW_INFO_ENUM) GW_INFO_RUN_STATE_COUNT
+};
+#undef GW_INFO_ENUM
+#define GW_INFO_ENUM(name, ...) GW_INFO_MIGRATION_##name,
+enum gw_info_migration {
+    GW_INFO_MIGRATIONS(GW_INFO_ENUM) GW_INFO_MIGRATION_COUNT
+};
+#undef GW_INFO_ENUM
+#define GW_INFO_ENUM(name, ...) GW_INFO_VERIFY_##name,
+enum gw_info_verify {
+    GW_INFO_VERIFIES(GW_INFO_ENUM) GW_INFO_VERIFY_COUNT
+};
+#undef GW_INFO_ENUM
+
+enum gw_info_role {
+    GW_INFO_SOURCE = 0,
+    GW_INFO_TARGET = 1,
+};
+
+struct gw_info_ram {
+    uint64_t transferred_bytes; /* on the wire so far, headers included */
+    uint64_t remaining_bytes;   /* dirty and not sent, plus sent and not acknowledged */
+    uint64_t total_bytes;       /* guest RAM, holes included */
+    uint64_t zero_pages;        /* sent as runs of zero (QMP: duplicate) */
+    uint64_t normal_pages;      /* sent with their bytes */
+    uint64_t downtime_bytes;    /* of transferred_bytes, those sent while the guest was stopped */
+    uint64_t rounds;            /* passes over RAM begun (QMP: dirty-sync-count) */
+    uint64_t dirty_pages_per_second;
+    uint64_t pages_per_second;      /* sent, over the last interval */
+    uint64_t acked_bits_per_second; /* acknowledged by the peer, over the last interval */
+    uint32_t page_bytes;
+};
+
+/* A guest whose COMMIT was sent, or that waits for one from a peer that is gone. */
+struct gw_info_held {
+    bool is_held;
+    bool can_give_up;              /* `resolve --give-up` is possible here */
+    bool can_run_with_token;       /* `resolve --run TOKEN` is possible here */
+    bool can_run_other_is_dead;    /* `resolve --run --other-is-dead` is possible here */
+    uint64_t held_ms;              /* since when */
+    char text[GW_INFO_TEXT_BYTES]; /* what is known, and what to do; one or two sentences */
+};
+
+struct gw_info_migrate {
+    enum gw_info_migration status; /* NONE: no migration since the start; all else is unused */
+    enum gw_info_role role;        /* of this process */
+    bool has_ram;                  /* `ram` is filled */
+    bool has_downtime;             /* downtime_us is known; else expected_downtime_us is used */
+    enum gw_info_verify verify;
+    struct gw_info_ram ram;
+    uint64_t total_ms;
+    uint64_t setup_ms;
+    uint64_t downtime_us;           /* last guest instruction here to first there; never verify's */
+    uint64_t expected_downtime_us;  /* 0: not known yet */
+    uint64_t verify_ms;             /* what the comparison of digests took; not in downtime_us */
+    uint64_t epoch;                 /* of the last stop in this session */
+    enum gw_status reason;          /* when FAILED: why (GW_REFUSED: the peer said no) */
+    char error[GW_INFO_TEXT_BYTES]; /* when FAILED: the fault's sentence */
+    char peer[GW_INFO_URI_BYTES];
+    char session[GW_INFO_SESSION_BYTES];
+    struct gw_info_held held;
+};
+
+/* The answer to __org.godwit_status. */
+struct gw_info_status {
+    enum gw_info_run_state state;
+    char name[GW_INFO_NAME_BYTES];
+    char incoming[GW_INFO_URI_BYTES]; /* where it listens for a guest; "" when it does not */
+    uint64_t memory_bytes;
+    uint64_t up_ms; /* since the process started */
+    uint32_t vcpu_count;
+    uint32_t pid;
+};
+
+/* The answer to __org.godwit_resolve. */
+struct gw_info_resolve {
+    char token[GW_INFO_TOKEN_BYTES]; /* give-up: to be used on the other side */
+    char text[GW_INFO_TEXT_BYTES];   /* what was done */
+};
+
+/* What migrate-set-parameters changed, and query-migrate-parameters answers. */
+struct gw_info_parameters {
+    uint64_t downtime_limit_ms;   /* 0..2000000; default 300 */
+    uint64_t bandwidth_max_bytes; /* a second; 0: no limit; default 0 */
+};
+
+/* QMP's words. Never NULL for a value of the enum. */
+const char *gw_info_run_state_name(enum gw_info_run_state state);
+bool gw_info_run_state_is_running(enum gw_info_run_state state);
+const char *gw_info_migration_name(enum gw_info_migration migration);
+const char *gw_info_verify_name(enum gw_info_verify verify);
+
+/* True for CANCELLED, COMPLETED and FAILED: nothing changes any more. A held guest is not. */
+bool gw_info_migration_is_final(enum gw_info_migration migration);
+
+#endif

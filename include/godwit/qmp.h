@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * QMP, the control socket's language: bytes in, requests out; structs in, messages out.
+ *
+ * Framing is QEMU's: a greeting, then qmp_capabilities before anything else; requests
+ * {"execute": NAME, "arguments": {...}, "id": ANY}; replies {"return": ...} or {"error": {"class",
+ * "desc"}} with the id echoed; events {"event", "data", "timestamp"}. Every message to the client
+ * is one line of ASCII that ends with CR LF. Differences from QEMU: strings in 'single quotes'
+ * are refused (they are no JSON); there is no out-of-band command yet, so the greeting offers no
+ * capability and exec-oob is refused.
+ *
+ * A request may come in any pieces and span lines. It holds at most GW_CONTROL_LINE_MAX bytes and
+ * GW_JSON_TOKENS_MAX values. After a byte that is no JSON, and after an over-long request, the
+ * client gets one error and the rest of that line is skipped; the connection goes on. A control
+ * character or 0xFF drops a half-read request with one error; between requests it means nothing.
+ *
+ * Memory: the caller's. Blocks: never. Threads: the owner's; the document inside a session is
+ * only used during gw_qmp_next_request().
+ */
+#ifndef GODWIT_QMP_H
+#define GODWIT_QMP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "godwit/info.h"
+#include "godwit/json_read.h"
+#include "godwit/limits.h"
+#include "godwit/status.h"
+
+enum {
+    GW_QMP_ID_BYTES = 128,       /* an id as JSON text, with the NUL; a longer one is refused */
+    GW_QMP_MESSAGE_BYTES = 8192, /* every message fits, however its texts need escaping */
+    GW_QMP_DOWNTIME_MS_MAX = 2000000,
+};
+
+/* Commands: enumerator, name. query-commands answers this list in this order. */
+#define GW_QMP_COMMANDS(X)                                      \
+    X(CAPABILITIES, "qmp_capabilities")                         \
+    X(QUERY_VERSION, "query-version")                           \
+    X(QUERY_COMMANDS, "query-commands")                         \
+    X(QUERY_STATUS, "query-status")                             \
+    X(QUERY_NAME, "query-name")                                 \
+    X(STOP, "stop")                                             \
+    X(CONT, "cont")                                             \
+    X(QUIT, "quit")                                             \
+    X(MIGRATE, "migrate")                                       \
+    X(MIGRATE_CANCEL, "migrate_cancel")                         \
+    X(QUERY_MIGRATE, "query-migrate")                           \
+    X(MIGRATE_SET_PARAMETERS, "migrate-set-parameters")         \
+    X(QUERY_MIGRATE_PARAMETERS, "query-migrate-parameters")     \
+    X(MIGRATE_SET_CAPABILITIES, "migrate-set-capabilities")     \
+    X(QUERY_MIGRATE_CAPABILITIES, "query-migrate-capabilities") \
+    X(STATUS, "__org.godwit_status")                            \
+    X(RESOLVE, "__org.godwit_resolve")
+
+#define GW_QMP_ENUM(name, text) GW_QMP_##name,
+enum gw_qmp_command {
+    GW_QMP_COMMANDS(GW_QMP_ENUM) GW_QMP_COMMAND_COUNT
+};
+#undef GW_QMP_ENUM
+
+/* The name of a command. Never NULL. */
+const char *gw_qmp_command_name(enum gw_qmp_command command);
+
+/* migrate {uri, detach?, __org.godwit_verify?, __org.godwit_plaintext?,
+ *          __org.godwit_downtime-limit? (ms), __org.godwit_max-bandwidth? (bytes a second)}
+ * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
+struct gw_qmp_migrate {
+    char uri[GW_INFO_URI_BYTES]; /* not empty; its form is the transport's to check */
+    bool is_verify;
+    bool is_plaintext;
+    bool has_downtime_limit; /* else the parameters hold */
+    bool has_bandwidth_max;
+    uint64_t downtime_limit_ms;   /* 0..GW_QMP_DOWNTIME_MS_MAX */
+    uint64_t bandwidth_max_bytes; /* a second; 0: no limit */
+};
+
+/* migrate-set-parameters {downtime-limit? (ms), max-bandwidth? (bytes a second)} */
+struct gw_qmp_parameters {
+    bool has_downtime_limit;
+    bool has_bandwidth_max;
+    struct gw_info_parameters value;
+};
+
+/* migrate-set-capabilities {capabilities: [{capability: "events", state: BOOL}]} */
+struct gw_qmp_capabilities {
+    bool has_events;
+    bool is_events;
+};
+
+/* __org.godwit_resolve {action: "give-up" | "run", token?, other-is-dead?}; for run exactly one
+ * of token and other-is-dead: true is there, for give-up neither (checked). */
+enum gw_qmp_resolve_action {
+    GW_QMP_RESOLVE_GIVE_UP = 0,
+    GW_QMP_RESOLVE_RUN_TOKEN = 1,
+    GW_QMP_RESOLVE_RUN_OTHER_IS_DEAD = 2,
+};
+struct gw_qmp_resolve {
+    enum gw_qmp_resolve_action action;
+    char token[GW_INFO_TOKEN_BYTES]; /* "" but for RUN_TOKEN */
+};
+
+struct gw_qmp_request {
+    enum gw_qmp_command command;
+    char id[GW_QMP_ID_BYTES]; /* JSON text to be echoed; "" when the client gave none */
+    union {
+        struct gw_qmp_migrate migrate;
+        struct gw_qmp_parameters parameters;
+        struct gw_qmp_capabilities capabilities;
+        struct gw_qmp_resolve resolve;
+    } arguments; /* the command's own; unused for commands without arguments */
+};
+
+/* Error classes of QMP that godwit uses. */
+enum gw_qmp_class {
+    GW_QMP_GENERIC_ERROR = 0,
+    GW_QMP_COMMAND_NOT_FOUND = 1,
+};
+
+/* What was wrong with a request: pass it to gw_qmp_encode_bad(). */
+struct gw_qmp_bad {
+    enum gw_qmp_class class;
+    char id[GW_QMP_ID_BYTES]; /* "" when none could be read */
+    struct gw_fault fault;    /* status GW_PROTOCOL, GW_ARGUMENT or GW_LIMIT, and the sentence */
+};
+
+/* One client's connection. */
+struct gw_qmp_session {
+    struct gw_json_scanner scanner;
+    size_t used;        /* bytes of the request read so far */
+    bool is_negotiated; /* qmp_capabilities was done: replies and events may be sent */
+    bool is_skipping;   /* the rest of a line after an error */
+    char line[GW_CONTROL_LINE_MAX];
+    struct gw_json_document document;
+};
+
+/* A fresh connection: send it gw_qmp_encode_greeting() next. */
+void gw_qmp_session_init(struct gw_qmp_session *session);
+
+/* Takes bytes from *data until one request is complete, and moves *data and *bytes past what it
+ * took. Returns
+ *   GW_OK        `request` is filled: execute it and reply with its id;
+ *   GW_AGAIN     all bytes are taken and no request is complete: read more;
+ *   any other    `bad` is filled: reply with gw_qmp_encode_bad() and call again with what is left.
+ * Arguments have been checked by kind, range and name before GW_OK; nothing was executed.
+ * qmp_capabilities has taken effect in the session; reply to it with gw_qmp_encode_empty(). */
+GW_MUST_USE enum gw_status gw_qmp_next_request(struct gw_qmp_session *session, const uint8_t **data,
+                                               size_t *bytes, struct gw_qmp_request *request,
+                                               struct gw_qmp_bad *bad);
+
+/* One message to a client, CR LF included; bytes < GW_QMP_MESSAGE_BYTES, text[bytes] is NUL. */
+struct gw_qmp_message {
+    size_t bytes;
+    char text[GW_QMP_MESSAGE_BYTES];
+};
+
+/* Every encoder fills the whole message. The bound of GW_QMP_MESSAGE_BYTES holds for all of them;
+ * should one not fit all the same, the message is an error reply that says so. `id` is the
+ * request's. */
+void gw_qmp_encode_greeting(struct gw_qmp_message *message);
+void gw_qmp_encode_bad(struct gw_qmp_message *message, const struct gw_qmp_bad *bad);
+void gw_qmp_encode_error(struct gw_qmp_message *message, const char *id, const char *text);
+void gw_qmp_encode_empty(struct gw_qmp_message *message, const char *id); /* {"return": {}} */
+void gw_qmp_encode_version(struct gw_qmp_message *message, const char *id);
+void gw_qmp_encode_commands(struct gw_qmp_message *message, const char *id);
+void gw_qmp_encode_run_state(struct gw_qmp_message *message, const char *id,
+                             enum gw_info_run_state state);
+void gw_qmp_encode_name(struct gw_qmp_message *message, const char *id, const char *name);
+void gw_qmp_encode_migrate(struct gw_qmp_message *message, const char *id,
+                           const struct gw_info_migrate *info);
+void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
+                              const struct gw_info_parameters *parameters);
+void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events);
+void gw_qmp_encode_status(struct gw_qmp_message *message, const char *id,
+                          const struct gw_info_status *status,
+                          const struct gw_info_migrate *migrate);
+void gw_qmp_encode_resolve(struct gw_qmp_message *message, const char *id,
+                           const struct gw_info_resolve *result);
+
+/* Events. The time is the wall clock's, since the epoch of Unix. Send them to sessions with
+ * is_negotiated; MIGRATION and MIGRATION_PASS only when the capability `events` is on. */
+struct gw_qmp_time {
+    uint64_t seconds;
+    uint32_t microseconds; /* 0..999999 */
+};
+enum gw_qmp_event {
+    GW_QMP_EVENT_STOP = 0,
+    GW_QMP_EVENT_RESUME,
+    GW_QMP_EVENT_RESET,         /* the guest asked for a reset */
+    GW_QMP_EVENT_SHUTDOWN,      /* the guest powered off */
+    GW_QMP_EVENT_QUIT,          /* SHUTDOWN by `quit` */
+    GW_QMP_EVENT_GUEST_PANICKED /* the guest crashed */
+};
+void gw_qmp_encode_event(struct gw_qmp_message *message, struct gw_qmp_time time,
+                         enum gw_qmp_event event);
+/* MIGRATION; a final or held one carries the whole of `info` in __org.godwit_info, so that a
+ * client whose monitor is about to exit need not ask again. */
+void gw_qmp_encode_event_migration(struct gw_qmp_message *message, struct gw_qmp_time time,
+                                   const struct gw_info_migrate *info);
+void gw_qmp_encode_event_pass(struct gw_qmp_message *message, struct gw_qmp_time time,
+                              uint64_t pass);
+
+/* The client's side: reads the value at `value` of a document (the "return" of query-migrate or
+ * __org.godwit_status, or __org.godwit_info of an event) back into the struct. Members that are
+ * missing leave zeros; false when it is no object or its status is unknown. */
+bool gw_qmp_decode_migrate(const struct gw_json_document *document, int value,
+                           struct gw_info_migrate *info);
+bool gw_qmp_decode_status(const struct gw_json_document *document, int value,
+                          struct gw_info_status *status);
+bool gw_qmp_decode_resolve(const struct gw_json_document *document, int value,
+                           struct gw_info_resolve *result);
+
+#endif

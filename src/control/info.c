@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* QMP's words for godwit's states. Static data; any thread. */
+#include "godwit/info.h"
+
+#define NAME(name, text, ...) [GW_INFO_RUN_##name] = text,
+static const char *const run_state_names[] = {GW_INFO_RUN_STATES(NAME)};
+#undef NAME
+#define RUNS(name, text, is_running) [GW_INFO_RUN_##name] = is_running,
+static const bool run_state_runs[] = {GW_INFO_RUN_STATES(RUNS)};
+#undef RUNS
+#define NAME(name, text) [GW_INFO_MIGRATION_##name] = text,
+static const char *const migration_names[] = {GW_INFO_MIGRATIONS(NAME)};
+#undef NAME
+#define NAME(name, text) [GW_INFO_VERIFY_##name] = text,
+static const char *const verify_names[] = {GW_INFO_VERIFIES(NAME)};
+#undef NAME
+
+const char *gw_info_run_state_name(enum gw_info_run_state state)
+{
+    GW_ASSERT(state < GW_INFO_RUN_STATE_COUNT);
+    return run_state_names[state];
+}
+
+bool gw_info_run_state_is_running(enum gw_info_run_state state)
+{
+    GW_ASSERT(state < GW_INFO_RUN_STATE_COUNT);
+    return run_state_runs[state];
+}
+
+const char *gw_info_migration_name(enum gw_info_migration migration)
+{
+    GW_ASSERT(migration < GW_INFO_MIGRATION_COUNT);
+    return migration_names[migration];
+}
+
+const char *gw_info_verify_name(enum gw_info_verify verify)
+{
+    GW_ASSERT(verify < GW_INFO_VERIFY_COUNT);
+    return verify_names[verify];
+}
+
+bool gw_info_migration_is_final(enum gw_info_migration migration)
+{
+    return migration == GW_INFO_MIGRATION_COMPLETED || migration == GW_INFO_MIGRATION_FAILED ||
+           migration == GW_INFO_MIGRATION_CANCELLED;
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arguments of commands, from tables: each key with its kind, its range and where it goes. An
+ * argument that is unknown, missing, given twice, or of another kind is refused by name, with
+ * what was found and what was wanted, before anything happens. Pure; the session's thread.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "qmp_request.h"
+
+enum {
+    EXCERPT_BYTES = 48,
+    FIELDS_MAX = 8
+};
+
+enum kind {
+    TEXT,
+    NUMBER,
+    BOOL
+};
+
+enum {
+    NO_FLAG = 0xffff
+};
+
+struct field {
+    const char *key;
+    const char *wanted; /* for messages */
+    enum kind kind;
+    bool is_required;
+    size_t offset; /* of the value */
+    size_t size;   /* TEXT: bytes there */
+    uint64_t max;  /* NUMBER */
+    size_t flag;   /* offset of a bool that says the argument was there, or NO_FLAG */
+};
+
+#define DOWNTIME_WANTED  "a number from 0 to 2000000 (milliseconds)"
+#define BANDWIDTH_WANTED "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
+
+#define AT(member) offsetof(struct gw_qmp_migrate, member)
+static const struct field migrate_fields[] = {
+    {"uri", "a text of 1 to 159 bytes", TEXT, true, AT(uri), GW_INFO_URI_BYTES, 0, NO_FLAG},
+    {"detach", "true or false", BOOL, false, NO_FLAG, 0, 0, NO_FLAG},
+    {"__org.godwit_verify", "true or false", BOOL, false, AT(is_verify), 0, 0, NO_FLAG},
+    {"__org.godwit_plaintext", "true or false", BOOL, false, AT(is_plaintext), 0, 0, NO_FLAG},
+    {"__org.godwit_downtime-limit", DOWNTIME_WANTED, NUMBER, false, AT(downtime_limit_ms), 0,
+     GW_QMP_DOWNTIME_MS_MAX, AT(has_downtime_limit)},
+    {"__org.godwit_max-bandwidth", BANDWIDTH_WANTED, NUMBER, false, AT(bandwidth_max_bytes), 0,
+     UINT64_MAX, AT(has_bandwidth_max)},
+};
+#undef AT
+
+#define AT(member) offsetof(struct gw_qmp_parameters, member)
+static const struct field parameters_fields[] = {
+    {"downtime-limit", DOWNTIME_WANTED, NUMBER, false, AT(value.downtime_limit_ms), 0,
+     GW_QMP_DOWNTIME_MS_MAX, AT(has_downtime_limit)},
+    {"max-bandwidth", BANDWIDTH_WANTED, NUMBER, false, AT(value.bandwidth_max_bytes), 0, UINT64_MAX,
+     AT(has_bandwidth_max)},
+};
+#undef AT
+
+/* One element of migrate-set-capabilities' list. */
+struct capability {
+    char name[32];
+    bool state;
+};
+#define AT(member) offsetof(struct capability, member)
+static const struct field capability_fields[] = {
+    {"capability", "\"events\"", TEXT, true, AT(name), sizeof(((struct capability *)0)->name), 0,
+     NO_FLAG},
+    {"state", "true or false", BOOL, true, AT(state), 0, 0, NO_FLAG},
+};
+#undef AT
+
+struct resolve {
+    char action[16];
+    char token[GW_INFO_TOKEN_BYTES];
+    bool is_other_dead;
+};
+#define AT(member) offsetof(struct resolve, member)
+static const struct field resolve_fields[] = {
+    {"action", "\"give-up\" or \"run\"", TEXT, true, AT(action), 16, 0, NO_FLAG},
+    {"token", "the token that give-up printed on the other side", TEXT, false, AT(token),
+     GW_INFO_TOKEN_BYTES, 0, NO_FLAG},
+    {"other-is-dead", "true or false", BOOL, false, AT(is_other_dead), 0, 0, NO_FLAG},
+};
+#undef AT
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+_Static_assert(COUNT(migrate_fields) <= FIELDS_MAX, "decode_object remembers which it saw");
+
+static enum gw_status refuse(const char *command, const char *key, const char *found,
+                             const char *wanted, struct gw_fault *fault)
+{
+    return gw_fault_set(fault, GW_ARGUMENT, "argument '%s' of %s is %s; wanted %s", key, command,
+                        found, wanted);
+}
+
+/* Puts one value where its field says. False when it is of another kind or out of range. */
+static bool put_value(const struct gw_json_document *document, int value, const struct field *field,
+                      char *output)
+{
+    bool truth = false;
+    uint64_t number = 0;
+    switch (field->kind) {
+    case TEXT:
+        return gw_json_read_text(document, value, output + field->offset, field->size) &&
+               output[field->offset] != 0;
+    case BOOL:
+        if (!gw_json_read_bool(document, value, &truth))
+            return false;
+        if (field->offset != NO_FLAG)
+            memcpy(output + field->offset, &truth, sizeof(truth));
+        return true;
+    case NUMBER:
+        if (!gw_json_read_number(document, value, &number) || number > field->max)
+            return false;
+        memcpy(output + field->offset, &number, sizeof(number));
+        return true;
+    }
+    return false;
+}
+
+static enum gw_status refuse_unknown(const char *command, const char *found,
+                                     const struct field *fields, size_t count,
+                                     struct gw_fault *fault)
+{
+    char known[160] = "none";
+    size_t used = 0;
+    for (size_t i = 0; i < count && used < sizeof(known); i++)
+        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
+                                 fields[i].key);
+    return gw_fault_set(fault, GW_ARGUMENT, "%s has no argument %s; it has: %s", command, found,
+                        known);
+}
+
+/* Reads an object's members into the struct at `output`, as the table says. */
+static enum gw_status decode_object(const struct gw_json_document *document, int object,
+                                    const char *command, const struct field *fields, size_t count,
+                                    void *output, struct gw_fault *fault)
+{
+    bool is_seen[FIELDS_MAX] = {false};
+    char found[EXCERPT_BYTES];
+    for (int key = gw_json_read_first(document, object); key >= 0;
+         key = gw_json_read_next(document, key)) {
+        size_t i = 0;
+        while (i < count && !gw_json_read_is_equal(document, key, fields[i].key))
+            i++;
+        if (i == count) {
+            gw_json_read_excerpt(document, key, found, sizeof(found));
+            return refuse_unknown(command, found, fields, count, fault);
+        }
+        if (is_seen[i])
+            return refuse(command, fields[i].key, "given twice", "it once", fault);
+        is_seen[i] = true;
+        gw_json_read_excerpt(document, key + 1, found, sizeof(found));
+        if (!put_value(document, key + 1, &fields[i], output))
+            return refuse(command, fields[i].key, found, fields[i].wanted, fault);
+        if (fields[i].flag != NO_FLAG)
+            memcpy((char *)output + fields[i].flag, &(bool){true}, sizeof(bool));
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (fields[i].is_required && !is_seen[i])
+            return refuse(command, fields[i].key, "missing", fields[i].wanted, fault);
+    }
+    return GW_OK;
+}
+
+/* The array that is an object's only argument; -1 in *array when it may be and is missing. */
+static enum gw_status find_array(const struct gw_json_document *document, int object,
+                                 const char *command, const char *name, bool is_required,
+                                 int *array, struct gw_fault *fault)
+{
+    const struct field only = {.key = name};
+    char found[EXCERPT_BYTES];
+    *array = -1;
+    for (int key = gw_json_read_first(document, object); key >= 0;
+         key = gw_json_read_next(document, key)) {
+        gw_json_read_excerpt(document, key, found, sizeof(found));
+        if (!gw_json_read_is_equal(document, key, name))
+            return refuse_unknown(command, found, &only, 1, fault);
+        if (*array >= 0)
+            return refuse(command, name, "given twice", "it once", fault);
+        gw_json_read_excerpt(document, key + 1, found, sizeof(found));
+        if (!gw_json_read_is_array(document, key + 1))
+            return refuse(command, name, found, "an array", fault);
+        *array = key + 1;
+    }
+    if (is_required && *array < 0)
+        return refuse(command, name, "missing", "an array", fault);
+    return GW_OK;
+}
+
+/* qmp_capabilities {enable: []}: the greeting offers none. */
+static enum gw_status decode_negotiation(const struct gw_json_document *document, int object,
+                                         struct gw_fault *fault)
+{
+    int array = -1;
+    char found[EXCERPT_BYTES];
+    enum gw_status status =
+        find_array(document, object, "qmp_capabilities", "enable", false, &array, fault);
+    int first = status == GW_OK ? gw_json_read_first(document, array) : -1;
+    if (first < 0)
+        return status;
+    gw_json_read_excerpt(document, first, found, sizeof(found));
+    return refuse("qmp_capabilities", "enable", found, "none: the greeting offers no capability",
+                  fault);
+}
+
+static enum gw_status decode_capabilities(const struct gw_json_document *document, int object,
+                                          struct gw_qmp_capabilities *output,
+                                          struct gw_fault *fault)
+{
+    static const char command[] = "migrate-set-capabilities";
+    int array = -1;
+    char found[EXCERPT_BYTES];
+    enum gw_status status =
+        find_array(document, object, command, "capabilities", true, &array, fault);
+    if (status != GW_OK)
+        return status;
+    for (int i = gw_json_read_first(document, array); i >= 0; i = gw_json_read_next(document, i)) {
+        struct capability capability = {.state = false};
+        gw_json_read_excerpt(document, i, found, sizeof(found));
+        if (!gw_json_read_is_object(document, i))
+            return refuse(command, "capabilities", found, "objects", fault);
+        status = decode_object(document, i, command, capability_fields, COUNT(capability_fields),
+                               &capability, fault);
+        if (status != GW_OK)
+            return status;
+        if (strcmp(capability.name, "events") != 0)
+            return refuse(command, "capability", capability.name, "\"events\"", fault);
+        output->has_events = true;
+        output->is_events = capability.state;
+    }
+    return GW_OK;
+}
+
+static enum gw_status decode_resolve(const struct gw_json_document *document, int object,
+                                     struct gw_qmp_resolve *output, struct gw_fault *fault)
+{
+    static const char command[] = "__org.godwit_resolve";
+    struct resolve resolve = {.action = ""};
+    enum gw_status status = decode_object(document, object, command, resolve_fields,
+                                          COUNT(resolve_fields), &resolve, fault);
+    if (status != GW_OK)
+        return status;
+    bool has_token = resolve.token[0] != 0;
+    if (strcmp(resolve.action, "give-up") == 0) {
+        output->action = GW_QMP_RESOLVE_GIVE_UP;
+        if (has_token || resolve.is_other_dead)
+            return refuse(command, has_token ? "token" : "other-is-dead", "given with give-up",
+                          "it only with run", fault);
+        return GW_OK;
+    }
+    if (strcmp(resolve.action, "run") != 0)
+        return refuse(command, "action", resolve.action, "\"give-up\" or \"run\"", fault);
+    if (has_token == resolve.is_other_dead)
+        return refuse(command, "token", has_token ? "given with other-is-dead" : "missing",
+                      "exactly one of token and other-is-dead: true", fault);
+    output->action = has_token ? GW_QMP_RESOLVE_RUN_TOKEN : GW_QMP_RESOLVE_RUN_OTHER_IS_DEAD;
+    memcpy(output->token, resolve.token, sizeof(output->token));
+    return GW_OK;
+}
+
+enum gw_status gw_qmp_arguments_decode(const struct gw_json_document *document, int object,
+                                       struct gw_qmp_request *request, struct gw_fault *fault)
+{
+    const char *command = gw_qmp_command_name(request->command);
+    if (object >= 0 && !gw_json_read_is_object(document, object)) {
+        char found[EXCERPT_BYTES];
+        gw_json_read_excerpt(document, object, found, sizeof(found));
+        return gw_fault_set(fault, GW_ARGUMENT, "\"arguments\" of %s is %s; wanted an object",
+                            command, found);
+    }
+    unsigned int which = request->command;
+    switch (which) {
+    case GW_QMP_CAPABILITIES:
+        return decode_negotiation(document, object, fault);
+    case GW_QMP_MIGRATE:
+        return decode_object(document, object, command, migrate_fields, COUNT(migrate_fields),
+                             &request->arguments.migrate, fault);
+    case GW_QMP_MIGRATE_SET_PARAMETERS:
+        return decode_object(document, object, command, parameters_fields, COUNT(parameters_fields),
+                             &request->arguments.parameters, fault);
+    case GW_QMP_MIGRATE_SET_CAPABILITIES:
+        return decode_capabilities(document, object, &request->arguments.capabilities, fault);
+    case GW_QMP_RESOLVE:
+        return decode_resolve(document, object, &request->arguments.resolve, fault);
+    default:
+        return decode_object(document, object, command, NULL, 0, NULL, fault);
+    }
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The info structs as JSON and back. QEMU's names and units for what QEMU has; everything else
+ * lies in one member "__org.godwit", so that no client of QEMU's trips over it. Both ways stand
+ * here, side by side, so that they stay the same. Pure; any thread.
+ */
+#include "qmp_info.h"
+
+#include <string.h>
+
+#include "godwit/qmp.h"
+
+static const char *const role_names[] = {[GW_INFO_SOURCE] = "source", [GW_INFO_TARGET] = "target"};
+
+static void put_ram(struct gw_json *json, const struct gw_info_migrate *info)
+{
+    const struct gw_info_ram *ram = &info->ram;
+    gw_json_open_object(json, "ram");
+    gw_json_put_number(json, "transferred", ram->transferred_bytes);
+    gw_json_put_number(json, "remaining", ram->remaining_bytes);
+    gw_json_put_number(json, "total", ram->total_bytes);
+    gw_json_put_number(json, "duplicate", ram->zero_pages);
+    gw_json_put_number(json, "normal", ram->normal_pages);
+    gw_json_put_number(json, "normal-bytes", ram->normal_pages * ram->page_bytes);
+    gw_json_put_number(json, "dirty-pages-rate", ram->dirty_pages_per_second);
+    gw_json_put_thousandths(json, "mbps", ram->acked_bits_per_second / 1000);
+    gw_json_put_number(json, "dirty-sync-count", ram->rounds);
+    gw_json_put_number(json, "pages-per-second", ram->pages_per_second);
+    gw_json_put_number(json, "page-size", ram->page_bytes);
+    gw_json_put_number(json, "downtime-bytes", ram->downtime_bytes);
+    gw_json_close_object(json);
+}
+
+static void put_held(struct gw_json *json, const struct gw_info_held *held)
+{
+    gw_json_open_object(json, "held");
+    gw_json_put_bool(json, "give-up", held->can_give_up);
+    gw_json_put_bool(json, "run-token", held->can_run_with_token);
+    gw_json_put_bool(json, "run-other-is-dead", held->can_run_other_is_dead);
+    gw_json_put_number(json, "time", held->held_ms);
+    gw_json_put_text(json, "text", held->text);
+    gw_json_close_object(json);
+}
+
+static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
+{
+    gw_json_open_object(json, "__org.godwit");
+    gw_json_put_text(json, "role", role_names[info->role]);
+    gw_json_put_text(json, "peer", info->peer);
+    gw_json_put_text(json, "session", info->session);
+    gw_json_put_number(json, "epoch", info->epoch);
+    if (info->has_downtime)
+        gw_json_put_number(json, "downtime-us", info->downtime_us);
+    else if (info->expected_downtime_us)
+        gw_json_put_number(json, "expected-downtime-us", info->expected_downtime_us);
+    gw_json_put_text(json, "verify", gw_info_verify_name(info->verify));
+    if (info->verify != GW_INFO_VERIFY_OFF)
+        gw_json_put_number(json, "verify-time", info->verify_ms);
+    if (info->status == GW_INFO_MIGRATION_FAILED)
+        gw_json_put_text(json, "reason", gw_status_name(info->reason));
+    if (info->held.is_held)
+        put_held(json, &info->held);
+    gw_json_close_object(json);
+}
+
+/* QEMU counts downtime in milliseconds; a part of one counts as one. */
+static uint64_t ms_from_us(uint64_t us)
+{
+    return us / 1000 + (us % 1000 != 0);
+}
+
+void gw_qmp_put_migrate(struct gw_json *json, const struct gw_info_migrate *info)
+{
+    if (info->status == GW_INFO_MIGRATION_NONE)
+        return;
+    gw_json_put_text(json, "status", gw_info_migration_name(info->status));
+    gw_json_put_number(json, "total-time", info->total_ms);
+    gw_json_put_number(json, "setup-time", info->setup_ms);
+    if (info->has_downtime)
+        gw_json_put_number(json, "downtime", ms_from_us(info->downtime_us));
+    else if (info->expected_downtime_us)
+        gw_json_put_number(json, "expected-downtime", ms_from_us(info->expected_downtime_us));
+    if (info->has_ram)
+        put_ram(json, info);
+    if (info->status == GW_INFO_MIGRATION_FAILED)
+        gw_json_put_text(json, "error-desc", info->error);
+    put_vendor(json, info);
+}
+
+void gw_qmp_put_status(struct gw_json *json, const struct gw_info_status *status)
+{
+    gw_json_put_text(json, "name", status->name);
+    gw_json_put_bool(json, "running", gw_info_run_state_is_running(status->state));
+    gw_json_put_text(json, "status", gw_info_run_state_name(status->state));
+    gw_json_put_number(json, "memory", status->memory_bytes);
+    gw_json_put_number(json, "cpus", status->vcpu_count);
+    gw_json_put_number(json, "pid", status->pid);
+    gw_json_put_number(json, "up-time", status->up_ms);
+    if (status->incoming[0])
+        gw_json_put_text(json, "incoming", status->incoming);
+}
+
+/* Reading back. What is missing or of another kind is left as it is (zero). */
+struct reader {
+    const struct gw_json_document *document;
+    int object;
+};
+
+static int member(struct reader reader, const char *key)
+{
+    return gw_json_read_member(reader.document, reader.object, key);
+}
+
+static bool get_number(struct reader reader, const char *key, uint64_t *output)
+{
+    return gw_json_read_number(reader.document, member(reader, key), output);
+}
+
+static bool get_bool(struct reader reader, const char *key, bool *output)
+{
+    return gw_json_read_bool(reader.document, member(reader, key), output);
+}
+
+static bool get_text(struct reader reader, const char *key, char *output, size_t size)
+{
+    return gw_json_read_text(reader.document, member(reader, key), output, size);
+}
+
+/* The index of a member's word in a list of names; `count` when it is none of them. */
+static unsigned int get_word(struct reader reader, const char *key,
+                             const char *(*name)(unsigned int), unsigned int count)
+{
+    unsigned int i = 0;
+    while (i < count && !gw_json_read_is_equal(reader.document, member(reader, key), name(i)))
+        i++;
+    return i;
+}
+
+static const char *migration_name(unsigned int i)
+{
+    return gw_info_migration_name((enum gw_info_migration)i);
+}
+
+static const char *verify_name(unsigned int i)
+{
+    return gw_info_verify_name((enum gw_info_verify)i);
+}
+
+static const char *run_state_name(unsigned int i)
+{
+    return gw_info_run_state_name((enum gw_info_run_state)i);
+}
+
+static const char *role_name(unsigned int i)
+{
+    return role_names[i];
+}
+
+static const char *reason_name(unsigned int i)
+{
+    return gw_status_name((enum gw_status)i);
+}
+
+static void get_ram(struct reader reader, struct gw_info_ram *ram)
+{
+    uint64_t page_bytes = 0;
+    (void)get_number(reader, "transferred", &ram->transferred_bytes);
+    (void)get_number(reader, "remaining", &ram->remaining_bytes);
+    (void)get_number(reader, "total", &ram->total_bytes);
+    (void)get_number(reader, "duplicate", &ram->zero_pages);
+    (void)get_number(reader, "normal", &ram->normal_pages);
+    (void)get_number(reader, "dirty-pages-rate", &ram->dirty_pages_per_second);
+    (void)get_number(reader, "dirty-sync-count", &ram->rounds);
+    (void)get_number(reader, "pages-per-second", &ram->pages_per_second);
+    (void)get_number(reader, "page-size", &page_bytes);
+    (void)get_number(reader, "downtime-bytes", &ram->downtime_bytes);
+    ram->page_bytes = (uint32_t)page_bytes;
+    char text[32];
+    gw_json_read_excerpt(reader.document, member(reader, "mbps"), text, sizeof(text));
+    for (const char *c = text; *c; c++) {
+        /* Written with three decimals: without the point it is thousands of bits. */
+        if (*c >= '0' && *c <= '9')
+            ram->acked_bits_per_second =
+                ram->acked_bits_per_second * 10 + (uint64_t)(*c - '0') * 1000;
+    }
+}
+
+static void get_held(struct reader reader, struct gw_info_held *held)
+{
+    held->is_held = gw_json_read_is_object(reader.document, reader.object);
+    (void)get_bool(reader, "give-up", &held->can_give_up);
+    (void)get_bool(reader, "run-token", &held->can_run_with_token);
+    (void)get_bool(reader, "run-other-is-dead", &held->can_run_other_is_dead);
+    (void)get_number(reader, "time", &held->held_ms);
+    (void)get_text(reader, "text", held->text, sizeof(held->text));
+}
+
+static void get_vendor(struct reader reader, struct gw_info_migrate *info)
+{
+    unsigned int role = get_word(reader, "role", role_name, 2);
+    unsigned int verify = get_word(reader, "verify", verify_name, GW_INFO_VERIFY_COUNT);
+    unsigned int reason = get_word(reader, "reason", reason_name, GW_CANCELLED + 1);
+    info->role = role == GW_INFO_TARGET ? GW_INFO_TARGET : GW_INFO_SOURCE;
+    info->verify =
+        verify == GW_INFO_VERIFY_COUNT ? GW_INFO_VERIFY_OFF : (enum gw_info_verify)verify;
+    info->reason = reason > GW_CANCELLED ? GW_OK : (enum gw_status)reason;
+    (void)get_text(reader, "peer", info->peer, sizeof(info->peer));
+    (void)get_text(reader, "session", info->session, sizeof(info->session));
+    (void)get_number(reader, "epoch", &info->epoch);
+    (void)get_number(reader, "verify-time", &info->verify_ms);
+    (void)get_number(reader, "expected-downtime-us", &info->expected_downtime_us);
+    info->has_downtime = get_number(reader, "downtime-us", &info->downtime_us);
+    get_held((struct reader){reader.document, member(reader, "held")}, &info->held);
+}
+
+bool gw_qmp_decode_migrate(const struct gw_json_document *document, int value,
+                           struct gw_info_migrate *info)
+{
+    struct reader reader = {document, value};
+    memset(info, 0, sizeof(*info));
+    if (!gw_json_read_is_object(document, value))
+        return false;
+    if (member(reader, "status") < 0)
+        return true; /* {}: no migration yet */
+    unsigned int status = get_word(reader, "status", migration_name, GW_INFO_MIGRATION_COUNT);
+    if (status == GW_INFO_MIGRATION_COUNT)
+        return false;
+    info->status = (enum gw_info_migration)status;
+    (void)get_number(reader, "total-time", &info->total_ms);
+    (void)get_number(reader, "setup-time", &info->setup_ms);
+    (void)get_text(reader, "error-desc", info->error, sizeof(info->error));
+    info->has_ram = member(reader, "ram") >= 0;
+    get_ram((struct reader){document, member(reader, "ram")}, &info->ram);
+    get_vendor((struct reader){document, member(reader, "__org.godwit")}, info);
+    return true;
+}
+
+bool gw_qmp_decode_status(const struct gw_json_document *document, int value,
+                          struct gw_info_status *status)
+{
+    struct reader reader = {document, value};
+    memset(status, 0, sizeof(*status));
+    unsigned int state = get_word(reader, "status", run_state_name, GW_INFO_RUN_STATE_COUNT);
+    if (state == GW_INFO_RUN_STATE_COUNT)
+        return false;
+    uint64_t vcpus = 0;
+    uint64_t pid = 0;
+    status->state = (enum gw_info_run_state)state;
+    (void)get_text(reader, "name", status->name, sizeof(status->name));
+    (void)get_text(reader, "incoming", status->incoming, sizeof(status->incoming));
+    (void)get_number(reader, "memory", &status->memory_bytes);
+    (void)get_number(reader, "up-time", &status->up_ms);
+    (void)get_number(reader, "cpus", &vcpus);
+    (void)get_number(reader, "pid", &pid);
+    status->vcpu_count = (uint32_t)vcpus;
+    status->pid = (uint32_t)pid;
+    return true;
+}
+
+bool gw_qmp_decode_resolve(const struct gw_json_document *document, int value,
+                           struct gw_info_resolve *result)
+{
+    struct reader reader = {document, value};
+    memset(result, 0, sizeof(*result));
+    (void)get_text(reader, "token", result->token, sizeof(result->token));
+    return get_text(reader, "text", result->text, sizeof(result->text));
+}
