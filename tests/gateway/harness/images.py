@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds what a gateway and its guest boot: kernels from the cache, initramfs made here."""
+import hashlib
+import lzma
+import os
+import subprocess
+import threading
+
+from .cpio import Archive
+from .paths import BUILD, CACHE, RELEASE, TOP
+
+APPLETS = """ash awk base64 cat chmod cmp cp cut date dd df dmesg echo env false find free grep head
+hexdump hostname insmod ip kill killall ln ls lsmod md5sum mkdir mkfifo mknod mount mv nc nice nproc
+od ping pgrep pidof pkill poweroff ps pwd readlink rm sed seq setsid sh sha256sum sleep sort ss stat
+stty sync tail tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
+
+# In the order in which they are loaded.
+MODULES = ["failover", "net_failover", "virtio_net"]
+SPARE_MODULES = ["sch_netem", "sch_tbf", "vsock", "vmw_vsock_virtio_transport_common",
+                 "vsock_loopback", "vhost_iotlb", "vhost", "vhost_vsock", "tls"]
+
+GUEST_INIT = """#!/bin/sh
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+exec </dev/console >/dev/console 2>&1
+exec /bin/counter
+"""
+
+# The agent listens once all else is there, so its first answer means: usable.
+GATEWAY_INIT = """#!/bin/sh
+export PATH=/bin HOME=/root TERM=linux
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mkdir -p /dev/pts /dev/shm /run /tmp /root
+mount -t devpts pts /dev/pts
+mount -t tmpfs -o mode=755 run /run
+mount -t tmpfs tmp /tmp
+exec </dev/console >/dev/console 2>&1
+for word in $(cat /proc/cmdline); do
+    case $word in
+    gateway=*) number=${word#*=} ;;
+    mtu=*) mtu=${word#*=} ;;
+    esac
+done
+hostname "gateway$number"
+for module in %(modules)s; do insmod /lib/$module.ko; done
+ip link set lo up
+# A cable's loss must look like one: no address games, no IPv6 waiting for duplicates.
+echo 0 >/proc/sys/net/ipv6/conf/eth0/accept_dad
+ip link set eth0 mtu "$mtu" up
+ip addr add "10.0.0.$number/24" dev eth0
+ip addr add "fd00::$number/64" dev eth0
+for port in /sys/class/virtio-ports/*; do
+    case $(cat "$port/name") in
+    agent.*) setsid /bin/agent "/dev/${port##*/}" & ;;
+    esac
+done
+# Process 1 must stay; it reaps whatever loses its parent.
+while :; do wait; sleep 3600; done
+"""
+
+
+def build_programs():
+    """Compiles the release binary and the programs that run inside."""
+    subprocess.run([TOP / "tools/build", "--configure-only", "aarch64"], check=True)
+    targets = ["tests/gateway/agent", "tests/guest/counter"]
+    if (TOP / "src/main.c").exists():
+        targets.append("godwit")
+    subprocess.run(["/usr/bin/ninja", "--quiet", "-C", RELEASE, *targets], check=True)
+
+
+def guest_kernel():
+    return CACHE / "kernel-4k/vmlinuz"
+
+
+def gateway_kernel(pages="4k"):
+    return CACHE / f"kernel-{pages}" / "vmlinuz"
+
+
+def guest_initramfs():
+    """busybox and the counter. Its init says "guest: ready" and counts."""
+    archive = Archive()
+    _add_busybox(archive)
+    archive.program("bin/counter", _stripped(RELEASE / "tests/guest/counter"))
+    archive.program("init", GUEST_INIT.encode())
+    _add_mount_points(archive)
+    return _store(archive, "guest")
+
+
+def gateway_initramfs(pages="4k", extra=None):
+    """The system of a gateway. extra: {path inside: path outside} of more files."""
+    archive = Archive()
+    _add_busybox(archive)
+    _add_mount_points(archive)
+    archive.program("bin/agent", _stripped(RELEASE / "tests/gateway/agent"))
+    if (RELEASE / "godwit").exists():
+        archive.program("bin/godwit", _stripped(RELEASE / "godwit"))
+    for module in MODULES + SPARE_MODULES:
+        packed = CACHE / f"kernel-{pages}/modules/{module}.ko.xz"
+        archive.file(f"lib/{module}.ko", lzma.decompress(packed.read_bytes()))
+    archive.program("init", (GATEWAY_INIT % {"modules": " ".join(MODULES)}).encode())
+    archive.file("guest/Image", guest_kernel().read_bytes())
+    archive.file("guest/initrd", guest_initramfs().read_bytes())
+    for inside, outside in (extra or {}).items():
+        archive.program(inside.lstrip("/"), open(outside, "rb").read())
+    return _store(archive, f"gateway-{pages}")
+
+
+def _add_busybox(archive):
+    archive.program("bin/busybox", (CACHE / "busybox").read_bytes())
+    for applet in APPLETS:
+        archive.link(f"bin/{applet}", "busybox")
+
+
+def _add_mount_points(archive):
+    for name in ("dev", "proc", "sys", "run", "tmp", "root"):
+        archive.directory(name)
+    archive.device("dev/console", 5, 1)
+
+
+def _stripped(program):
+    """The program as it is released: without symbols."""
+    temporary = BUILD / f"stripped.{os.getpid()}.{threading.get_ident()}"
+    subprocess.run([_strip_tool(), "--strip-all", "-o", temporary, program], check=True)
+    content = temporary.read_bytes()
+    temporary.unlink()
+    return content
+
+
+def _strip_tool():
+    return "strip" if os.uname().machine == "aarch64" else "aarch64-linux-gnu-strip"
+
+
+def _store(archive, name):
+    """Named by content: gateways that run keep theirs, and one image serves many."""
+    folder = BUILD / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.new"
+    archive.write(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    final = folder / f"{name}-{digest}.cpio"
+    os.replace(path, final)
+    for old in sorted(folder.glob(f"{name}-*.cpio"), key=os.path.getmtime)[:-4]:
+        old.unlink()
+    return final

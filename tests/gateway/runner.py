@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds and runs the gateway tests: test_*.py beside this file, functions test_*."""
+import importlib
+import sys
+import time
+import traceback
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from harness import images, log  # noqa: E402
+from harness.agent import AgentError  # noqa: E402
+from harness.case import Skip  # noqa: E402
+from harness.network import Network, running_gateways  # noqa: E402
+from harness.paths import BUILD, GATEWAYS  # noqa: E402
+
+FOLDER = GATEWAYS / "test"
+# What a healthy gateway's kernel never says, whatever godwit does in it.
+KERNEL_TROUBLE = "WARNING:|BUG:|Oops|Internal error|Call trace|kvm .*: unhandled"
+
+
+class Test:
+    def __init__(self, function):
+        module = function.__module__.removeprefix("test_")
+        self.name = f"{module}.{function.__name__.removeprefix('test_')}"
+        self.function = function
+        self.long, self.fresh = function.long, function.fresh
+        self.options = function.gateways
+        self.key = repr(sorted(self.options.items(), key=repr))
+        self.log = BUILD / "logs/gateway" / f"{self.name}.log"
+
+
+def find_tests(wanted=None, all_tests=False):
+    """In the order of files, but tests that share gateways together."""
+    tests = []
+    for path in sorted(HERE.glob("test_*.py")):
+        module = importlib.import_module(path.stem)
+        tests += [Test(function) for name, function in vars(module).items()
+                  if name.startswith("test_") and hasattr(function, "gateways")]
+    tests = [test for test in tests if wanted is None or wanted in test.name]
+    if not all_tests and wanted is None:
+        tests = [test for test in tests if not test.long]
+    keys = list(dict.fromkeys(test.key for test in tests))
+    return sorted(tests, key=lambda test: keys.index(test.key))
+
+
+class Runner:
+    """report(name, outcome, seconds, detail) is called as each test ends; outcome: pass fail skip."""
+
+    def __init__(self, report):
+        self._report = report
+        self._network, self._key = None, None
+
+    def run(self, tests):
+        for leftover in running_gateways(FOLDER):
+            leftover.stop()
+        images.build_programs()
+        try:
+            for test in tests:
+                self._run_one(test)
+        finally:
+            self._drop_network()
+
+    def _run_one(self, test):
+        log.open_log(test.log)
+        start = time.monotonic()
+        outcome, detail = "pass", ""
+        try:
+            network = self._network_for(test)
+            test.function(network)
+            _check_kernels(network)
+        except Skip as reason:
+            outcome, detail = "skip", str(reason)
+        except Exception:
+            outcome, detail = "fail", traceback.format_exc()
+            log.write(detail)
+            self._log_consoles()
+            self._drop_network()
+        except BaseException:
+            self._drop_network()
+            raise
+        log.close_log()
+        self._report(test, outcome, time.monotonic() - start, detail)
+
+    def _network_for(self, test):
+        if self._network is not None and (test.fresh or self._key != test.key):
+            self._drop_network()
+        if self._network is not None:
+            try:
+                _clean(self._network)
+                return self._network
+            except (AgentError, AssertionError, OSError) as error:
+                log.write(f"gateways not reusable, booting new ones: {error}")
+                self._drop_network()
+        self._network = Network(FOLDER, **test.options)
+        self._key = None if test.fresh else test.key
+        return self._network.up()
+
+    def _log_consoles(self):
+        for gateway in self._network or []:
+            log.write(f"console of gateway {gateway.number}: {gateway.console_tail()}")
+
+    def _drop_network(self):
+        if self._network is not None:
+            self._network.down()
+        self._network, self._key = None, None
+
+
+def _clean(network):
+    network.link(True)
+    for gateway in network:
+        gateway.shell("pkill -9 godwit; while pgrep godwit >/dev/null; do usleep 20000; done; "
+                      "rm -rf /run/godwit /tmp/*; dmesg -c >/dev/null")
+
+
+def _check_kernels(network):
+    for gateway in network:
+        if gateway.running():
+            found = gateway.run("sh", "-c", f"dmesg | grep -E -A20 '{KERNEL_TROUBLE}'")
+            assert found.code != 0, f"gateway {gateway.number}'s kernel: {found.text()}"

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/test: runs the parts, shows each test as it ends, and counts.
+
+A part is a list of tests; a test is a name and a function that returns (outcome, detail), outcome
+being pass, fail or skip. Programs say "skip" by exit code 77, as meson's do, with the reason as
+the last line they print.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[1]
+BUILD = TOP / "build"
+LOGS = BUILD / "logs"
+TAIL_LINES = 40
+SKIP_CODE = 77
+
+sys.path.insert(0, str(TOP / "tests/gateway"))
+sys.path.insert(0, str(TOP / "tests"))
+
+
+class Counter:
+    """Prints each outcome at once. replay: the one command that runs just this test again."""
+
+    def __init__(self):
+        self.counts = {"pass": 0, "fail": 0, "skip": 0}
+        self.failed = []
+
+    def report(self, part, name, outcome, seconds, detail, replay):
+        self.counts[outcome] += 1
+        word = {"pass": "ok  ", "fail": "FAIL", "skip": "skip"}[outcome]
+        reason = f": {detail.strip().splitlines()[-1]}" if outcome == "skip" and detail else ""
+        print(f"{word} {part} {name} ({seconds:.1f} s){reason}", flush=True)
+        if outcome == "fail":
+            self.failed.append((part, name, replay))
+            for line in detail.rstrip().splitlines()[-TAIL_LINES:]:
+                print(f"     | {line}")
+            print(f"     again: {replay}", flush=True)
+
+    def summary(self):
+        for part, name, replay in self.failed:
+            print(f"failed: {part} {name}; again: {replay}")
+        print(f"{self.counts['pass']} passed, {self.counts['fail']} failed, "
+              f"{self.counts['skip']} skipped", flush=True)
+
+
+def run_program(command, log, timeout, env=None):
+    """(outcome, detail) of a program; its output goes to the log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as out:
+        try:
+            code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                  cwd=TOP, timeout=timeout, env={**os.environ, **(env or {})},
+                                  check=False).returncode
+        except subprocess.TimeoutExpired:
+            out.write(f"\ntimed out after {timeout} s\n".encode())
+            code = "timeout"
+    detail = log.read_text(errors="replace")
+    if code == 0:
+        return "pass", detail
+    if code == SKIP_CODE:
+        return "skip", detail
+    return "fail", f"{detail}\nexit: {code}"
+
+
+class Programs:
+    """A part made of a meson build's tests of one suite."""
+
+    def __init__(self, name, build, suite):
+        self.name, self.build, self.suite = name, build, suite
+
+    def prepare(self):
+        subprocess.run([TOP / "tools/build", self.build], check=True)
+
+    def tests(self, _options):
+        listed = subprocess.run(["/usr/bin/meson", "introspect", "--tests", BUILD / self.build],
+                                check=True, capture_output=True, text=True).stdout
+        return [test for test in json.loads(listed)
+                if any(suite.split(":")[-1] == self.suite for suite in test["suite"])]
+
+    def test_name(self, test):
+        return test["name"]
+
+    def run(self, tests, counter):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda test: self._run_one(test, counter), tests))
+
+    def _run_one(self, test, counter):
+        command = list(test["cmd"])
+        if self.build == "aarch64" and os.uname().machine != "aarch64":
+            command.insert(0, "qemu-aarch64")
+        start = time.monotonic()
+        outcome, detail = run_program(command, LOGS / self.name / f"{test['name']}.log",
+                                      test["timeout"] or 600, test["env"])
+        counter.report(self.name, test["name"], outcome, time.monotonic() - start, detail,
+                       f"tools/test {self.name} -k {test['name']}")
+
+
+class Lint:
+    name = "lint"
+
+    def prepare(self):
+        pass
+
+    def tests(self, _options):
+        from lint import checks
+        return checks.ALL
+
+    def test_name(self, test):
+        return test.__name__.removeprefix("check_")
+
+    def run(self, tests, counter):
+        for test in tests:
+            start = time.monotonic()
+            outcome, lines = test()
+            counter.report(self.name, self.test_name(test), outcome, time.monotonic() - start,
+                           "\n".join(lines), f"tools/test lint -k {self.test_name(test)}")
+
+
+class Image(Lint):
+    """What the linked release may and may not hold."""
+    name = "image"
+
+    def prepare(self):
+        subprocess.run([TOP / "tools/build", "aarch64"], check=True)
+
+    def tests(self, _options):
+        from lint import image
+        return image.ALL
+
+
+class Gateways:
+    name = "gateway"
+
+    def prepare(self):
+        pass  # the runner builds what goes inside
+
+    def tests(self, options):
+        import runner
+        return runner.find_tests(options.k, options.all)
+
+    def test_name(self, test):
+        return test.name
+
+    def run(self, tests, counter):
+        import runner
+
+        def report(test, outcome, seconds, detail):
+            if outcome == "fail":
+                detail = test.log.read_text(errors="replace")
+            counter.report(self.name, test.name, outcome, seconds, detail,
+                           f"tools/test gateway -k {test.name}")
+        runner.Runner(report).run(tests)
+
+
+PARTS = [
+    Lint(),
+    Programs("unit", "native", "unit"),
+    Programs("sim", "native", "sim"),
+    Programs("embedder", "native", "embedder"),
+    Image(),
+    Programs("unit-aarch64", "aarch64", "unit"),
+    Gateways(),
+]
+# Longer, and no part of the ordinary run.
+LONG_PARTS = [
+    Programs("unit-tsan", "tsan", "unit"),
+    Programs("embedder-tsan", "tsan", "embedder"),
+    Programs("sim-aarch64", "aarch64", "sim"),
+]
+
+
+def run_part(part, options, counter):
+    start = time.monotonic()
+    try:
+        part.prepare()
+        tests = part.tests(options)
+        if options.k:
+            tests = [test for test in tests if options.k in part.test_name(test)]
+        if options.list:
+            for test in tests:
+                print(f"{part.name} {part.test_name(test)}")
+            return
+        part.run(tests, counter)
+    except Exception as error:  # a part that cannot start is one failed test
+        counter.report(part.name, "(preparation)", "fail", time.monotonic() - start,
+                       f"{type(error).__name__}: {error}", f"tools/test {part.name}")
+
+
+def main():
+    names = [part.name for part in PARTS + LONG_PARTS]
+    parser = argparse.ArgumentParser(prog="tools/test", description=f"Parts: {', '.join(names)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all but the long ones")
+    parser.add_argument("-k", metavar="TEXT", help="only tests whose names hold this text")
+    parser.add_argument("--all", action="store_true", help="the long parts and tests too")
+    parser.add_argument("--list", action="store_true", help="list tests, run none")
+    options = parser.parse_args()
+    for name in options.parts:
+        if name not in names:
+            parser.error(f"no part of the name '{name}'; there are {', '.join(names)}")
+    chosen = [part for part in PARTS + LONG_PARTS if part.name in options.parts] or \
+        (PARTS + LONG_PARTS if options.all else PARTS)
+    counter = Counter()
+    for part in chosen:
+        run_part(part, options, counter)
+    if not options.list:
+        counter.summary()
+        if sum(counter.counts.values()) == 0:
+            sys.exit("tools/test: no test of that name")
+    sys.exit(1 if counter.failed else 0)
+
+
+main()
