@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest RAM: one mapping per region, made before the guest's first instruction.
+ *
+ * Pages are numbered through all regions in order: page 0 is the first page of region 0, and the
+ * first page of region 1 follows the last page of region 0. A page is the host's (4, 16 or
+ * 64 KiB), never assumed to be 4096. All of godwit speaks in these page numbers; guest physical
+ * addresses (gpa) appear only at the edges (KVM, device tree).
+ *
+ * A memfd region is sealed against shrinking. Its holes are pages that were never touched: they
+ * read as zero, and reading one through the mapping allocates it, so whoever scans must skip
+ * holes (gw_ram_next_data). Discard punches holes. An embedder may declare anonymous memory
+ * instead; presence is then a question for /proc/self/pagemap (swapped counts as touched).
+ *
+ * Owner: the caller's storage; the mapping lives from open to close. Blocks: open may (memory is
+ * reserved, not touched); nothing else. Threads: reading the struct is safe from all after open.
+ */
+#ifndef GODWIT_RAM_H
+#define GODWIT_RAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "godwit/limits.h"
+#include "godwit/status.h"
+
+enum gw_ram_kind {
+    GW_RAM_MEMFD = 0,     /* godwit's own: sealed memfd, MAP_SHARED */
+    GW_RAM_ANONYMOUS = 1, /* an embedder's private anonymous mapping */
+};
+
+struct gw_ram_region {
+    uint64_t gpa;        /* guest physical address of the first byte; multiple of the page size */
+    uint64_t bytes;      /* multiple of the page size, > 0 */
+    uint64_t page_first; /* number of the region's first page */
+    uint8_t *base;       /* host mapping of `bytes` bytes */
+    int fd;              /* memfd, or /proc/self/pagemap for anonymous memory */
+    enum gw_ram_kind kind;
+};
+
+struct gw_ram {
+    uint32_t page_bytes; /* the host's page size: 4096, 16384 or 65536 */
+    uint32_t region_count;
+    uint64_t page_count; /* of all regions */
+    struct gw_ram_region region[GW_RAM_REGIONS_MAX];
+};
+
+/* Starts with no region; asks the host for its page size. */
+void gw_ram_init(struct gw_ram *ram);
+
+/* Makes a sealed memfd of `bytes`, maps it, and appends it as a region at `gpa`. Nothing is
+ * touched. GW_LIMIT over GW_RAM_BYTES_MAX or GW_RAM_REGIONS_MAX, GW_ARGUMENT when not a multiple
+ * of the page size or 0 or overlapping, GW_HOST when the kernel refuses. */
+GW_MUST_USE enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                            struct gw_fault *fault);
+
+/* Appends memory the embedder mapped itself (private, anonymous, page aligned); it stays the
+ * embedder's and must outlive the ram. */
+GW_MUST_USE enum gw_status gw_ram_add_anonymous(struct gw_ram *ram, uint64_t gpa, void *base,
+                                                uint64_t bytes, struct gw_fault *fault);
+
+/* Unmaps and closes what gw_ram_add_memfd made; forgets the rest. */
+void gw_ram_close(struct gw_ram *ram);
+
+/* The host address of a page. page < page_count (asserted: page numbers are checked where they
+ * come in). Pages of one region are contiguous. */
+uint8_t *gw_ram_page(const struct gw_ram *ram, uint64_t page);
+
+/* How many pages from `page` on lie in the same region, `page` itself included. */
+uint64_t gw_ram_contiguous(const struct gw_ram *ram, uint64_t page);
+
+/* The host address of [gpa, gpa+bytes) when it lies within one region, else NULL. For devices
+ * and loaders: the checked accessor of guest memory. */
+uint8_t *gw_ram_at(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes);
+
+/* The first page in [page, end) that was ever touched, or `end` when all of them are holes; and
+ * how many touched pages follow each other there, within one region (0 when there is none). An
+ * error of the host counts as touched: sending too much is harmless, too little is not. */
+uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *count);
+
+/* Makes [page, page+count) holes again: reads as zero, memory given back. GW_HOST when the
+ * kernel refuses. */
+GW_MUST_USE enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,
+                                          struct gw_fault *fault);
+
+#endif

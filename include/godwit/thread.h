@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A thread whose stack is static storage with a guard page before it: a stack overflow is a
+ * fault at once, and no memory is mapped when a thread starts.
+ *
+ * Owner: the caller's static storage; it must outlive the thread. Blocks: join only.
+ */
+#ifndef GODWIT_THREAD_H
+#define GODWIT_THREAD_H
+
+#include <pthread.h>
+#include <stdalign.h>
+#include <stdint.h>
+
+#include "godwit/limits.h"
+#include "godwit/status.h"
+
+enum { GW_THREAD_GUARD_BYTES = 65536 }; /* one page of the largest page size */
+
+struct gw_thread {
+    alignas(GW_THREAD_GUARD_BYTES) uint8_t guard[GW_THREAD_GUARD_BYTES];
+    uint8_t stack[GW_STACK_BYTES];
+    pthread_t id;
+    void (*function)(void *context);
+    void *context;
+    bool is_started;
+};
+
+/* Starts `function(context)` under a name of up to 15 characters. All signals are blocked in the
+ * new thread. GW_HOST when the kernel refuses. */
+GW_MUST_USE enum gw_status gw_thread_start(struct gw_thread *thread, const char *name,
+                                           void (*function)(void *), void *context,
+                                           struct gw_fault *fault);
+
+/* Waits for the end of a started thread; returns at once when it was never started or was joined
+ * before. The storage may be used again afterwards. */
+void gw_thread_join(struct gw_thread *thread);
+
+#endif

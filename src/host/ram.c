@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest RAM over memfd or an embedder's anonymous memory. The contract: godwit/ram.h. */
+#include "godwit/ram.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <linux/memfd.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3, include/uapi/linux/memfd.h */
+#endif
+
+/* Linux Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+
+void gw_ram_init(struct gw_ram *ram)
+{
+    *ram = (struct gw_ram){.page_bytes = (uint32_t)sysconf(_SC_PAGESIZE)};
+}
+
+static bool is_overlapping(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes)
+{
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        const struct gw_ram_region *region = &ram->region[i];
+        if (gpa < region->gpa + region->bytes && region->gpa < gpa + bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum gw_status check_region(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                   struct gw_fault *fault)
+{
+    uint64_t mask = ram->page_bytes - 1;
+    if (ram->page_bytes < GW_PAGE_BYTES_MIN) {
+        return gw_fault_set(fault, GW_LIMIT,
+                            "page size: this host has %" PRIu32
+                            " bytes, this board is built for %u and more",
+                            ram->page_bytes, (unsigned)GW_PAGE_BYTES_MIN);
+    }
+    if (ram->region_count == GW_RAM_REGIONS_MAX) {
+        return gw_fault_set(fault, GW_LIMIT, "memory regions: this board has room for %u",
+                            (unsigned)GW_RAM_REGIONS_MAX);
+    }
+    if (bytes == 0 || (bytes & mask) || (gpa & mask) || gpa > UINT64_MAX - bytes) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "memory of %" PRIu64 " bytes at 0x%" PRIx64
+                            ": must be a multiple of the page size, %" PRIu32 " bytes, and not 0",
+                            bytes, gpa, ram->page_bytes);
+    }
+    uint64_t used = ram->page_count * ram->page_bytes;
+    if (bytes > GW_RAM_BYTES_MAX - used) {
+        return gw_fault_set(fault, GW_LIMIT,
+                            "memory of %" PRIu64 " MiB: this board (%s) is built for %" PRIu64
+                            " MiB at most",
+                            (used + bytes) / GW_MIB, GW_BOARD_NAME, GW_RAM_BYTES_MAX / GW_MIB);
+    }
+    if (is_overlapping(ram, gpa, bytes)) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "memory of %" PRIu64 " bytes at 0x%" PRIx64 " overlaps another region",
+                            bytes, gpa);
+    }
+    return GW_OK;
+}
+
+static void append_region(struct gw_ram *ram, struct gw_ram_region region)
+{
+    region.page_first = ram->page_count;
+    ram->region[ram->region_count++] = region;
+    ram->page_count += region.bytes / ram->page_bytes;
+}
+
+/* Linux before 6.3 does not know MFD_NOEXEC_SEAL; from then on it warns when it is missing. */
+static int make_memfd(void)
+{
+    int fd = memfd_create("godwit-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) {
+        fd = memfd_create("godwit-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    }
+    return fd;
+}
+
+enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                struct gw_fault *fault)
+{
+    enum gw_status status = check_region(ram, gpa, bytes, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    int fd = make_memfd();
+    if (fd < 0) {
+        return gw_fault_set_os(fault, errno, "memfd for guest memory");
+    }
+    /* Sealed, so that no one who is given the fd can make a mapped page vanish (SIGBUS). */
+    if (ftruncate(fd, (off_t)bytes) != 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        status = gw_fault_set_os(fault, errno, "sealed memfd of %" PRIu64 " bytes", bytes);
+        (void)close(fd);
+        return status;
+    }
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (base == MAP_FAILED) {
+        status = gw_fault_set_os(fault, errno, "mapping %" PRIu64 " bytes of guest memory", bytes);
+        (void)close(fd);
+        return status;
+    }
+    append_region(ram,
+                  (struct gw_ram_region){
+                      .gpa = gpa, .bytes = bytes, .base = base, .fd = fd, .kind = GW_RAM_MEMFD});
+    return GW_OK;
+}
+
+enum gw_status gw_ram_add_anonymous(struct gw_ram *ram, uint64_t gpa, void *base, uint64_t bytes,
+                                    struct gw_fault *fault)
+{
+    enum gw_status status = check_region(ram, gpa, bytes, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    if (((uintptr_t)base & (ram->page_bytes - 1)) != 0) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "guest memory mapped at %p: must start at a multiple of the page "
+                            "size, %" PRIu32 " bytes",
+                            base, ram->page_bytes);
+    }
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return gw_fault_set_os(fault, errno, "/proc/self/pagemap");
+    }
+    append_region(
+        ram, (struct gw_ram_region){
+                 .gpa = gpa, .bytes = bytes, .base = base, .fd = fd, .kind = GW_RAM_ANONYMOUS});
+    return GW_OK;
+}
+
+void gw_ram_close(struct gw_ram *ram)
+{
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        struct gw_ram_region *region = &ram->region[i];
+        if (region->kind == GW_RAM_MEMFD) {
+            (void)munmap(region->base, region->bytes);
+        }
+        (void)close(region->fd);
+    }
+    gw_ram_init(ram);
+}
+
+/* The region of a page; page < page_count. */
+static const struct gw_ram_region *region_of(const struct gw_ram *ram, uint64_t page)
+{
+    GW_ASSERT(page < ram->page_count);
+    uint32_t i = ram->region_count - 1;
+    while (ram->region[i].page_first > page) {
+        i--;
+    }
+    return &ram->region[i];
+}
+
+uint8_t *gw_ram_page(const struct gw_ram *ram, uint64_t page)
+{
+    const struct gw_ram_region *region = region_of(ram, page);
+    return region->base + (page - region->page_first) * ram->page_bytes;
+}
+
+uint64_t gw_ram_contiguous(const struct gw_ram *ram, uint64_t page)
+{
+    const struct gw_ram_region *region = region_of(ram, page);
+    return region->page_first + region->bytes / ram->page_bytes - page;
+}
+
+uint8_t *gw_ram_at(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes)
+{
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        const struct gw_ram_region *region = &ram->region[i];
+        if (gpa >= region->gpa && bytes <= region->bytes &&
+            gpa - region->gpa <= region->bytes - bytes) {
+            return region->base + (gpa - region->gpa);
+        }
+    }
+    return NULL;
+}
+
+/* In both of these, [first, end) are pages of the region, counted from its start; they return
+ * the first touched one (end: none) and the end of that run in *run_end. */
+static uint64_t next_data_memfd(const struct gw_ram *ram, const struct gw_ram_region *region,
+                                uint64_t first, uint64_t end, uint64_t *run_end)
+{
+    off_t data = lseek(region->fd, (off_t)(first * ram->page_bytes), SEEK_DATA);
+    if (data < 0) {
+        *run_end = end;
+        return errno == ENXIO ? end : first; /* ENXIO: only a hole up to the file's end */
+    }
+    uint64_t page = (uint64_t)data / ram->page_bytes;
+    if (page >= end) {
+        *run_end = end;
+        return end;
+    }
+    off_t hole = lseek(region->fd, data, SEEK_HOLE);
+    uint64_t stop = hole < 0 ? end : ((uint64_t)hole + ram->page_bytes - 1) / ram->page_bytes;
+    *run_end = stop <= page || stop > end ? end : stop;
+    return page;
+}
+
+static uint64_t next_data_anonymous(const struct gw_ram *ram, const struct gw_ram_region *region,
+                                    uint64_t first, uint64_t end, uint64_t *run_end)
+{
+    uint64_t entry[256];
+    uint64_t found = end;
+    uint64_t start = (uintptr_t)region->base / ram->page_bytes;
+    for (uint64_t page = first; page < end;) {
+        uint64_t count = end - page < 256 ? end - page : 256;
+        ssize_t got = pread(region->fd, entry, count * sizeof(entry[0]),
+                            (off_t)((start + page) * sizeof(entry[0])));
+        if (got != (ssize_t)(count * sizeof(entry[0]))) {
+            *run_end = end;
+            return found == end ? page : found;
+        }
+        for (uint64_t i = 0; i < count; i++, page++) {
+            bool is_touched = (entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
+            if (is_touched && found == end) {
+                found = page;
+            } else if (!is_touched && found != end) {
+                *run_end = page;
+                return found;
+            }
+        }
+    }
+    *run_end = end;
+    return found;
+}
+
+uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *count)
+{
+    GW_ASSERT(end <= ram->page_count);
+    while (page < end) {
+        const struct gw_ram_region *region = region_of(ram, page);
+        uint64_t base = region->page_first;
+        uint64_t stop = base + region->bytes / ram->page_bytes;
+        stop = stop < end ? stop : end;
+        uint64_t run_end;
+        uint64_t found = region->kind == GW_RAM_MEMFD
+                             ? next_data_memfd(ram, region, page - base, stop - base, &run_end)
+                             : next_data_anonymous(ram, region, page - base, stop - base, &run_end);
+        if (base + found < stop) {
+            *count = run_end - found;
+            return base + found;
+        }
+        page = stop;
+    }
+    *count = 0;
+    return end;
+}
+
+enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,
+                              struct gw_fault *fault)
+{
+    GW_ASSERT(page <= ram->page_count && count <= ram->page_count - page);
+    while (count > 0) {
+        const struct gw_ram_region *region = region_of(ram, page);
+        uint64_t here = gw_ram_contiguous(ram, page);
+        here = here < count ? here : count;
+        uint64_t offset = (page - region->page_first) * ram->page_bytes;
+        uint64_t bytes = here * ram->page_bytes;
+        int result = region->kind == GW_RAM_MEMFD
+                         ? fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     (off_t)offset, (off_t)bytes)
+                         : madvise(region->base + offset, bytes, MADV_DONTNEED);
+        if (result != 0) {
+            return gw_fault_set_os(fault, errno, "discarding %" PRIu64 " pages at page %" PRIu64,
+                                   here, page);
+        }
+        page += here;
+        count -= here;
+    }
+    return GW_OK;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Threads on static stacks. The contract: godwit/thread.h. */
+#include "godwit/thread.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+static void *run(void *argument)
+{
+    struct gw_thread *thread = argument;
+    thread->function(thread->context);
+    return NULL;
+}
+
+/* The new thread inherits the mask of its maker: all signals are blocked around its making, so
+ * that there is no moment in which it could take one. */
+static int create_blocked(struct gw_thread *thread, const pthread_attr_t *attributes)
+{
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&thread->id, attributes, run, thread);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+static int create_on_own_stack(struct gw_thread *thread)
+{
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0) {
+        return error;
+    }
+    error = pthread_attr_setstack(&attributes, thread->stack, sizeof(thread->stack));
+    if (error == 0) {
+        error = create_blocked(thread, &attributes);
+    }
+    (void)pthread_attr_destroy(&attributes);
+    return error;
+}
+
+enum gw_status gw_thread_start(struct gw_thread *thread, const char *name, void (*function)(void *),
+                               void *context, struct gw_fault *fault)
+{
+    GW_ASSERT(!thread->is_started);
+    thread->function = function;
+    thread->context = context;
+    /* With a stack of one's own pthreads makes no guard page: this is it. */
+    if (mprotect(thread->guard, sizeof(thread->guard), PROT_NONE) != 0) {
+        return gw_fault_set_os(fault, errno, "guard page of thread %s", name);
+    }
+    int error = create_on_own_stack(thread);
+    if (error != 0) {
+        (void)mprotect(thread->guard, sizeof(thread->guard), PROT_READ | PROT_WRITE);
+        return gw_fault_set_os(fault, error, "starting thread %s", name);
+    }
+    thread->is_started = true;
+    char short_name[16]; /* pthread_setname_np(3): 15 characters */
+    (void)snprintf(short_name, sizeof(short_name), "%.15s", name);
+    (void)pthread_setname_np(thread->id, short_name);
+    return GW_OK;
+}
+
+void gw_thread_join(struct gw_thread *thread)
+{
+    if (!thread->is_started) {
+        return;
+    }
+    int error = pthread_join(thread->id, NULL);
+    GW_ASSERT(error == 0); /* else: a thread joining itself */
+    thread->is_started = false;
+    (void)mprotect(thread->guard, sizeof(thread->guard), PROT_READ | PROT_WRITE);
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest RAM (godwit/ram.h): page numbers, holes, discard, and what is refused. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "godwit/ram.h"
+
+static struct gw_ram ram;
+static struct gw_fault fault;
+
+static int setup(void **state)
+{
+    (void)state;
+    gw_fault_clear(&fault);
+    gw_ram_init(&ram);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    gw_ram_close(&ram);
+    return 0;
+}
+
+/* Two regions with a gap between their addresses: 8 and 4 pages. */
+static void given_two_regions(void)
+{
+    uint64_t page = ram.page_bytes;
+    assert_int_equal(gw_ram_add_memfd(&ram, 0x40000000, 8 * page, &fault), GW_OK);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0x80000000, 4 * page, &fault), GW_OK);
+}
+
+static void pages_are_numbered_through_regions(void **state)
+{
+    (void)state;
+    given_two_regions();
+    assert_int_equal(ram.page_count, 12);
+    assert_ptr_equal(gw_ram_page(&ram, 7), ram.region[0].base + 7 * (uint64_t)ram.page_bytes);
+    assert_ptr_equal(gw_ram_page(&ram, 8), ram.region[1].base);
+    assert_int_equal(gw_ram_contiguous(&ram, 0), 8);
+    assert_int_equal(gw_ram_contiguous(&ram, 7), 1);
+    assert_int_equal(gw_ram_contiguous(&ram, 9), 3);
+}
+
+static void addresses_are_checked(void **state)
+{
+    (void)state;
+    given_two_regions();
+    uint64_t page = ram.page_bytes;
+    assert_ptr_equal(gw_ram_at(&ram, 0x40000000, 8 * page), ram.region[0].base);
+    assert_ptr_equal(gw_ram_at(&ram, 0x80000001, 1), ram.region[1].base + 1);
+    assert_null(gw_ram_at(&ram, 0x40000000, 8 * page + 1));
+    assert_null(gw_ram_at(&ram, 0x40000000 + 8 * page, 1));
+    assert_null(gw_ram_at(&ram, 0x3fffffff, 2));
+    assert_null(gw_ram_at(&ram, UINT64_MAX, 2));
+    assert_null(gw_ram_at(&ram, 0x80000000, UINT64_MAX));
+}
+
+static void holes_are_skipped(void **state)
+{
+    (void)state;
+    given_two_regions();
+    uint64_t count = 99;
+    assert_int_equal(gw_ram_next_data(&ram, 0, 12, &count), 12);
+    assert_int_equal(count, 0);
+    *gw_ram_page(&ram, 3) = 1;
+    *gw_ram_page(&ram, 4) = 1;
+    *gw_ram_page(&ram, 7) = 1;
+    *gw_ram_page(&ram, 8) = 1; /* follows 7, but in the other region */
+    assert_int_equal(gw_ram_next_data(&ram, 0, 12, &count), 3);
+    assert_int_equal(count, 2);
+    assert_int_equal(gw_ram_next_data(&ram, 4, 12, &count), 4);
+    assert_int_equal(count, 1);
+    assert_int_equal(gw_ram_next_data(&ram, 5, 12, &count), 7);
+    assert_int_equal(count, 1);
+    assert_int_equal(gw_ram_next_data(&ram, 8, 12, &count), 8);
+    assert_int_equal(count, 1);
+    assert_int_equal(gw_ram_next_data(&ram, 0, 3, &count), 3);
+    assert_int_equal(gw_ram_next_data(&ram, 9, 12, &count), 12);
+}
+
+static void looking_does_not_touch(void **state)
+{
+    (void)state;
+    given_two_regions();
+    uint64_t count;
+    (void)gw_ram_next_data(&ram, 0, 12, &count);
+    assert_int_equal(gw_ram_next_data(&ram, 0, 12, &count), 12);
+}
+
+static void discard_makes_holes_across_regions(void **state)
+{
+    (void)state;
+    given_two_regions();
+    for (uint64_t page = 0; page < 12; page++) {
+        memset(gw_ram_page(&ram, page), 0x5a, ram.page_bytes);
+    }
+    assert_int_equal(gw_ram_discard(&ram, 6, 4, &fault), GW_OK);
+    uint64_t count;
+    assert_int_equal(gw_ram_next_data(&ram, 0, 12, &count), 0);
+    assert_int_equal(count, 6);
+    assert_int_equal(gw_ram_next_data(&ram, 6, 12, &count), 10);
+    assert_int_equal(*gw_ram_page(&ram, 6), 0);
+    assert_int_equal(*gw_ram_page(&ram, 5), 0x5a);
+}
+
+static void memfd_is_sealed(void **state)
+{
+    (void)state;
+    given_two_regions();
+    assert_int_equal(ftruncate(ram.region[0].fd, 0), -1);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(fcntl(ram.region[0].fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+}
+
+static void wrong_regions_are_refused(void **state)
+{
+    (void)state;
+    uint64_t page = ram.page_bytes;
+    given_two_regions();
+    assert_int_equal(gw_ram_add_memfd(&ram, 0, 0, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0, page + 1, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_memfd(&ram, 1, page, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0x40000000 + 7 * page, page, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0 - page, 2 * page, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0, GW_RAM_BYTES_MAX, &fault), GW_LIMIT);
+    assert_non_null(strstr(fault.text, GW_BOARD_NAME));
+    assert_int_equal(ram.region_count, 2);
+    for (uint32_t i = 2; i < GW_RAM_REGIONS_MAX; i++) {
+        assert_int_equal(gw_ram_add_memfd(&ram, i * page, page, &fault), GW_OK);
+    }
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0, page, &fault), GW_LIMIT);
+}
+
+static void anonymous_memory_has_holes_too(void **state)
+{
+    (void)state;
+    uint64_t page = ram.page_bytes;
+    uint64_t pages = 600; /* more than one look at pagemap */
+    uint8_t *base =
+        mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(base, MAP_FAILED);
+    (void)madvise(base, pages * page, MADV_NOHUGEPAGE);
+    assert_int_equal(gw_ram_add_anonymous(&ram, 0, base + 1, page, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_anonymous(&ram, 0, base, pages * page, &fault), GW_OK);
+    uint64_t count;
+    assert_int_equal(gw_ram_next_data(&ram, 0, pages, &count), pages);
+    for (uint64_t i = 250; i < 550; i++) {
+        base[i * page] = 1;
+    }
+    if (gw_ram_next_data(&ram, 0, pages, &count) == 0) {
+        skip(); /* an emulated process (qemu-user) sees no page map of its own */
+    }
+    assert_int_equal(gw_ram_next_data(&ram, 0, pages, &count), 250);
+    assert_int_equal(count, 300);
+    assert_int_equal(gw_ram_discard(&ram, 250, 10, &fault), GW_OK);
+    assert_int_equal(gw_ram_next_data(&ram, 0, pages, &count), 260);
+    assert_int_equal(count, 290);
+    (void)munmap(base, pages * page);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(pages_are_numbered_through_regions),
+        TEST(addresses_are_checked),
+        TEST(holes_are_skipped),
+        TEST(looking_does_not_touch),
+        TEST(discard_makes_holes_across_regions),
+        TEST(memfd_is_sealed),
+        TEST(wrong_regions_are_refused),
+        TEST(anonymous_memory_has_holes_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
