@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Transport: how bytes get to the peer. URIs, listeners, connections, and the table of functions
+ * behind them, which each kind of transport fills (tcp, unix; others fit the same table, and a
+ * layer such as TLS puts its own read and write in front of another's).
+ *
+ * A connection is used in one of two ways:
+ *  - in an event loop: watch gw_connection_fd(); read and write return GW_AGAIN;
+ *  - by a thread of its own: read_all and write_all return when all bytes are through, the peer
+ *    said nothing for idle_ns_max (GW_LINK), or another thread interrupted it (GW_CANCELLED).
+ * A connection that returned GW_LINK or GW_CANCELLED is over: only close it.
+ *
+ * Owner: the caller's storage. Threads: a connection belongs to one thread for reading and one
+ * for writing (they may differ); gw_connection_interrupt is for all threads, between open and
+ * close. Blocks: connect, read_all, write_all. Never raises SIGPIPE. Errors: the fault names the
+ * peer's URI first: "tcp:10.0.0.2:4444: connection refused (is the target listening?)".
+ */
+#ifndef GODWIT_TRANSPORT_H
+#define GODWIT_TRANSPORT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "godwit/loop.h"
+#include "godwit/status.h"
+
+/* ---- URIs ---- */
+
+enum gw_uri_scheme {
+    GW_URI_TCP = 0,  /* tcp:HOST:PORT, tcp:[V6]:PORT */
+    GW_URI_UNIX = 1, /* unix:/PATH */
+};
+
+enum {
+    GW_URI_HOST_BYTES = 254, /* RFC 1035, 2.3.4: 253 characters, and the NUL */
+    GW_URI_PATH_BYTES = 108, /* unix(7): sun_path */
+    GW_URI_TEXT_BYTES = 272, /* the longest URI and its NUL */
+};
+
+struct gw_uri {
+    enum gw_uri_scheme scheme;
+    uint16_t port;                /* tcp; 0 only for listening: the kernel chooses */
+    char host[GW_URI_HOST_BYTES]; /* tcp: name, v4, or v6 without brackets ("fe80::1%eth0") */
+    char path[GW_URI_PATH_BYTES]; /* unix: absolute */
+};
+
+/* Pure. GW_ARGUMENT: the fault says which part is wrong, what was found and what is wanted. */
+GW_MUST_USE enum gw_status gw_uri_decode(struct gw_uri *uri, const char *text,
+                                         struct gw_fault *fault);
+
+/* Pure. Writes the URI with brackets where they belong; returns `text`. */
+char *gw_uri_encode(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES]);
+
+/* ---- Options ---- */
+
+struct gw_transport_options {
+    bool is_plaintext_allowed; /* the operator's --plaintext */
+    uint64_t connect_ns_max;   /* > 0; for all addresses of a name together */
+    uint64_t idle_ns_max;      /* > 0; a peer silent (or not reading) for so long is gone */
+};
+
+/* Not plaintext, 10 s to connect, 10 s idle. */
+extern const struct gw_transport_options gw_transport_defaults;
+
+/* ---- The table ---- */
+
+struct gw_connection;
+struct gw_listener;
+
+struct gw_transport_operations {
+    const char *name; /* "tcp" */
+
+    /* Makes listener->fd and writes the actual address to listener->uri. */
+    enum gw_status (*listen)(struct gw_listener *listener, struct gw_fault *fault);
+    /* Takes the next peer: connection->fd and ->peer. GW_AGAIN when there is none. */
+    enum gw_status (*accept)(struct gw_listener *listener, struct gw_connection *connection,
+                             struct gw_fault *fault);
+    void (*unlisten)(struct gw_listener *listener);
+
+    /* Blocks up to deadline_ns of gw_clock_now_ns() or an interrupt. */
+    enum gw_status (*connect)(struct gw_connection *connection, const struct gw_uri *uri,
+                              uint64_t deadline_ns, struct gw_fault *fault);
+
+    /* Never block. GW_OK with *bytes > 0, or GW_AGAIN, or GW_LINK (the peer closed, too). */
+    enum gw_status (*read)(struct gw_connection *connection, const struct iovec *parts, int count,
+                           size_t *bytes, struct gw_fault *fault);
+    enum gw_status (*write)(struct gw_connection *connection, const struct iovec *parts, int count,
+                            size_t *bytes, struct gw_fault *fault);
+
+    void (*close)(struct gw_connection *connection);
+};
+
+/* ---- Listeners ---- */
+
+struct gw_listener {
+    const struct gw_transport_operations *operations;
+    struct gw_transport_options options;
+    struct gw_uri uri; /* where it really listens: the port the kernel chose */
+    int fd;            /* for the event loop: EPOLLIN, then gw_listener_accept until GW_AGAIN */
+};
+
+/* Listens. Plain TCP on an address that is not loopback needs is_plaintext_allowed: GW_ARGUMENT.
+ * On an error the listener is closed. May block in name resolution. */
+GW_MUST_USE enum gw_status gw_listener_open(struct gw_listener *listener, const struct gw_uri *uri,
+                                            const struct gw_transport_options *options,
+                                            struct gw_fault *fault);
+
+/* The next peer, in an opened connection that is not connected; GW_AGAIN when none waits. */
+GW_MUST_USE enum gw_status gw_listener_accept(struct gw_listener *listener,
+                                              struct gw_connection *connection,
+                                              struct gw_fault *fault);
+
+/* Idempotent on a listener that was opened, or zeroed. */
+void gw_listener_close(struct gw_listener *listener);
+
+/* ---- Connections ---- */
+
+enum {
+    GW_CONNECTION_PARTS_MAX = 1024
+}; /* parts one call may have: IOV_MAX of Linux */
+
+struct gw_connection {
+    const struct gw_transport_operations *operations; /* NULL: not connected */
+    struct gw_transport_options options;
+    char peer[GW_URI_TEXT_BYTES]; /* the peer's URI, for messages; "unix:/path" of the listener */
+    int fd;                       /* -1: not connected */
+    struct gw_notify cancel;
+    atomic_bool is_interrupted; /* sticks until the next open */
+};
+
+/* Makes the storage ready for one connect or accept, and for interrupts, not yet connected. */
+GW_MUST_USE enum gw_status gw_connection_open(struct gw_connection *connection,
+                                              struct gw_fault *fault);
+
+/* Connects: resolves the name, tries each address. Plain TCP to an address that is not loopback
+ * needs is_plaintext_allowed: GW_ARGUMENT, and no byte was sent. GW_LINK: refused, unreachable,
+ * no such name, or the time is over. GW_CANCELLED: interrupted (name resolution itself cannot be
+ * interrupted; the resolver's own time-outs bound it). */
+GW_MUST_USE enum gw_status gw_connection_connect(struct gw_connection *connection,
+                                                 const struct gw_uri *uri,
+                                                 const struct gw_transport_options *options,
+                                                 struct gw_fault *fault);
+
+/* Idempotent; also on a zeroed connection. No thread may be inside any of its functions. */
+void gw_connection_close(struct gw_connection *connection);
+
+/* Whoever is inside connect, read_all or write_all returns GW_CANCELLED at once, and so does
+ * every later call, until the connection is opened anew. The peer sees the end when it is
+ * closed. Any thread. */
+void gw_connection_interrupt(struct gw_connection *connection);
+
+/* For the event loop. -1 when not connected. */
+int gw_connection_fd(const struct gw_connection *connection);
+
+/* Non-blocking: GW_OK with *bytes > 0 (perhaps less than asked), GW_AGAIN (wait for EPOLLIN or
+ * EPOLLOUT), GW_LINK, GW_CANCELLED. count 1..GW_CONNECTION_PARTS_MAX, not all parts empty. */
+GW_MUST_USE enum gw_status gw_connection_read(struct gw_connection *connection,
+                                              const struct iovec *parts, int count, size_t *bytes,
+                                              struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_connection_write(struct gw_connection *connection,
+                                               const struct iovec *parts, int count, size_t *bytes,
+                                               struct gw_fault *fault);
+
+/* Blocking: all bytes of all parts, or an error. `parts` is used up: its entries are changed.
+ * The idle time starts anew with each byte that gets through. */
+GW_MUST_USE enum gw_status gw_connection_read_all(struct gw_connection *connection,
+                                                  struct iovec *parts, int count,
+                                                  struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_connection_write_all(struct gw_connection *connection,
+                                                   struct iovec *parts, int count,
+                                                   struct gw_fault *fault);
+
+#endif

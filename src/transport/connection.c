@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connections of any kind. The contract: godwit/transport.h. */
+#include <poll.h>
+
+#include "godwit/clock.h"
+#include "godwit/units.h"
+#include "transport/internal.h"
+
+const struct gw_transport_options gw_transport_defaults = {
+    .is_plaintext_allowed = false,
+    .connect_ns_max = 10 * GW_NS_PER_S,
+    .idle_ns_max = 10 * GW_NS_PER_S,
+};
+
+enum gw_status gw_connection_open(struct gw_connection *connection, struct gw_fault *fault)
+{
+    connection->operations = NULL;
+    connection->options = gw_transport_defaults;
+    connection->peer[0] = '\0';
+    connection->fd = -1;
+    atomic_store(&connection->is_interrupted, false);
+    return gw_notify_open(&connection->cancel, fault);
+}
+
+static uint64_t deadline_in(uint64_t ns)
+{
+    uint64_t now = gw_clock_now_ns();
+    return ns > GW_LOOP_FOREVER - now ? GW_LOOP_FOREVER : now + ns;
+}
+
+enum gw_status gw_connection_connect(struct gw_connection *connection, const struct gw_uri *uri,
+                                     const struct gw_transport_options *options,
+                                     struct gw_fault *fault)
+{
+    GW_ASSERT(connection->operations == NULL && connection->cancel.fd >= 0);
+    const struct gw_transport_operations *operations = gw_transport_of(uri->scheme);
+    connection->options = *options;
+    (void)gw_uri_encode(uri, connection->peer);
+    if (atomic_load(&connection->is_interrupted)) {
+        return gw_socket_interrupted(connection->peer, fault);
+    }
+    enum gw_status status =
+        operations->connect(connection, uri, deadline_in(options->connect_ns_max), fault);
+    if (status == GW_OK) {
+        connection->operations = operations;
+    }
+    return status;
+}
+
+void gw_connection_close(struct gw_connection *connection)
+{
+    if (connection->operations != NULL) {
+        connection->operations->close(connection);
+        connection->operations = NULL;
+    }
+    /* A zeroed connection was never opened: its 0 is not a descriptor of ours. */
+    if (connection->cancel.fd > 0) {
+        gw_notify_close(&connection->cancel);
+    }
+    connection->cancel.fd = -1;
+    connection->fd = -1;
+}
+
+void gw_connection_interrupt(struct gw_connection *connection)
+{
+    atomic_store(&connection->is_interrupted, true);
+    gw_notify_signal(&connection->cancel);
+}
+
+int gw_connection_fd(const struct gw_connection *connection)
+{
+    return connection->operations == NULL ? -1 : connection->fd;
+}
+
+enum gw_status gw_connection_read(struct gw_connection *connection, const struct iovec *parts,
+                                  int count, size_t *bytes, struct gw_fault *fault)
+{
+    GW_ASSERT(connection->operations != NULL && count > 0 && count <= GW_CONNECTION_PARTS_MAX);
+    if (atomic_load(&connection->is_interrupted)) {
+        return gw_socket_interrupted(connection->peer, fault);
+    }
+    return connection->operations->read(connection, parts, count, bytes, fault);
+}
+
+enum gw_status gw_connection_write(struct gw_connection *connection, const struct iovec *parts,
+                                   int count, size_t *bytes, struct gw_fault *fault)
+{
+    GW_ASSERT(connection->operations != NULL && count > 0 && count <= GW_CONNECTION_PARTS_MAX);
+    if (atomic_load(&connection->is_interrupted)) {
+        return gw_socket_interrupted(connection->peer, fault);
+    }
+    return connection->operations->write(connection, parts, count, bytes, fault);
+}
+
+/* What is left of the parts. */
+struct rest {
+    struct iovec *parts;
+    int count;
+};
+
+/* Takes `bytes` off the front, and every part that is empty then. */
+static void advance(struct rest *rest, size_t bytes)
+{
+    while (rest->count > 0 && bytes >= rest->parts->iov_len) {
+        bytes -= rest->parts->iov_len;
+        rest->parts++;
+        rest->count--;
+    }
+    if (rest->count > 0) {
+        rest->parts->iov_base = (uint8_t *)rest->parts->iov_base + bytes;
+        rest->parts->iov_len -= bytes;
+    }
+}
+
+static enum gw_status wait_for_peer(struct gw_connection *connection, short events,
+                                    struct gw_fault *fault)
+{
+    uint64_t idle_ns = connection->options.idle_ns_max;
+    enum gw_status status =
+        gw_socket_wait(connection, connection->fd, events, deadline_in(idle_ns));
+    if (status == GW_CANCELLED) {
+        return gw_socket_interrupted(connection->peer, fault);
+    }
+    if (status == GW_AGAIN) {
+        char time[GW_UNITS_TEXT_BYTES];
+        return gw_fault_set(fault, GW_LINK, "%.140s: the peer %s for %s", connection->peer,
+                            events == POLLIN ? "sent nothing" : "read nothing",
+                            gw_units_encode_time(time, idle_ns));
+    }
+    return status;
+}
+
+typedef enum gw_status transfer(struct gw_connection *connection, const struct iovec *parts,
+                                int count, size_t *bytes, struct gw_fault *fault);
+
+static enum gw_status transfer_all(struct gw_connection *connection, struct rest rest,
+                                   transfer *some, short events, struct gw_fault *fault)
+{
+    advance(&rest, 0);
+    while (rest.count > 0) {
+        size_t bytes = 0;
+        enum gw_status status = some(connection, rest.parts, rest.count, &bytes, fault);
+        if (status == GW_OK) {
+            advance(&rest, bytes);
+        } else if (status == GW_AGAIN) {
+            status = wait_for_peer(connection, events, fault);
+        }
+        if (status != GW_OK) {
+            return status;
+        }
+    }
+    return GW_OK;
+}
+
+enum gw_status gw_connection_read_all(struct gw_connection *connection, struct iovec *parts,
+                                      int count, struct gw_fault *fault)
+{
+    return transfer_all(connection, (struct rest){parts, count}, gw_connection_read, POLLIN, fault);
+}
+
+enum gw_status gw_connection_write_all(struct gw_connection *connection, struct iovec *parts,
+                                       int count, struct gw_fault *fault)
+{
+    return transfer_all(connection, (struct rest){parts, count}, gw_connection_write, POLLOUT,
+                        fault);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of this folder share: the two tables, and what every socket has in common.
+ * The contract: godwit/transport.h.
+ */
+#ifndef GW_TRANSPORT_INTERNAL_H
+#define GW_TRANSPORT_INTERNAL_H
+
+#include "godwit/transport.h"
+
+extern const struct gw_transport_operations gw_transport_tcp;
+extern const struct gw_transport_operations gw_transport_unix;
+
+/* The table of a URI's scheme. */
+const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme);
+
+/* Waits until `fd` has one of `events`, up to deadline_ns (GW_LOOP_FOREVER: none), or until the
+ * connection is interrupted. GW_OK, GW_AGAIN when the time is over, GW_CANCELLED. */
+GW_MUST_USE enum gw_status gw_socket_wait(const struct gw_connection *connection, int fd,
+                                          short events, uint64_t deadline_ns);
+
+/* GW_LINK about the peer named `uri`, with the errno's sentence and, where one helps, a hint. */
+enum gw_status gw_socket_fault(const char *uri, int os_error, struct gw_fault *fault);
+
+/* GW_CANCELLED, named likewise. */
+enum gw_status gw_socket_interrupted(const char *uri, struct gw_fault *fault);
+
+/* Entries of the table for any stream socket. */
+enum gw_status gw_socket_read(struct gw_connection *connection, const struct iovec *parts,
+                              int count, size_t *bytes, struct gw_fault *fault);
+enum gw_status gw_socket_write(struct gw_connection *connection, const struct iovec *parts,
+                               int count, size_t *bytes, struct gw_fault *fault);
+void gw_socket_close(struct gw_connection *connection);
+
+#endif

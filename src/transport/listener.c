@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Listeners of any kind. The contract: godwit/transport.h. */
+#include "transport/internal.h"
+
+const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme)
+{
+    return scheme == GW_URI_UNIX ? &gw_transport_unix : &gw_transport_tcp;
+}
+
+enum gw_status gw_listener_open(struct gw_listener *listener, const struct gw_uri *uri,
+                                const struct gw_transport_options *options, struct gw_fault *fault)
+{
+    const struct gw_transport_operations *operations = gw_transport_of(uri->scheme);
+    *listener = (struct gw_listener){.options = *options, .uri = *uri, .fd = -1};
+    enum gw_status status = operations->listen(listener, fault);
+    if (status == GW_OK) {
+        listener->operations = operations;
+    }
+    return status;
+}
+
+enum gw_status gw_listener_accept(struct gw_listener *listener, struct gw_connection *connection,
+                                  struct gw_fault *fault)
+{
+    GW_ASSERT(listener->operations != NULL && connection->operations == NULL);
+    connection->options = listener->options;
+    enum gw_status status = listener->operations->accept(listener, connection, fault);
+    if (status == GW_OK) {
+        connection->operations = listener->operations;
+    }
+    return status;
+}
+
+void gw_listener_close(struct gw_listener *listener)
+{
+    if (listener->operations != NULL) {
+        listener->operations->unlisten(listener);
+    }
+    listener->operations = NULL;
+    listener->fd = -1;
+}

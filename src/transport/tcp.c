@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Plain TCP, IPv4 and IPv6. The contract: godwit/transport.h. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "godwit/clock.h"
+#include "transport/address.h"
+#include "transport/internal.h"
+
+enum {
+    BACKLOG = 16,         /* channels of one migration, and strangers */
+    KEEPALIVE_PROBES = 3, /* within one idle time */
+    DEAD_S_MAX = 3600,    /* however long the idle time: a dead host is noticed within an hour */
+};
+
+static void set_option(int fd, int level, int name, int value)
+{
+    int result = setsockopt(fd, level, name, &value, sizeof(value));
+    GW_ASSERT(result == 0); /* all in Linux since 2.6.37, with values in range */
+}
+
+/* A peer whose host died sends nothing, not even an end: probes find it when nothing is under
+ * way, TCP_USER_TIMEOUT when something is (tcp(7)). Buffers are left to the kernel's tuning: a
+ * size set by hand would cap it. No Nagle on any channel: whole batches are written at once, and
+ * the last, short segment of one must not wait a round trip, least of all in the downtime. */
+static void tune(int fd, uint64_t idle_ns_max)
+{
+    uint64_t idle_s = idle_ns_max / GW_NS_PER_S;
+    int dead_s = idle_s < 1 ? 1 : idle_s > DEAD_S_MAX ? DEAD_S_MAX : (int)idle_s;
+    int step_s = dead_s / (KEEPALIVE_PROBES + 1);
+    step_s = step_s < 1 ? 1 : step_s;
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, step_s);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, step_s);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, dead_s * 1000);
+}
+
+static int make_socket(const struct gw_address *address)
+{
+    return socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+static const struct sockaddr *pointer_to(const struct gw_address *address)
+{
+    return (const struct sockaddr *)(const void *)&address->storage;
+}
+
+/* ---- Listening ---- */
+
+/* -1: errno. */
+static int listen_on(const struct gw_address *address)
+{
+    int fd = make_socket(address);
+    if (fd < 0) {
+        return -1;
+    }
+    /* A target started again must get its port although old connections are in TIME_WAIT. */
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (bind(fd, pointer_to(address), address->size) == 0 && listen(fd, BACKLOG) == 0) {
+        return fd;
+    }
+    int error = errno;
+    (void)close(fd);
+    errno = error;
+    return -1;
+}
+
+static enum gw_status tcp_listen(struct gw_listener *listener, struct gw_fault *fault)
+{
+    struct gw_address_list list;
+    enum gw_status status = gw_address_resolve(&listener->uri, &list, fault);
+    if (status == GW_OK) {
+        status = gw_address_check_plaintext(&list, &listener->options, fault);
+    }
+    if (status != GW_OK) {
+        return status;
+    }
+    int fd = -1;
+    for (uint32_t i = 0; i < list.count && fd < 0; i++) {
+        fd = listen_on(&list.address[i]);
+    }
+    if (fd < 0) {
+        int error = errno;
+        char text[GW_URI_TEXT_BYTES];
+        return gw_fault_set_os(fault, error, "%.120s: cannot listen%s",
+                               gw_uri_encode(&listener->uri, text),
+                               error == EADDRNOTAVAIL ? " (is this an address of this host?)" : "");
+    }
+    struct gw_address actual = {.size = sizeof(actual.storage)};
+    int result = getsockname(fd, (struct sockaddr *)(void *)&actual.storage, &actual.size);
+    GW_ASSERT(result == 0);
+    gw_address_get_uri(&actual, &listener->uri);
+    listener->fd = fd;
+    return GW_OK;
+}
+
+static enum gw_status tcp_accept(struct gw_listener *listener, struct gw_connection *connection,
+                                 struct gw_fault *fault)
+{
+    struct gw_address peer = {.size = sizeof(peer.storage)};
+    int fd = accept4(listener->fd, (struct sockaddr *)(void *)&peer.storage, &peer.size,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        int error = errno;
+        /* accept(2): of errors only these are ours; others are the new connection's, gone. */
+        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+            char text[GW_URI_TEXT_BYTES];
+            return gw_fault_set_os(fault, error, "%.120s: accepting a connection",
+                                   gw_uri_encode(&listener->uri, text));
+        }
+        return GW_AGAIN;
+    }
+    tune(fd, connection->options.idle_ns_max);
+    struct gw_uri uri;
+    gw_address_get_uri(&peer, &uri);
+    (void)gw_uri_encode(&uri, connection->peer);
+    connection->fd = fd;
+    return GW_OK;
+}
+
+static void tcp_unlisten(struct gw_listener *listener)
+{
+    (void)close(listener->fd);
+    listener->fd = -1;
+}
+
+/* ---- Connecting ---- */
+
+/* What became of a connect that was under way: 0 or errno. */
+static int connect_result(int fd)
+{
+    int error = 0;
+    socklen_t size = sizeof(error);
+    int result = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    GW_ASSERT(result == 0);
+    return error;
+}
+
+/* One address: GW_OK, GW_CANCELLED, or GW_LINK with *error set (no fault yet: the next address
+ * may do). */
+static enum gw_status connect_to(struct gw_connection *connection, const struct gw_address *address,
+                                 uint64_t deadline_ns, int *error)
+{
+    int fd = make_socket(address);
+    if (fd < 0) {
+        *error = errno;
+        return GW_LINK;
+    }
+    tune(fd, connection->options.idle_ns_max);
+    *error = connect(fd, pointer_to(address), address->size) == 0 ? 0 : errno;
+    enum gw_status status = GW_OK;
+    if (*error == EINPROGRESS || *error == EINTR) {
+        status = gw_socket_wait(connection, fd, POLLOUT, deadline_ns);
+        *error = status == GW_OK ? connect_result(fd) : ETIMEDOUT;
+    }
+    if (status == GW_OK && *error == 0) {
+        connection->fd = fd;
+        return GW_OK;
+    }
+    (void)close(fd);
+    return status == GW_CANCELLED ? GW_CANCELLED : GW_LINK;
+}
+
+static enum gw_status tcp_connect(struct gw_connection *connection, const struct gw_uri *uri,
+                                  uint64_t deadline_ns, struct gw_fault *fault)
+{
+    if (uri->port == 0) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.120s: port: found 0, wanted the port the target listens on",
+                            connection->peer);
+    }
+    struct gw_address_list list;
+    enum gw_status status = gw_address_resolve(uri, &list, fault);
+    if (status == GW_OK) {
+        status = gw_address_check_plaintext(&list, &connection->options, fault);
+    }
+    if (status != GW_OK) {
+        return status;
+    }
+    int error = ETIMEDOUT;
+    for (uint32_t i = 0; i < list.count; i++) {
+        /* Each address gets its share of what is left: one that answers nothing (an IPv6 route
+         * into nowhere) must not eat the time of the next. */
+        uint64_t now = gw_clock_now_ns();
+        uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+        status = connect_to(connection, &list.address[i], now + left / (list.count - i), &error);
+        if (status == GW_OK) {
+            return GW_OK;
+        }
+        if (status == GW_CANCELLED) {
+            return gw_socket_interrupted(connection->peer, fault);
+        }
+    }
+    return gw_socket_fault(connection->peer, error, fault);
+}
+
+const struct gw_transport_operations gw_transport_tcp = {
+    .name = "tcp",
+    .listen = tcp_listen,
+    .accept = tcp_accept,
+    .unlisten = tcp_unlisten,
+    .connect = tcp_connect,
+    .read = gw_socket_read,
+    .write = gw_socket_write,
+    .close = gw_socket_close,
+};
