@@ -21,12 +21,12 @@ def find(number):
     for gateway in running_gateways():
         if gateway.number == number:
             return gateway.attach()
-    sys.exit(f"gateway: gateway {number} is not up; tools/gateway up starts some")
+    sys.exit(f"tools/gateway: gateway {number} is not up; tools/gateway up starts some")
 
 
 def up(options):
     if running_gateways():
-        sys.exit("gateway: some are up already; tools/gateway down ends them")
+        sys.exit("tools/gateway: some are up already; tools/gateway down ends them")
     print("gateway: building godwit and what runs beside it", flush=True)
     images.build_programs()
     print(f"gateway: starting {options.count} emulated gateways", flush=True)
@@ -44,7 +44,7 @@ def execute(options):
     # Separated by "--" as in a shell's tools, or not.
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not words:
-        sys.exit("gateway: exec: no command")
+        sys.exit("tools/gateway: exec: no command")
     sys.exit(run_here(find(options.number), words, terminal=False))
 
 
@@ -85,7 +85,7 @@ def feed_input(command):
 def link(options):
     gateways = running_gateways()
     if not gateways:
-        sys.exit("gateway: none is up")
+        sys.exit("tools/gateway: none is up")
     for gateway in gateways:
         gateway.set_link(options.state == "up")
 
@@ -128,7 +128,7 @@ def main():
     try:
         options.run(options)
     except (AgentError, RuntimeError) as error:
-        sys.exit(f"gateway: {error}")
+        sys.exit(f"tools/gateway: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
