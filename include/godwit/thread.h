@@ -17,9 +17,16 @@
 
 enum { GW_THREAD_GUARD_BYTES = 65536 }; /* one page of the largest page size */
 
+/* Sanitizers widen every frame and keep their own data on each stack: test builds give more. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define GW_THREAD_STACK_BYTES (GW_STACK_BYTES + (2 << 20))
+#else
+#define GW_THREAD_STACK_BYTES GW_STACK_BYTES
+#endif
+
 struct gw_thread {
     alignas(GW_THREAD_GUARD_BYTES) uint8_t guard[GW_THREAD_GUARD_BYTES];
-    uint8_t stack[GW_STACK_BYTES];
+    uint8_t stack[GW_THREAD_STACK_BYTES];
     pthread_t id;
     void (*function)(void *context);
     void *context;

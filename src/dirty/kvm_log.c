@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tracker over KVM's dirty log. The contract: godwit/kvm_log.h.
+ *
+ * KVM keeps one bit per page of a slot. A guest's write goes: (a) KVM gets the page, which
+ * allocates it in the memfd, zeroed; (b) under KVM's lock it maps the page writable and sets the
+ * bit; (c) the guest's store runs. CLEAR, under the same lock, clears bits and takes the writable
+ * mappings of those pages away; a store that comes after it starts again at (a). GET reads the
+ * bits, and with manual protection does nothing else.
+ *
+ * Three kinds of kernel, all giving the tracker's promise:
+ *
+ * 1. Manual protection, initially set. When logging starts all bits are set and nothing is
+ *    protected; a page is protected by its first CLEAR. Pages with data start in the caller's
+ *    bitmap and are re-armed (CLEAR) just before they are read, so it does no harm that collect
+ *    goes on reporting those not re-armed yet. Holes are not going to be read, so no one would
+ *    ever CLEAR them and they would be reported for ever: start clears them. A write to a hole
+ *    must not fall between the look that found it a hole and its CLEAR; so the order is CLEAR,
+ *    then look, and what has data by then goes to the caller's bitmap. A write whose (b) comes
+ *    after the CLEAR sets the bit: collect reports it. A write whose (b) comes before the CLEAR
+ *    has done (a) even earlier: the look, which comes after, finds data. (Its store, if still to
+ *    come, faults and does (b) once more.) To spare the pages with data a CLEAR that only makes
+ *    work (write faults in the guest), a first look tells which extents to clear; it decides
+ *    nothing else.
+ * 2. Manual protection, not initially set. Starting protects everything with all bits clear: the
+ *    CLEAR of kind 1 is done by then for every page, and the look comes after.
+ * 3. No manual protection: as 2, and GET reads, clears and protects at once, before collect
+ *    returns and so before anything it reported is read: there re-arm has nothing left to do.
+ *
+ * Writes by the monitor and by KVM's own devices do not go through (b). The first are marks; the
+ * second KVM sets in the log itself.
+ */
+#include "godwit/kvm_log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <string.h>
+
+#include "dirty/bitmap.h"
+#include "godwit/ioctl.h"
+
+/* Words of one CLEAR: 4096 pages, 512 bytes on the stack of whoever re-arms. */
+enum {
+    CLEAR_WORDS = 64
+};
+
+static struct gw_tracker_kvm_log *log_of(struct gw_tracker *tracker)
+{
+    return (struct gw_tracker_kvm_log *)(void *)tracker;
+}
+
+static uint64_t pages_of(const struct gw_tracker_kvm_log *log, uint32_t region)
+{
+    return log->ram->region[region].bytes / log->ram->page_bytes;
+}
+
+/* Sets the slot of one region again, with or without logging. 0 or errno. All but the flags is as
+ * its maker set it, else KVM refuses. */
+static int set_logging(const struct gw_tracker_kvm_log *log, uint32_t index, bool is_on)
+{
+    const struct gw_ram_region *region = &log->ram->region[index];
+    struct kvm_userspace_memory_region slot = {
+        .slot = log->slot[index].slot,
+        .flags = log->slot[index].flags | (is_on ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+        .guest_phys_addr = region->gpa,
+        .memory_size = region->bytes,
+        .userspace_addr = (uintptr_t)region->base,
+    };
+    return gw_ioctl(log->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) == 0 ? 0 : errno;
+}
+
+static enum gw_status clear_words(const struct gw_tracker_kvm_log *log, uint32_t index,
+                                  uint64_t first, uint64_t *bits, struct gw_fault *fault)
+{
+    uint64_t left = pages_of(log, index) - first;
+    struct kvm_clear_dirty_log clear = {
+        .slot = log->slot[index].slot,
+        /* A multiple of 64, unless it ends where the slot ends. */
+        .num_pages = left < CLEAR_WORDS * 64 ? (uint32_t)left : CLEAR_WORDS * 64,
+        .first_page = first,
+        .dirty_bitmap = bits,
+    };
+    if (gw_ioctl(log->vm_fd, KVM_CLEAR_DIRTY_LOG, &clear) != 0) {
+        return gw_fault_set_os(fault, errno,
+                               "KVM dirty log: protecting pages again from page %" PRIu64
+                               " of region %" PRIu32,
+                               first, index);
+    }
+    return GW_OK;
+}
+
+/* Clears the bits of exactly [first, first+count), pages of the region counted from its start.
+ * The windows given to KVM are wider, for they must be aligned to 64; their other bits are 0. */
+static enum gw_status clear_pages(const struct gw_tracker_kvm_log *log, uint32_t index,
+                                  uint64_t first, uint64_t count, struct gw_fault *fault)
+{
+    uint64_t end = first + count;
+    while (first < end) {
+        uint64_t bits[CLEAR_WORDS] = {0};
+        uint64_t window = first & ~UINT64_C(63);
+        uint64_t window_end = window + CLEAR_WORDS * 64;
+        uint64_t stop = end < window_end ? end : window_end;
+        (void)gw_bitmap_put(bits, first - window, stop - first);
+        enum gw_status status = clear_words(log, index, window, bits, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+        first = stop;
+    }
+    return GW_OK;
+}
+
+/* Kind 1 of above: clears every hole extent of a region. */
+static enum gw_status clear_holes(const struct gw_tracker_kvm_log *log, uint32_t index,
+                                  struct gw_fault *fault)
+{
+    uint64_t base = log->ram->region[index].page_first;
+    uint64_t end = base + pages_of(log, index);
+    for (uint64_t page = base; page < end;) {
+        uint64_t count;
+        uint64_t data = gw_ram_next_data(log->ram, page, end, &count);
+        enum gw_status status = clear_pages(log, index, page - base, data - page, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+        page = data + count;
+    }
+    return GW_OK;
+}
+
+static void put_data(const struct gw_tracker_kvm_log *log, uint64_t *bitmap)
+{
+    uint64_t end = log->ram->page_count;
+    for (uint64_t page = 0; page < end;) {
+        uint64_t count;
+        uint64_t data = gw_ram_next_data(log->ram, page, end, &count);
+        (void)gw_bitmap_put(bitmap, data, count);
+        page = data + count;
+    }
+}
+
+static void kvm_log_stop(struct gw_tracker *tracker)
+{
+    struct gw_tracker_kvm_log *log = log_of(tracker);
+    for (uint32_t i = 0; log->is_on && i < log->ram->region_count; i++) {
+        /* A failure leaves logging on, which costs the guest speed and nothing else. */
+        (void)set_logging(log, i, false);
+    }
+    log->is_on = false;
+}
+
+static enum gw_status kvm_log_start(struct gw_tracker *tracker, uint64_t *bitmap,
+                                    struct gw_fault *fault)
+{
+    struct gw_tracker_kvm_log *log = log_of(tracker);
+    GW_ASSERT(!log->is_on);
+    enum gw_status status = GW_OK;
+    log->is_on = true;
+    for (uint32_t i = 0; i < log->ram->region_count && status == GW_OK; i++) {
+        int error = set_logging(log, i, true);
+        if (error != 0) {
+            status = gw_fault_set_os(fault, error, "KVM dirty log: switching it on for slot %u",
+                                     (unsigned)log->slot[i].slot);
+        } else if (log->manual_flags & KVM_DIRTY_LOG_INITIALLY_SET) {
+            status = clear_holes(log, i, fault);
+        }
+    }
+    if (status != GW_OK) {
+        kvm_log_stop(tracker);
+        return status;
+    }
+    put_data(log, bitmap);
+    return GW_OK;
+}
+
+static enum gw_status kvm_log_collect(struct gw_tracker *tracker, uint64_t *bitmap, uint64_t *added,
+                                      struct gw_fault *fault)
+{
+    struct gw_tracker_kvm_log *log = log_of(tracker);
+    GW_ASSERT(log->is_on);
+    *added = 0;
+    for (uint32_t i = 0; i < log->ram->region_count; i++) {
+        struct kvm_dirty_log get = {.slot = log->slot[i].slot, .dirty_bitmap = log->scratch};
+        if (gw_ioctl(log->vm_fd, KVM_GET_DIRTY_LOG, &get) != 0) {
+            return gw_fault_set_os(fault, errno, "KVM dirty log: reading slot %u",
+                                   (unsigned)log->slot[i].slot);
+        }
+        *added +=
+            gw_bitmap_merge(bitmap, log->ram->region[i].page_first, log->scratch, pages_of(log, i));
+    }
+    if (log->marks != NULL) {
+        *added += gw_marks_get(log->marks, log->ram->page_count, bitmap);
+    }
+    return GW_OK;
+}
+
+static enum gw_status kvm_log_rearm(struct gw_tracker *tracker, uint64_t page, uint64_t count,
+                                    struct gw_fault *fault)
+{
+    const struct gw_tracker_kvm_log *log = log_of(tracker);
+    if (log->manual_flags == 0 || count == 0) {
+        return GW_OK; /* kind 3 of above */
+    }
+    uint32_t index = 0;
+    while (page - log->ram->region[index].page_first >= pages_of(log, index)) {
+        index++;
+        GW_ASSERT(index < log->ram->region_count);
+    }
+    uint64_t first = page - log->ram->region[index].page_first;
+    GW_ASSERT(count <= pages_of(log, index) - first);
+    return clear_pages(log, index, first, count, fault);
+}
+
+static const struct gw_tracker_operations operations = {
+    .name = "KVM dirty log",
+    .start = kvm_log_start,
+    .collect = kvm_log_collect,
+    .rearm = kvm_log_rearm,
+    .stop = kvm_log_stop,
+};
+
+enum gw_status gw_tracker_kvm_log_init(struct gw_tracker_kvm_log *log, int vm_fd,
+                                       const struct gw_ram *ram, const struct gw_kvm_slot *slots,
+                                       struct gw_marks *marks, struct gw_fault *fault)
+{
+    memset(log, 0, sizeof(*log)); /* no compound literal: it is larger than some stacks */
+    log->tracker.operations = &operations;
+    log->ram = ram;
+    log->marks = marks;
+    log->vm_fd = vm_fd;
+    memcpy(log->slot, slots, ram->region_count * sizeof(slots[0]));
+    int has =
+        gw_ioctl(vm_fd, KVM_CHECK_EXTENSION, (void *)(uintptr_t)KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2);
+    uint64_t wanted = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET;
+    log->manual_flags = has > 0 ? (uint64_t)has & wanted : 0;
+    struct kvm_enable_cap enable = {.cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+                                    .args = {log->manual_flags}};
+    if (log->manual_flags != 0 && gw_ioctl(vm_fd, KVM_ENABLE_CAP, &enable) != 0) {
+        return gw_fault_set_os(fault, errno, "KVM dirty log: manual protection");
+    }
+    return GW_OK;
+}

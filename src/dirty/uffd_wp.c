@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tracker by userfaultfd write-protection. The contract: godwit/uffd_wp.h.
+ *
+ * The one truth is the protection bit in the page table: protected means not written since it was
+ * re-armed. Re-arm sets the bit; a write takes it away (the kernel itself, or the fault thread
+ * below); collect only looks. So there is no second bitmap that could disagree with it, and no
+ * lock: a fault thread that is late un-protects a page which its writer is about to write, and
+ * collect finds it unprotected, as it should.
+ *
+ * Nothing gets lost: when re-arm returns, no processor can write the page without taking the bit
+ * away first (the kernel has flushed the TLBs); a write before that is in the bytes read after.
+ *
+ * Start. Anonymous memory: a page never touched is told by its empty entry, so nothing need be
+ * armed; what is there is unprotected, and the first collect is the initial bitmap. Memfd: all is
+ * armed first, holes too, and then SEEK_DATA is asked: a write before the arming made data, which
+ * is seen; a write after it takes the bit away, which collect sees.
+ */
+#include "godwit/uffd_wp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "dirty/bitmap.h"
+#include "dirty/uffd_scan.h"
+#include "godwit/ioctl.h"
+
+static struct gw_tracker_uffd_wp *wp_of(struct gw_tracker *tracker)
+{
+    return (struct gw_tracker_uffd_wp *)(void *)tracker;
+}
+
+/* 0 or errno. EAGAIN: the address space is just being changed (fork, remap); it ends by itself. */
+static int protect(int uffd, uint64_t start, uint64_t bytes, bool is_on)
+{
+    struct uffdio_writeprotect request = {
+        .range = {.start = start, .len = bytes},
+        .mode = is_on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+    };
+    int result;
+    do {
+        result = gw_ioctl(uffd, UFFDIO_WRITEPROTECT, &request);
+    } while (result != 0 && (errno == EAGAIN || errno == EINTR));
+    return result == 0 ? 0 : errno;
+}
+
+/* ---- The fault thread of the synchronous way ---- */
+
+static void resolve(const struct gw_tracker_uffd_wp *wp, const struct uffd_msg *message)
+{
+    if (message->event != UFFD_EVENT_PAGEFAULT) {
+        return;
+    }
+    uint64_t page_bytes = wp->ram->page_bytes;
+    uint64_t start = message->arg.pagefault.address & ~(page_bytes - 1);
+    /* An error means that the range is no longer registered: its waiters were woken by that. */
+    (void)protect(wp->uffd.fd, start, page_bytes, false);
+}
+
+static void run_fault_thread(void *context)
+{
+    const struct gw_tracker_uffd_wp *wp = context;
+    for (;;) {
+        struct pollfd wait[2] = {{.fd = wp->uffd.fd, .events = POLLIN},
+                                 {.fd = wp->quit.fd, .events = POLLIN}};
+        (void)poll(wait, 2, -1);
+        struct uffd_msg message[16];
+        ssize_t got = read(wp->uffd.fd, message, sizeof(message));
+        for (ssize_t i = 0; i < got / (ssize_t)sizeof(message[0]); i++) {
+            resolve(wp, &message[i]);
+        }
+        if (got <= 0 && wait[1].revents != 0) {
+            return;
+        }
+    }
+}
+
+static enum gw_status start_fault_thread(struct gw_tracker_uffd_wp *wp, struct gw_fault *fault)
+{
+    enum gw_status status = gw_notify_open(&wp->quit, fault);
+    if (status == GW_OK) {
+        status = gw_thread_start(&wp->thread, "uffd-wp", run_fault_thread, wp, fault);
+    }
+    return status;
+}
+
+/* ---- Start and stop ---- */
+
+static bool has_memfd(const struct gw_ram *ram)
+{
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        if (ram->region[i].kind == GW_RAM_MEMFD) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum gw_status open_uffd(struct gw_tracker_uffd_wp *wp, struct gw_fault *fault)
+{
+    uint64_t features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+    if (has_memfd(wp->ram)) {
+        features |= UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+    }
+    struct gw_fault ignored;
+    gw_fault_clear(&ignored);
+    enum gw_status status = GW_HOST;
+    if (wp->mode != GW_UFFD_WP_SYNC) {
+        /* The kernel resolves these faults by itself: those of the kernel's own writes too. */
+        status = gw_uffd_open(&wp->uffd, features | UFFD_FEATURE_WP_ASYNC, true,
+                              wp->mode == GW_UFFD_WP_ASYNC ? fault : &ignored);
+    }
+    wp->is_async = status == GW_OK;
+    if (status != GW_OK && wp->mode != GW_UFFD_WP_ASYNC) {
+        /* Not for user faults only: a read(2) into protected memory would fail with EFAULT. */
+        status = gw_uffd_open(&wp->uffd, features, false, fault);
+    }
+    return status;
+}
+
+static enum gw_status register_regions(const struct gw_tracker_uffd_wp *wp, struct gw_fault *fault)
+{
+    for (uint32_t i = 0; i < wp->ram->region_count; i++) {
+        const struct gw_ram_region *region = &wp->ram->region[i];
+        struct uffdio_register request = {
+            .range = {.start = (uintptr_t)region->base, .len = region->bytes},
+            .mode = UFFDIO_REGISTER_MODE_WP,
+        };
+        if (gw_ioctl(wp->uffd.fd, UFFDIO_REGISTER, &request) != 0) {
+            return gw_fault_set_os(
+                fault, errno, "userfaultfd: registering region %" PRIu32 " for write-protection",
+                i);
+        }
+    }
+    return GW_OK;
+}
+
+static enum gw_status arm_memfd(const struct gw_tracker_uffd_wp *wp,
+                                const struct gw_ram_region *region, uint64_t *bitmap,
+                                struct gw_fault *fault)
+{
+    int error = protect(wp->uffd.fd, (uintptr_t)region->base, region->bytes, true);
+    if (error != 0) {
+        return gw_fault_set_os(fault, error, "userfaultfd: write-protecting guest memory");
+    }
+    uint64_t end = region->page_first + region->bytes / wp->ram->page_bytes;
+    for (uint64_t page = region->page_first; page < end;) {
+        uint64_t count;
+        uint64_t data = gw_ram_next_data(wp->ram, page, end, &count);
+        (void)gw_bitmap_put(bitmap, data, count);
+        page = data + count;
+    }
+    return GW_OK;
+}
+
+static enum gw_status scan(const struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
+                           uint64_t *bitmap, uint64_t *added, struct gw_fault *fault)
+{
+    return wp->is_async ? gw_uffd_scan_fast(wp->pagemap_fd, wp->ram, region, bitmap, added, fault)
+                        : gw_uffd_scan_slow(wp->pagemap_fd, wp->ram, region, bitmap, added, fault);
+}
+
+static enum gw_status arm_and_look(const struct gw_tracker_uffd_wp *wp, uint64_t *bitmap,
+                                   struct gw_fault *fault)
+{
+    enum gw_status status = GW_OK;
+    for (uint32_t i = 0; i < wp->ram->region_count && status == GW_OK; i++) {
+        const struct gw_ram_region *region = &wp->ram->region[i];
+        uint64_t ignored = 0;
+        status = region->kind == GW_RAM_MEMFD ? arm_memfd(wp, region, bitmap, fault)
+                                              : scan(wp, region, bitmap, &ignored, fault);
+    }
+    return status;
+}
+
+static void uffd_wp_stop(struct gw_tracker *tracker)
+{
+    struct gw_tracker_uffd_wp *wp = wp_of(tracker);
+    if (!wp->is_on) {
+        return;
+    }
+    wp->is_on = false;
+    /* Unregistering lifts the protection and wakes whoever waits for a fault; only then may the
+     * fault thread go. */
+    for (uint32_t i = 0; wp->uffd.fd >= 0 && i < wp->ram->region_count; i++) {
+        struct uffdio_range range = {.start = (uintptr_t)wp->ram->region[i].base,
+                                     .len = wp->ram->region[i].bytes};
+        (void)gw_ioctl(wp->uffd.fd, UFFDIO_UNREGISTER, &range);
+    }
+    if (wp->quit.fd >= 0) {
+        gw_notify_signal(&wp->quit);
+    }
+    gw_thread_join(&wp->thread);
+    gw_notify_close(&wp->quit);
+    gw_uffd_close(&wp->uffd);
+    if (wp->pagemap_fd >= 0) {
+        (void)close(wp->pagemap_fd);
+    }
+    wp->pagemap_fd = -1;
+}
+
+static enum gw_status open_all(struct gw_tracker_uffd_wp *wp, struct gw_fault *fault)
+{
+    wp->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (wp->pagemap_fd < 0) {
+        return gw_fault_set_os(fault, errno, "/proc/self/pagemap");
+    }
+    enum gw_status status = open_uffd(wp, fault);
+    if (status == GW_OK && !wp->is_async) {
+        status = start_fault_thread(wp, fault);
+    }
+    return status;
+}
+
+static enum gw_status uffd_wp_start(struct gw_tracker *tracker, uint64_t *bitmap,
+                                    struct gw_fault *fault)
+{
+    struct gw_tracker_uffd_wp *wp = wp_of(tracker);
+    GW_ASSERT(!wp->is_on);
+    wp->is_on = true;
+    enum gw_status status = open_all(wp, fault);
+    if (status == GW_OK) {
+        status = register_regions(wp, fault);
+    }
+    if (status == GW_OK) {
+        status = arm_and_look(wp, bitmap, fault);
+    }
+    if (status != GW_OK) {
+        uffd_wp_stop(tracker);
+    }
+    return status;
+}
+
+static enum gw_status uffd_wp_collect(struct gw_tracker *tracker, uint64_t *bitmap, uint64_t *added,
+                                      struct gw_fault *fault)
+{
+    struct gw_tracker_uffd_wp *wp = wp_of(tracker);
+    GW_ASSERT(wp->is_on);
+    *added = 0;
+    for (uint32_t i = 0; i < wp->ram->region_count; i++) {
+        enum gw_status status = scan(wp, &wp->ram->region[i], bitmap, added, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+    }
+    if (wp->marks != NULL) {
+        *added += gw_marks_get(wp->marks, wp->ram->page_count, bitmap);
+    }
+    return GW_OK;
+}
+
+static enum gw_status uffd_wp_rearm(struct gw_tracker *tracker, uint64_t page, uint64_t count,
+                                    struct gw_fault *fault)
+{
+    const struct gw_tracker_uffd_wp *wp = wp_of(tracker);
+    GW_ASSERT(count <= gw_ram_contiguous(wp->ram, page));
+    int error = protect(wp->uffd.fd, (uintptr_t)gw_ram_page(wp->ram, page),
+                        count * wp->ram->page_bytes, true);
+    if (error != 0) {
+        return gw_fault_set_os(fault, error,
+                               "userfaultfd: write-protecting %" PRIu64 " pages at page %" PRIu64,
+                               count, page);
+    }
+    return GW_OK;
+}
+
+static const struct gw_tracker_operations operations = {
+    .name = "userfaultfd write-protect",
+    .start = uffd_wp_start,
+    .collect = uffd_wp_collect,
+    .rearm = uffd_wp_rearm,
+    .stop = uffd_wp_stop,
+};
+
+void gw_tracker_uffd_wp_init(struct gw_tracker_uffd_wp *wp, const struct gw_ram *ram,
+                             struct gw_marks *marks, enum gw_uffd_wp_mode mode)
+{
+    wp->tracker.operations = &operations;
+    wp->ram = ram;
+    wp->marks = marks;
+    wp->mode = mode;
+    wp->uffd.fd = -1;
+    wp->pagemap_fd = -1;
+    wp->quit.fd = -1;
+    wp->is_async = false;
+    wp->is_on = false;
+    wp->thread.is_started = false;
+}

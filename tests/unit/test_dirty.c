@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bitmaps, marks, and the userfaultfd tracker (src/dirty): no write is lost. */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "dirty/bitmap.h"
+#include "godwit/marks.h"
+#include "godwit/uffd_wp.h"
+#include "mirror.h"
+
+static struct gw_fault fault;
+static struct gw_ram ram;
+static struct gw_marks marks;
+static struct gw_tracker_uffd_wp wp;
+static struct mirror mirror;
+static uint8_t *anonymous;
+
+/* ---- Bitmaps ---- */
+
+static void merged_bits_land_where_they_belong(void **state)
+{
+    (void)state;
+    for (uint64_t shift = 0; shift < 130; shift++) {
+        for (uint64_t count = 0; count < 140; count += 7) {
+            uint64_t bitmap[6] = {0};
+            uint64_t expected[6] = {0};
+            const uint64_t from[3] = {0xdeadbeefcafe0123, ~UINT64_C(0), 0x8000000000000001};
+            uint64_t bits = 0;
+            for (uint64_t i = 0; i < count; i++) {
+                if (from[i / 64] >> (i % 64) & 1) {
+                    expected[(shift + i) / 64] |= UINT64_C(1) << ((shift + i) % 64);
+                    bits++;
+                }
+            }
+            assert_int_equal(gw_bitmap_merge(bitmap, shift, from, count), bits);
+            assert_memory_equal(bitmap, expected, sizeof(bitmap));
+            assert_int_equal(gw_bitmap_merge(bitmap, shift, from, count), 0);
+
+            uint64_t range[6] = {0};
+            assert_int_equal(gw_bitmap_put(range, shift, count), count);
+            for (uint64_t i = 0; i < 6 * 64; i++) {
+                bool is_in = i >= shift && i < shift + count;
+                assert_int_equal(range[i / 64] >> (i % 64) & 1, is_in);
+            }
+        }
+    }
+}
+
+static void marks_are_taken_once(void **state)
+{
+    (void)state;
+    uint64_t bitmap[GW_BITMAP_WORDS] = {0};
+    gw_marks_reset(&marks);
+    gw_marks_put(&marks, 60, 10);
+    bitmap[0] = UINT64_C(1) << 63;
+    assert_int_equal(gw_marks_get(&marks, 128, bitmap), 9);
+    assert_int_equal(bitmap[0], UINT64_C(0xf) << 60);
+    assert_int_equal(bitmap[1], 0x3f);
+    assert_int_equal(gw_marks_get(&marks, 128, bitmap), 0);
+}
+
+/* ---- RAM for the tracker: a memfd region of odd size, then another region ---- */
+
+enum {
+    PAGES = 301 + 900
+};
+
+static int given_ram(bool is_anonymous)
+{
+    gw_fault_clear(&fault);
+    gw_marks_reset(&marks);
+    gw_ram_init(&ram);
+    uint64_t page = ram.page_bytes;
+    if (page * PAGES > MIRROR_BYTES) {
+        return -1;
+    }
+    assert_int_equal(gw_ram_add_memfd(&ram, 0x40000000, 301 * page, &fault), GW_OK);
+    if (!is_anonymous) {
+        assert_int_equal(gw_ram_add_memfd(&ram, 0x80000000, 900 * page, &fault), GW_OK);
+        return 0;
+    }
+    anonymous = mmap(NULL, 900 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(anonymous, MAP_FAILED);
+    assert_int_equal(gw_ram_add_anonymous(&ram, 0x80000000, anonymous, 900 * page, &fault), GW_OK);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    if (wp.tracker.operations != NULL) {
+        wp.tracker.operations->stop(&wp.tracker);
+        wp.tracker.operations->stop(&wp.tracker);
+    }
+    if (anonymous != NULL) {
+        (void)munmap(anonymous, 900 * (size_t)ram.page_bytes);
+        anonymous = NULL;
+    }
+    gw_ram_close(&ram);
+    return 0;
+}
+
+static uint64_t *word_of(uint64_t page, uint64_t index)
+{
+    return (uint64_t *)(void *)gw_ram_page(&ram, page) + index;
+}
+
+static void write_page(uint64_t page, uint64_t value)
+{
+    __atomic_store_n(word_of(page, page % 512), value, __ATOMIC_RELAXED);
+}
+
+/* Starts, or skips the test where this host (or qemu-user) has no such thing. */
+static void given_tracker(bool is_anonymous, enum gw_uffd_wp_mode mode)
+{
+    if (given_ram(is_anonymous) != 0) {
+        skip();
+    }
+    gw_tracker_uffd_wp_init(&wp, &ram, &marks, mode);
+    write_page(3, 1);
+    write_page(301 + 64, 1);
+    if (!mirror_start(&mirror, &wp.tracker, &ram, &fault)) {
+        print_message("    skipped: %s\n", fault.text);
+        assert_int_equal(fault.status, GW_HOST);
+        skip();
+    }
+    assert_int_equal(wp.is_async, mode != GW_UFFD_WP_SYNC);
+}
+
+static void exact_pages_are_reported(bool is_anonymous, enum gw_uffd_wp_mode mode)
+{
+    given_tracker(is_anonymous, mode);
+    /* What was touched before, and no hole, unless huge pages made more of it. */
+    assert_true(mirror_is_dirty(&mirror, 3));
+    assert_true(mirror_is_dirty(&mirror, 301 + 64));
+    assert_false(mirror_is_dirty(&mirror, 4));
+    assert_int_equal(mirror_send(&mirror, 64, &fault) > 0, 1);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+    assert_true(mirror_is_equal(&mirror));
+
+    /* One write to a known page, one to a hole, one mark. */
+    write_page(3, 2);
+    write_page(200, 7);
+    gw_marks_put(&marks, 10, 1);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 3);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+    assert_true(mirror_is_equal(&mirror));
+
+    /* Writes by the kernel on this process's behalf. */
+    int pipe_fd[2];
+    assert_int_equal(pipe(pipe_fd), 0);
+    assert_int_equal(write(pipe_fd[1], "x", 1), 1);
+    assert_int_equal(read(pipe_fd[0], gw_ram_page(&ram, 3) + 9, 1), 1);
+    (void)close(pipe_fd[0]);
+    (void)close(pipe_fd[1]);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 1);
+    assert_true(mirror_is_equal(&mirror));
+
+    /* Not re-armed: still there, or there already. */
+    write_page(3, 9);
+    uint64_t added;
+    assert_int_equal(wp.tracker.operations->collect(&wp.tracker, mirror.dirty, &added, &fault),
+                     GW_OK);
+    assert_int_equal(added, 1);
+    write_page(3, 10);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 1);
+    assert_true(mirror_is_equal(&mirror));
+
+    /* Stopped, and started again: everything touched is dirty, and nothing is protected. */
+    wp.tracker.operations->stop(&wp.tracker);
+    write_page(5, 1);
+    assert_true(mirror_start(&mirror, &wp.tracker, &ram, &fault));
+    assert_true(mirror_is_dirty(&mirror, 3) && mirror_is_dirty(&mirror, 200));
+    assert_true(mirror_is_dirty(&mirror, 5) && !mirror_is_dirty(&mirror, 6));
+}
+
+static void async_memfd_is_exact(void **state)
+{
+    (void)state;
+    exact_pages_are_reported(false, GW_UFFD_WP_ASYNC);
+}
+
+static void async_anonymous_is_exact(void **state)
+{
+    (void)state;
+    exact_pages_are_reported(true, GW_UFFD_WP_ASYNC);
+}
+
+static void sync_memfd_is_exact(void **state)
+{
+    (void)state;
+    exact_pages_are_reported(false, GW_UFFD_WP_SYNC);
+}
+
+static void sync_anonymous_is_exact(void **state)
+{
+    (void)state;
+    exact_pages_are_reported(true, GW_UFFD_WP_SYNC);
+}
+
+/* A page that leaves this process's page table (as under memory pressure) is not forgotten. */
+static void unmapped_pages_are_kept(void **state)
+{
+    (void)state;
+    given_tracker(false, GW_UFFD_WP_BEST);
+    assert_true(mirror_send(&mirror, 64, &fault) > 0);
+    write_page(3, 5);
+    write_page(77, 5);
+    assert_int_equal(madvise(gw_ram_page(&ram, 0), 100 * (size_t)ram.page_bytes, MADV_DONTNEED), 0);
+    assert_true(mirror_round(&mirror, 64, &fault) >= 2);
+    assert_true(mirror_is_equal(&mirror));
+}
+
+/* ---- Scribblers ---- */
+
+enum {
+    SCRIBBLERS = 2
+};
+
+static atomic_bool is_over;
+
+static uint64_t next_random(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *seed >> 33;
+}
+
+static void *scribble(void *argument)
+{
+    uint64_t seed = (uintptr_t)argument;
+    while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
+        uint64_t page = next_random(&seed) % PAGES;
+        uint64_t index = next_random(&seed) % (ram.page_bytes / 8);
+        __atomic_store_n(word_of(page, index), seed, __ATOMIC_RELAXED);
+        if (next_random(&seed) % 64 == 0) {
+            (void)sched_yield();
+        }
+    }
+    return NULL;
+}
+
+static void one_trial(bool is_anonymous, enum gw_uffd_wp_mode mode, uint64_t seed)
+{
+    if (given_ram(is_anonymous) != 0) {
+        skip();
+    }
+    pthread_t thread[SCRIBBLERS];
+    atomic_store(&is_over, false);
+    for (uint64_t i = 0; i < SCRIBBLERS; i++) {
+        assert_int_equal(
+            pthread_create(&thread[i], NULL, scribble, (void *)(uintptr_t)(seed * 2 + i)), 0);
+    }
+    /* The scribblers are running already: start races with them. */
+    gw_tracker_uffd_wp_init(&wp, &ram, &marks, mode);
+    bool is_started = mirror_start(&mirror, &wp.tracker, &ram, &fault);
+    bool is_good = is_started && mirror_send(&mirror, 64, &fault) >= 0;
+    for (int round = 0; is_good && round < 6; round++) {
+        is_good = mirror_round(&mirror, 1 + next_random(&seed) % 100, &fault) >= 0;
+    }
+    atomic_store(&is_over, true);
+    for (int i = 0; i < SCRIBBLERS; i++) {
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+    }
+    if (!is_started) {
+        print_message("    skipped: %s\n", fault.text);
+        assert_int_equal(fault.status, GW_HOST);
+        skip();
+    }
+    assert_true(is_good && mirror_round(&mirror, 64, &fault) >= 0);
+    assert_true(mirror_is_equal(&mirror));
+}
+
+static void no_write_is_lost(bool is_anonymous, enum gw_uffd_wp_mode mode)
+{
+    const char *text = getenv("GODWIT_TRIALS");
+    uint64_t trials = text == NULL ? 20 : strtoull(text, NULL, 10);
+    for (uint64_t seed = 1; seed <= trials; seed++) {
+        one_trial(is_anonymous, mode, seed);
+        (void)teardown(NULL);
+    }
+}
+
+static void async_memfd_loses_nothing(void **state)
+{
+    (void)state;
+    no_write_is_lost(false, GW_UFFD_WP_ASYNC);
+}
+
+static void async_anonymous_loses_nothing(void **state)
+{
+    (void)state;
+    no_write_is_lost(true, GW_UFFD_WP_ASYNC);
+}
+
+static void sync_memfd_loses_nothing(void **state)
+{
+    (void)state;
+    no_write_is_lost(false, GW_UFFD_WP_SYNC);
+}
+
+static void sync_anonymous_loses_nothing(void **state)
+{
+    (void)state;
+    no_write_is_lost(true, GW_UFFD_WP_SYNC);
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(merged_bits_land_where_they_belong),
+        cmocka_unit_test(marks_are_taken_once),
+        TEST(async_memfd_is_exact),
+        TEST(async_anonymous_is_exact),
+        TEST(sync_memfd_is_exact),
+        TEST(sync_anonymous_is_exact),
+        TEST(unmapped_pages_are_kept),
+        TEST(async_memfd_loses_nothing),
+        TEST(async_anonymous_loses_nothing),
+        TEST(sync_memfd_loses_nothing),
+        TEST(sync_anonymous_loses_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
