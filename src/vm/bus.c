@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The devices' machine: which one an access is for, their interrupt lines, their alarm clock, and
+ * the two ends of the console.
+ *
+ * Locks: device_lock around every call of a device. Events are raised after it is released.
+ */
+#include "internal.h"
+
+#include <linux/kvm.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "godwit/clock.h"
+#include "layout.h"
+
+void gw_vm_devices_init(struct gw_vm *vm)
+{
+    gw_pl011_init(&vm->pl011, GW_LAYOUT_PL011, GW_LAYOUT_PL011_INTERRUPT);
+    gw_pl031_init(&vm->pl031, GW_LAYOUT_PL031, GW_LAYOUT_PL031_INTERRUPT);
+    vm->devices[0] = &vm->pl011.device;
+    vm->devices[1] = &vm->pl031.device;
+    for (uint32_t i = 0; i < GW_VM_DEVICES; i++)
+        vm->line_high[i] = false;
+    vm->alarm_ns = GW_DEVICE_NEVER;
+    vm->is_room_awaited = false;
+}
+
+void gw_vm_devices_reset(struct gw_vm *vm)
+{
+    for (uint32_t i = 0; i < GW_VM_DEVICES; i++)
+        vm->devices[i]->operations->reset(vm->devices[i]);
+}
+
+static void set_line(const struct gw_vm *vm, const struct gw_device *device)
+{
+    struct kvm_irq_level line = {.irq = (__u32)KVM_ARM_IRQ_TYPE_SPI << KVM_ARM_IRQ_TYPE_SHIFT |
+                                        (32 + device->interrupt),
+                                 .level = device->is_line_high};
+    (void)gw_kvm_call(vm->fd, KVM_IRQ_LINE, &line);
+}
+
+/* Under device_lock. Forced: KVM is told even what it should know. */
+static void settle_lines(struct gw_vm *vm, bool is_forced)
+{
+    for (uint32_t i = 0; i < GW_VM_DEVICES; i++) {
+        if (vm->line_high[i] == vm->devices[i]->is_line_high && !is_forced)
+            continue;
+        vm->line_high[i] = vm->devices[i]->is_line_high;
+        set_line(vm, vm->devices[i]);
+    }
+}
+
+/* Under device_lock. The earliest deadline, in the time of this host's clock, whose steps it
+ * follows. */
+static void settle_alarm(struct gw_vm *vm)
+{
+    uint64_t first = GW_DEVICE_NEVER;
+    for (uint32_t i = 0; i < GW_VM_DEVICES; i++) {
+        if (vm->devices[i]->deadline_ns < first)
+            first = vm->devices[i]->deadline_ns;
+    }
+    if (first != GW_DEVICE_NEVER)
+        first -= (uint64_t)vm->wall_offset_ns;
+    if (first == vm->alarm_ns)
+        return;
+    vm->alarm_ns = first;
+    struct itimerspec alarm = {0};
+    if (first != GW_DEVICE_NEVER) {
+        uint64_t at = first == 0 || first > INT64_MAX ? 1 : first; /* 0 would turn it off */
+        alarm.it_value.tv_sec = (time_t)(at / GW_NS_PER_S);
+        alarm.it_value.tv_nsec = (long)(at % GW_NS_PER_S);
+    }
+    (void)timerfd_settime(vm->alarm_fd, TFD_TIMER_ABSTIME, &alarm, NULL);
+}
+
+void gw_vm_lines_settle(struct gw_vm *vm, bool is_forced)
+{
+    (void)pthread_mutex_lock(&vm->device_lock);
+    settle_lines(vm, is_forced);
+    (void)pthread_mutex_unlock(&vm->device_lock);
+}
+
+void gw_vm_alarm_service(struct gw_vm *vm)
+{
+    uint64_t expirations;
+    (void)pthread_mutex_lock(&vm->device_lock);
+    if (read(vm->alarm_fd, &expirations, sizeof(expirations)) > 0)
+        vm->alarm_ns = GW_DEVICE_NEVER; /* spent: set it again if it was early */
+    uint64_t now = gw_vm_wall_ns(vm);
+    for (uint32_t i = 0; i < GW_VM_DEVICES; i++) {
+        if (vm->devices[i]->deadline_ns <= now)
+            vm->devices[i]->operations->expire(vm->devices[i], now);
+    }
+    settle_lines(vm, false);
+    settle_alarm(vm);
+    (void)pthread_mutex_unlock(&vm->device_lock);
+}
+
+static struct gw_device *device_at(struct gw_vm *vm, uint64_t address, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < GW_VM_DEVICES; i++) {
+        struct gw_device *device = vm->devices[i];
+        if (address >= device->base && address - device->base < device->bytes &&
+            bytes <= device->bytes - (address - device->base))
+            return device;
+    }
+    return NULL;
+}
+
+static void access_device(struct gw_vm *vm, struct gw_device *device, uint64_t address,
+                          uint32_t bytes, bool is_write, uint64_t *value)
+{
+    uint64_t offset = address - device->base;
+    uint64_t wall_ns = gw_vm_wall_ns(vm);
+    if (is_write)
+        device->operations->write(device, offset, bytes, *value, wall_ns);
+    else
+        *value = device->operations->read(device, offset, bytes, wall_ns);
+    settle_lines(vm, false);
+    settle_alarm(vm);
+}
+
+void gw_vm_bus_access(struct gw_vm *vm, uint64_t address, uint32_t bytes, bool is_write,
+                      uint8_t *data)
+{
+    uint64_t value = 0;
+    for (uint32_t i = 0; is_write && i < bytes && i < 8; i++)
+        value |= (uint64_t)data[i] << (8 * i);
+    (void)pthread_mutex_lock(&vm->device_lock);
+    struct gw_device *device = device_at(vm, address, bytes);
+    if (device)
+        access_device(vm, device, address, bytes, is_write, &value);
+    else if (is_write)
+        vm->unknown_writes++;
+    else
+        vm->unknown_reads++;
+    bool has_output = vm->pl011.output_count > 0;
+    bool has_room = vm->is_room_awaited && gw_pl011_input_room(&vm->pl011) > 0;
+    if (has_room)
+        vm->is_room_awaited = false;
+    (void)pthread_mutex_unlock(&vm->device_lock);
+
+    for (uint32_t i = 0; !is_write && i < bytes && i < 8; i++)
+        data[i] = (uint8_t)(value >> (8 * i));
+    if (has_output)
+        gw_vm_raise(vm, GW_VM_CONSOLE);
+    if (has_room)
+        gw_vm_raise(vm, GW_VM_CONSOLE_ROOM);
+}
+
+size_t gw_vm_console_take(struct gw_vm *vm, uint8_t *bytes, size_t capacity)
+{
+    (void)pthread_mutex_lock(&vm->device_lock);
+    size_t taken = gw_pl011_take_output(&vm->pl011, bytes, capacity);
+    settle_lines(vm, false);
+    (void)pthread_mutex_unlock(&vm->device_lock);
+    return taken;
+}
+
+size_t gw_vm_console_put(struct gw_vm *vm, const uint8_t *bytes, size_t count)
+{
+    (void)pthread_mutex_lock(&vm->device_lock);
+    size_t taken = gw_pl011_put_input(&vm->pl011, bytes, count);
+    vm->is_room_awaited = taken < count;
+    settle_lines(vm, false);
+    (void)pthread_mutex_unlock(&vm->device_lock);
+    return taken;
+}
+
+struct gw_vm_counts gw_vm_counts(struct gw_vm *vm)
+{
+    (void)pthread_mutex_lock(&vm->device_lock);
+    struct gw_vm_counts counts = {.unknown_reads = vm->unknown_reads,
+                                  .unknown_writes = vm->unknown_writes,
+                                  .console_dropped = vm->pl011.dropped};
+    (void)pthread_mutex_unlock(&vm->device_lock);
+    return counts;
+}

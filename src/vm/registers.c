@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One vCPU as bytes: power state, pending exceptions, and every register KVM lists but the
+ * counters (src/vm/time.c has those).
+ *
+ * Order of loading (Linux Documentation/virt/kvm/api.rst, KVM_SET_ONE_REG and "ID registers"):
+ * ID registers and their kin first, then firmware registers, whose bitmaps are fixed by the first
+ * run, then all others as KVM lists them. The source writes them in that order, and the target
+ * takes them as they come. KVM_REG_ARM64_SVE_VLS was fixed when the vCPU was finalized, so the
+ * saved one must equal it.
+ *
+ * Owner: the machine, while halted. Blocks for its system calls.
+ */
+#include "internal.h"
+
+#include <asm/kvm.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/kvm.h>
+#include <string.h>
+
+enum { REGISTER_BYTES_MAX = 256 }; /* an SVE vector of 2048 bits */
+
+/* The identification space is op0 3, CRn 0 (Arm ARM, "System register encodings"); of these only
+ * CSSELR, op1 2, identifies nothing. */
+static bool is_id_register(uint64_t id)
+{
+    const uint64_t mask =
+        KVM_REG_ARM_COPROC_MASK | KVM_REG_ARM64_SYSREG_OP0_MASK | KVM_REG_ARM64_SYSREG_CRN_MASK;
+    const uint64_t op1 = (id & KVM_REG_ARM64_SYSREG_OP1_MASK) >> KVM_REG_ARM64_SYSREG_OP1_SHIFT;
+    return (id & mask) == (KVM_REG_ARM64_SYSREG | UINT64_C(3) << KVM_REG_ARM64_SYSREG_OP0_SHIFT) &&
+           op1 != 2;
+}
+
+static bool is_firmware_register(uint64_t id)
+{
+    uint64_t class = id & KVM_REG_ARM_COPROC_MASK;
+    return class == KVM_REG_ARM_FW || class == KVM_REG_ARM_FW_FEAT_BMAP;
+}
+
+static int order(uint64_t id)
+{
+    if (is_id_register(id))
+        return 0;
+    return is_firmware_register(id) ? 1 : 2;
+}
+
+static bool is_counter(uint64_t id)
+{
+    return id == KVM_REG_ARM_TIMER_CNT || id == KVM_REG_ARM_PTIMER_CNT;
+}
+
+enum gw_status gw_vm_registers_list(struct gw_vm *vm, struct gw_fault *fault)
+{
+    struct {
+        struct kvm_reg_list head;
+        uint64_t ids[GW_VM_REGISTERS_MAX];
+    } list;
+    list.head.n = GW_VM_REGISTERS_MAX;
+    if (gw_kvm_call(vm->vcpu[0].fd, KVM_GET_REG_LIST, &list) < 0) {
+        if (errno == E2BIG)
+            return gw_fault_set(fault, GW_LIMIT,
+                                "a vCPU of this host has %" PRIu64 " registers, wanted at most %d",
+                                (uint64_t)list.head.n, GW_VM_REGISTERS_MAX);
+        return gw_fault_set_os(fault, errno, "KVM refused to list a vCPU's registers");
+    }
+    vm->register_count = 0;
+    for (int rank = 0; rank <= 2; rank++) {
+        for (uint64_t i = 0; i < list.head.n; i++) {
+            if (order(list.ids[i]) == rank && !is_counter(list.ids[i]))
+                vm->registers[vm->register_count++] = list.ids[i];
+        }
+    }
+    return GW_OK;
+}
+
+static enum gw_status save_registers(struct gw_vm *vm, uint32_t index,
+                                     struct gw_state_writer *writer, struct gw_fault *fault)
+{
+    gw_state_put_u32(writer, vm->register_count);
+    for (uint32_t i = 0; i < vm->register_count; i++) {
+        uint64_t id = vm->registers[i];
+        gw_state_put_u64(writer, id);
+        uint8_t *room = gw_state_put_room(writer, gw_kvm_register_bytes(id));
+        if (!room)
+            return GW_OK; /* the writer remembers */
+        struct kvm_one_reg reg = {.id = id, .addr = (uintptr_t)room};
+        if (gw_kvm_call(vm->vcpu[index].fd, KVM_GET_ONE_REG, &reg) < 0)
+            return gw_fault_set_os(fault, errno,
+                                   "KVM refused to read register 0x%016" PRIx64 " of vCPU %" PRIu32,
+                                   id, index);
+    }
+    return GW_OK;
+}
+
+enum gw_status gw_vm_vcpu_save(struct gw_vm *vm, uint32_t index, struct gw_state_writer *writer,
+                               struct gw_fault *fault)
+{
+    int fd = vm->vcpu[index].fd;
+    struct kvm_mp_state power;
+    struct kvm_vcpu_events events;
+    if (gw_kvm_call(fd, KVM_GET_MP_STATE, &power) < 0 ||
+        gw_kvm_call(fd, KVM_GET_VCPU_EVENTS, &events) < 0)
+        return gw_fault_set_os(
+            fault, errno, "KVM refused to read the power state and events of vCPU %" PRIu32, index);
+    char name[GW_STATE_NAME_BYTES] = "vcpu0";
+    name[4] = (char)('0' + index);
+    gw_state_section_start(writer, name, 1);
+    gw_state_put_u32(writer, power.mp_state);
+    gw_state_put_u8(writer, events.exception.serror_pending);
+    gw_state_put_u8(writer, events.exception.serror_has_esr);
+    gw_state_put_u8(writer, events.exception.ext_dabt_pending);
+    gw_state_put_u64(writer, events.exception.serror_esr);
+    enum gw_status status = save_registers(vm, index, writer, fault);
+    gw_state_section_stop(writer);
+    return status;
+}
+
+/* `hint` is where it stands when both hosts list the same. */
+static bool is_listed(const struct gw_vm *vm, uint64_t id, uint32_t hint)
+{
+    if (hint < vm->register_count && vm->registers[hint] == id)
+        return true;
+    for (uint32_t i = 0; i < vm->register_count; i++) {
+        if (vm->registers[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* Vector lengths were fixed at the vCPU's birth to all the host has. */
+static enum gw_status check_vector_lengths(int fd, uint32_t index, const uint8_t *wanted,
+                                           struct gw_fault *fault)
+{
+    uint64_t lengths[KVM_ARM64_SVE_VLS_WORDS];
+    struct kvm_one_reg reg = {.id = KVM_REG_ARM64_SVE_VLS, .addr = (uintptr_t)lengths};
+    if (gw_kvm_call(fd, KVM_GET_ONE_REG, &reg) < 0)
+        return gw_fault_set_os(fault, errno, "KVM refused to read the vector lengths of vCPU %u",
+                               index);
+    if (memcmp(lengths, wanted, sizeof(lengths)) != 0)
+        return gw_fault_set(fault, GW_REFUSED,
+                            "vCPU %" PRIu32 " comes with other SVE vector lengths than this "
+                            "host's 0x%" PRIx64,
+                            index, lengths[0]);
+    return GW_OK;
+}
+
+static enum gw_status load_register(struct gw_vm *vm, uint32_t index, uint64_t id, uint32_t hint,
+                                    const uint8_t *value, struct gw_fault *fault)
+{
+    int fd = vm->vcpu[index].fd;
+    if (!is_listed(vm, id, hint))
+        return gw_fault_set(fault, GW_REFUSED,
+                            "vCPU %" PRIu32 " comes with register 0x%016" PRIx64
+                            ", which this host's KVM does not have",
+                            index, id);
+    if (id == KVM_REG_ARM64_SVE_VLS)
+        return check_vector_lengths(fd, index, value, fault);
+    struct kvm_one_reg reg = {.id = id, .addr = (uintptr_t)value};
+    if (gw_kvm_call(fd, KVM_SET_ONE_REG, &reg) < 0) {
+        uint64_t low = 0;
+        memcpy(&low, value, gw_kvm_register_bytes(id) < 8 ? gw_kvm_register_bytes(id) : 8);
+        return gw_fault_set(fault, GW_REFUSED,
+                            "this host's KVM refused the value 0x%" PRIx64
+                            " for register 0x%016" PRIx64 " of vCPU %" PRIu32 ": %s",
+                            low, id, index, strerror(errno));
+    }
+    return GW_OK;
+}
+
+static enum gw_status load_registers(struct gw_vm *vm, uint32_t index,
+                                     struct gw_state_section *section, struct gw_fault *fault)
+{
+    uint32_t count = gw_state_get_u32(&section->payload);
+    if (count > GW_VM_REGISTERS_MAX)
+        return gw_fault_set(fault, GW_CORRUPT,
+                            "section %s has %" PRIu32 " registers, wanted at most %d",
+                            section->name, count, GW_VM_REGISTERS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t id = gw_state_get_u64(&section->payload);
+        size_t bytes = gw_kvm_register_bytes(id);
+        if (bytes > REGISTER_BYTES_MAX)
+            return gw_fault_set(fault, GW_CORRUPT,
+                                "section %s has a register of %zu bytes, wanted at most %d",
+                                section->name, bytes, REGISTER_BYTES_MAX);
+        const uint8_t *value = gw_state_get_bytes(&section->payload, bytes);
+        if (!value)
+            break; /* the section's check says it */
+        enum gw_status status = load_register(vm, index, id, i, value, fault);
+        if (status != GW_OK)
+            return status;
+    }
+    return gw_state_section_check(section, fault);
+}
+
+enum gw_status gw_vm_vcpu_load(struct gw_vm *vm, uint32_t index, struct gw_state_section *section,
+                               struct gw_fault *fault)
+{
+    struct kvm_mp_state power = {.mp_state = gw_state_get_u32(&section->payload)};
+    struct kvm_vcpu_events events = {0};
+    events.exception.serror_pending = gw_state_get_u8(&section->payload);
+    events.exception.serror_has_esr = gw_state_get_u8(&section->payload);
+    events.exception.ext_dabt_pending = gw_state_get_u8(&section->payload);
+    events.exception.serror_esr = gw_state_get_u64(&section->payload);
+    if (power.mp_state != KVM_MP_STATE_RUNNABLE && power.mp_state != KVM_MP_STATE_STOPPED)
+        return gw_fault_set(
+            fault, GW_CORRUPT, "section %s has power state %" PRIu32 ", wanted %d or %d",
+            section->name, power.mp_state, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_STOPPED);
+    enum gw_status status = load_registers(vm, index, section, fault);
+    if (status != GW_OK)
+        return status;
+    int fd = vm->vcpu[index].fd;
+    if (gw_kvm_call(fd, KVM_SET_MP_STATE, &power) < 0 ||
+        gw_kvm_call(fd, KVM_SET_VCPU_EVENTS, &events) < 0)
+        return gw_fault_set(fault, GW_REFUSED,
+                            "this host's KVM refused the power state and events of vCPU %" PRIu32
+                            ": %s",
+                            index, strerror(errno));
+    return GW_OK;
+}
