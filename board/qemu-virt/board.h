@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Board qemu-virt: an emulated gateway (QEMU's virt with EL2) and, as a start, any gateway with
+ * 1 to 8 cores and up to 8 GiB of memory. Sizes are bytes unless a name says otherwise; each has
+ * its reason.
+ */
+#ifndef GW_BOARD_H
+#define GW_BOARD_H
+
+#define GW_BOARD_NAME "qemu-virt"
+
+/* The largest guest. Bitmaps cost 1/32768 of it each: 128 KiB at 4 GiB. */
+#define GW_BOARD_RAM_BYTES_MAX (UINT64_C(4) << 30)
+
+/* virt has one region; an embedder may have a few (flash shadow, carve-outs). */
+#define GW_BOARD_RAM_REGIONS_MAX 4
+
+/* The smallest page any kernel for this board uses. */
+#define GW_BOARD_PAGE_BYTES_MIN 4096
+
+#define GW_BOARD_VCPUS_MAX 8
+
+/* Pages in one batch: large enough that a system call and an acknowledgement per batch vanish,
+ * small enough to stay in a second-level cache. */
+#define GW_BOARD_BATCH_BYTES_MAX (UINT64_C(256) << 10)
+
+/* Batches sent and not yet acknowledged: 64 x 256 KiB cover 100 ms of round trip at 1 Gb/s. */
+#define GW_BOARD_WINDOW_BATCHES 64
+
+/* All vCPUs, GIC and devices: 8 vCPUs with SVE of 2048 bits take about 170 KiB. */
+#define GW_BOARD_STATE_BYTES_MAX (UINT64_C(256) << 10)
+
+/* Control connections at the same time: an orchestrator, a watcher, a person, and one spare. */
+#define GW_BOARD_CONTROL_CLIENTS_MAX 4
+
+/* The longest line a control client may send. */
+#define GW_BOARD_CONTROL_LINE_BYTES 8192
+
+/* A thread's stack; the deepest measured use is about a quarter of it. */
+#define GW_BOARD_STACK_BYTES 65536
+
+/* What libraries allocate (name resolution in libc): see `godwit limits` for the high water. */
+#define GW_BOARD_ARENA_BYTES (UINT64_C(16) << 10)
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pace: how fast the target takes pages (by what it acknowledged, not by what a socket buffer
+ * swallowed), and the operator's limit on bytes a second. Pure.
+ */
+#ifndef GODWIT_PACE_H
+#define GODWIT_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define GW_PACE_WINDOW_NS UINT64_C(100000000) /* a measurement spans at least 100 ms of work */
+
+struct gw_pace {
+    uint64_t limit;      /* bytes a second; 0: none */
+    uint64_t free_at_ns; /* the limit allows the next byte then */
+    uint64_t busy_since_ns;
+    bool is_busy; /* batches are in flight */
+    uint64_t window_ns, window_bytes;
+    uint64_t bytes_per_s; /* smoothed; 0: not known yet */
+};
+
+void gw_pace_init(struct gw_pace *pace, uint64_t limit);
+void gw_pace_set_limit(struct gw_pace *pace, uint64_t limit);
+
+/* When the limit allows to send again; 0: now. */
+uint64_t gw_pace_free_at(const struct gw_pace *pace);
+
+/* `bytes` went out. */
+void gw_pace_sent(struct gw_pace *pace, uint64_t bytes, uint64_t now_ns);
+
+/* Something is in flight from now on. */
+void gw_pace_begin(struct gw_pace *pace, uint64_t now_ns);
+
+/* `bytes` of pages were acknowledged; is_idle: nothing is in flight any more. */
+void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t now_ns);
+
+/* Acknowledged bytes a second; 0: nothing measured yet. */
+uint64_t gw_pace_bandwidth(const struct gw_pace *pace);
+
+/* How long `bytes` take at that bandwidth; UINT64_MAX when there is none and bytes > 0. */
+uint64_t gw_pace_time_ns(const struct gw_pace *pace, uint64_t bytes);
+
+#endif

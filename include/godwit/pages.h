@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is left to send: the dirty bitmap, the walk through it, and the window of batches that
+ * are sent and not acknowledged (docs/WIRE.md, Acknowledgements).
+ *
+ * A page is in exactly one of three places: dirty here, in a batch of the window, or checked and
+ * placed at the target. What comes back (a suspect batch) becomes dirty again.
+ *
+ * Pure; part of struct gw_source, under its lock.
+ */
+#ifndef GODWIT_PAGES_H
+#define GODWIT_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "godwit/batch.h"
+#include "godwit/limits.h"
+#include "godwit/status.h"
+
+enum gw_batch_kind {
+    GW_BATCH_PAGES,  /* read these runs, after re-arming them */
+    GW_BATCH_HOLES,  /* this run was never touched: send it as zero, unread */
+    GW_BATCH_VERIFY, /* digest this one run (a stretch) and send VERIFY */
+};
+
+struct gw_batch {
+    uint64_t sequence; /* 1, 2, 3... on its channel */
+    enum gw_batch_kind kind;
+    bool is_stopped; /* the guest stands still: flag GW_FRAME_STOPPED */
+    uint32_t run_count;
+    struct gw_run run[GW_BATCH_RUNS_MAX]; /* ascending; may cross regions of RAM */
+};
+
+struct gw_pages {
+    uint64_t page_count;
+    uint32_t page_bytes;
+    uint32_t batch_pages; /* pages in a full batch */
+    bool is_first_round;  /* pages that are not dirty are holes, and told so */
+    uint64_t dirty_count;
+    uint64_t cursor;        /* the round has picked all below it */
+    uint64_t verify_cursor; /* stretches below it were given out */
+    uint64_t sequence_picked, sequence_sent, sequence_acked;
+    uint64_t sequence_unstopped; /* the last batch picked while the guest ran */
+    uint64_t dirty[GW_BITMAP_WORDS];
+    struct gw_batch window[GW_WINDOW_BATCHES]; /* batch n at n % GW_WINDOW_BATCHES */
+};
+
+void gw_pages_init(struct gw_pages *pages, uint64_t page_count, uint32_t page_bytes);
+
+/* Begins the first round: set bits are touched pages, clear ones holes. */
+void gw_pages_begin(struct gw_pages *pages, const uint64_t *touched);
+
+/* Adds dirty pages; returns how many were not dirty yet. */
+uint64_t gw_pages_merge(struct gw_pages *pages, const uint64_t *bitmap);
+
+/* Begins another round over what is dirty now. */
+void gw_pages_begin_round(struct gw_pages *pages);
+
+/* Picks the next batch of the round; GW_AGAIN when the window is full or the round is picked. */
+GW_MUST_USE enum gw_status gw_pages_pick(struct gw_pages *pages, bool is_stopped,
+                                         struct gw_batch *batch);
+
+/* Picks the next stretch to verify; GW_AGAIN when the window is full or all were picked. */
+GW_MUST_USE enum gw_status gw_pages_pick_verify(struct gw_pages *pages, struct gw_batch *batch);
+
+/* True when the round has picked all it will, and all of it was sent. */
+bool gw_pages_is_round_over(const struct gw_pages *pages);
+
+void gw_pages_sent(struct gw_pages *pages, uint64_t sequence);
+
+/* The target checked and placed all up to `sequence`. GW_PROTOCOL for one never sent or told
+ * before. *bytes: how many bytes of picked pages that acknowledges. */
+GW_MUST_USE enum gw_status gw_pages_acked(struct gw_pages *pages, uint64_t sequence,
+                                          uint64_t *bytes, struct gw_fault *fault);
+
+/* That batch arrived damaged: its pages are dirty again. GW_PROTOCOL as above; GW_CORRUPT when
+ * the guest stood still for it. */
+GW_MUST_USE enum gw_status gw_pages_suspect(struct gw_pages *pages, uint64_t sequence,
+                                            struct gw_fault *fault);
+
+/* Pages that are dirty or in the window. */
+uint64_t gw_pages_remaining(const struct gw_pages *pages);
+
+#endif

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source engine: sends a running guest away (docs/HANDOVER.md).
+ *
+ * Events in, actions out. The embedder tells the engine what happened (gw_source_handle), then
+ * does what it asks for (gw_source_next, until GW_AGAIN), in that order. A channel's thread asks
+ * for pages to send (gw_source_next_batch), re-arms the dirty tracker for them, reads and sends
+ * them, and says so (GW_SOURCE_BATCH_SENT).
+ *
+ * Memory: struct gw_source, the caller's, a few hundred KiB for a 4 GiB guest. No I/O, clock,
+ * thread or heap. Threads: none of its own; every call under one lock of the embedder's. Time is
+ * what the events say: nanoseconds of any clock that never goes back.
+ */
+#ifndef GODWIT_SOURCE_H
+#define GODWIT_SOURCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "godwit/batch.h"
+#include "godwit/message.h"
+#include "godwit/pace.h"
+#include "godwit/pages.h"
+#include "godwit/record.h"
+#include "godwit/status.h"
+
+/* States: name, who may run the guest, QEMU's MigrationStatus. */
+#define GW_SOURCE_STATES(S)                                                                       \
+    S(NONE, SOURCE, "none")                /* nothing asked for yet */                            \
+    S(CONNECTING, SOURCE, "setup")         /* the control channel is being connected */           \
+    S(GREETING, SOURCE, "setup")           /* introduced; waits for WELCOME */                    \
+    S(NEGOTIATING, SOURCE, "setup")        /* welcomed; the facts are being compared */           \
+    S(OPENING, SOURCE, "setup")            /* the bulk channel is being connected */              \
+    S(TRACKING, SOURCE, "setup")           /* the dirty tracker is being started */               \
+    S(ACTIVE, SOURCE, "active")            /* rounds of pages */                                  \
+    S(LEAVING, SOURCE, "active")           /* the departure is being recorded; pages go on */     \
+    S(STOPPING, SOURCE, "device")          /* the guest is being stopped and its state saved */   \
+    S(COLLECTING, NOBODY, "device")        /* the last dirty pages are being looked up */         \
+    S(FINISHING, NOBODY, "device")         /* the last pages (and digests) are being sent */      \
+    S(PREPARED, NOBODY, "device")          /* PREPARE sent; may still go back */                  \
+    S(HELD, NOBODY, "device")              /* COMMIT sent: the outcome is the target's to tell */ \
+    S(HELD_WAITING, NOBODY, "device")      /* held, link lost: waits to try again */              \
+    S(HELD_CONNECTING, NOBODY, "device")   /* held, connecting again */                           \
+    S(HELD_ASKING, NOBODY, "device")       /* held, asked the target how it stands */             \
+    S(SETTLING, TARGET, "completed")       /* RUNNING heard, DONE sent; waits for the close */    \
+    S(SETTLING_AGAIN, TARGET, "completed") /* DONE may be lost: connecting to say it again */     \
+    S(FALLING_BACK, SOURCE, "device")      /* failed while the guest was stopping */              \
+    S(CANCELLING, SOURCE, "cancelling")    /* cancelled while the guest was stopping */           \
+    S(COMPLETED, TARGET, "completed")      /* the guest runs there */                             \
+    S(FAILED, SOURCE, "failed")            /* the guest runs here */                              \
+    S(CANCELLED, SOURCE, "cancelled")      /* the guest runs here */
+
+#define GW_SOURCE_STATE_ENUM(name, runner, status) GW_SOURCE_##name,
+enum gw_source_state { GW_SOURCE_STATES(GW_SOURCE_STATE_ENUM) GW_SOURCE_STATE_COUNT };
+#undef GW_SOURCE_STATE_ENUM
+
+enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
+
+/* Events: name and where it comes from. A PEER event with no row in the table is a protocol
+ * fault; a HOST event with none came too late and is ignored; an OPERATOR one is refused. SELF
+ * events are the engine's own. */
+#define GW_SOURCE_EVENTS(E)                                                                     \
+    E(START, OPERATOR)                                                                          \
+    E(CANCEL, OPERATOR)                                                                         \
+    E(GIVE_UP, OPERATOR)    /* resolve: this copy never runs again */                           \
+    E(RUN_ANYWAY, OPERATOR) /* resolve: run here; the caller checked the token or was warned */ \
+    E(LINK_UP, HOST)        /* the control connection asked for by CONNECT is there */          \
+    E(BULK_UP, HOST)        /* the bulk connection is introduced and welcomed */                \
+    E(LINK_LOST, HOST)      /* a connection failed; `fault` says how. All are closed */         \
+    E(LINK_CLOSED, HOST)    /* the peer closed the control connection in order */               \
+    E(TRACKED, HOST)        /* answer to TRACK; `bitmap` has a bit per page ever touched */     \
+    E(COLLECTED, HOST)      /* answer to COLLECT; `bitmap` has a bit per dirty page */          \
+    E(RECORDED, HOST)       /* answer to RECORD */                                              \
+    E(STOPPED, HOST)        /* answer to STOP: guest halted, state saved; `halted_ns` */        \
+    E(HOST_FAULT, HOST)     /* an action could not be done; `fault` */                          \
+    E(BATCH_SENT, HOST)     /* by the channel's thread; `sent` */                               \
+    E(TICK, HOST)           /* at gw_source_deadline() */                                       \
+    E(MESSAGE, HOST)        /* a message came on the control channel; becomes one of these: */  \
+    E(WELCOMED, PEER)       /* WELCOME, standing NEW */                                         \
+    E(STANDS_READY, PEER)   /* WELCOME, standing READY for our epoch */                         \
+    E(STANDS_RUNNING, PEER) /* WELCOME, standing RUNNING for our epoch */                       \
+    E(STANDS_ABORTED, PEER) /* WELCOME, standing ABORTED for our epoch */                       \
+    E(STANDS_UNKNOWN, PEER) /* WELCOME, any other standing */                                   \
+    E(REFUSE, PEER)                                                                             \
+    E(ACCEPT, PEER)                                                                             \
+    E(ACK, PEER)                                                                                \
+    E(SUSPECT, PEER)                                                                            \
+    E(MISMATCH, PEER)                                                                           \
+    E(READY, PEER)                                                                              \
+    E(ABORTED, PEER)                                                                            \
+    E(RUNNING, PEER)                                                                            \
+    E(ROUND_END, SELF) /* nothing of the round is left to pick, all of it sent */               \
+    E(SWITCH, SELF)    /* what is left fits into the downtime limit */                          \
+    E(DRAINED, SELF)   /* stopped, and everything is sent */                                    \
+    E(TIME_OUT, SELF)  /* the state's own limit has passed */
+
+#define GW_SOURCE_EVENT_ENUM(name, origin) GW_SOURCE_EV_##name,
+enum gw_source_event_type { GW_SOURCE_EVENTS(GW_SOURCE_EVENT_ENUM) GW_SOURCE_EVENT_COUNT };
+#undef GW_SOURCE_EVENT_ENUM
+
+struct gw_batch_sent {
+    uint64_t sequence;
+    uint64_t raw_pages, zero_pages;
+    uint64_t wire_bytes; /* header, table and data */
+};
+
+struct gw_source_event {
+    enum gw_source_event_type type;
+    uint64_t now_ns;
+    union {
+        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT; lives during the call */
+        const struct gw_message *message; /* MESSAGE; lives during the call */
+        const uint64_t *bitmap;           /* TRACKED, COLLECTED; GW_BITMAP_WORDS, during the call */
+        uint64_t halted_ns;               /* STOPPED: when the saved counter was read */
+        struct gw_batch_sent sent;        /* BATCH_SENT */
+    };
+};
+
+/* What the embedder must do. Each is done before the next is asked for; those marked "answer"
+ * are answered by an event, at once or later. */
+enum gw_source_action_type {
+    GW_SOURCE_DO_CONNECT,      /* connect the control channel; answer LINK_UP or LINK_LOST */
+    GW_SOURCE_DO_CONNECT_BULK, /* connect bulk channel 0 and introduce it (`intro`); answer */
+    GW_SOURCE_DO_SEND,         /* send `message` on the control channel (PREPARE: the embedder
+                                  puts the saved state in) */
+    GW_SOURCE_DO_CLOSE,        /* close all channels after what was sent is flushed; the channel's
+                                  thread has let go when this is done */
+    GW_SOURCE_DO_TRACK,        /* start the dirty tracker; answer TRACKED or HOST_FAULT */
+    GW_SOURCE_DO_COLLECT,      /* collect dirty pages; answer COLLECTED or HOST_FAULT */
+    GW_SOURCE_DO_UNTRACK,      /* stop the dirty tracker */
+    GW_SOURCE_DO_RECORD,       /* store `departure` (the embedder adds the peer); LEAVING only:
+                                  answer RECORDED or HOST_FAULT */
+    GW_SOURCE_DO_STOP,         /* stop the guest, save its state; answer STOPPED or HOST_FAULT */
+    GW_SOURCE_DO_RESUME,       /* the guest goes on here, if it was running before STOP */
+    GW_SOURCE_DO_STATUS,       /* the status changed (for events) */
+    GW_SOURCE_DO_ROUND,        /* a new round began (for events) */
+    GW_SOURCE_DO_FINISH,       /* over: the state is COMPLETED, FAILED or CANCELLED */
+};
+
+struct gw_source_action {
+    enum gw_source_action_type type;
+    uint32_t generation; /* CONNECT, CONNECT_BULK */
+    union {
+        struct gw_message message;
+        struct gw_intro intro;
+        struct gw_departure departure;
+    };
+};
+
+struct gw_source_config {
+    struct gw_session session;   /* fresh and random */
+    struct gw_session withdrawn; /* of the last try that failed, or zero */
+    char guest_name[GW_NAME_BYTES];
+    const struct gw_facts *facts; /* outlives the engine's use */
+    uint64_t page_count;          /* 1..GW_PAGES_MAX */
+    uint32_t page_bytes;          /* a power of two, >= GW_PAGE_BYTES_MIN */
+    uint64_t downtime_ns_max;     /* default 300 ms */
+    uint64_t bandwidth_max;       /* bytes a second; 0: no limit */
+    bool is_verifying;            /* compare digests of RAM while the guest is stopped */
+};
+
+/* Figures for status and reports. Bytes, pages and nanoseconds; 0 where not known yet. */
+struct gw_source_figures {
+    enum gw_source_state state;
+    const char *status; /* QEMU's MigrationStatus */
+    uint64_t total_ns, setup_ns;
+    uint64_t downtime_ns;          /* halted to RUNNING heard, without verify_ns; once known */
+    uint64_t verify_ns;            /* of it all, spent on digests while stopped */
+    uint64_t expected_downtime_ns; /* what is left at the acknowledged bandwidth */
+    uint64_t wire_bytes, raw_pages, zero_pages;
+    uint64_t remaining_pages, total_pages;
+    uint64_t rounds;
+    uint64_t dirty_pages_per_s; /* of the last round */
+    uint64_t bandwidth;         /* acknowledged bytes of pages a second */
+    uint64_t suspects;          /* batches sent again because they arrived damaged */
+    uint64_t epoch;
+    bool is_held;     /* COMMIT sent, outcome unknown */
+    bool is_verified; /* every digest was sent and none differed */
+};
+
+struct gw_source;
+
+void gw_source_init(struct gw_source *source, const struct gw_source_config *config);
+
+/* Tells the engine. GW_OK, or for OPERATOR events GW_ARGUMENT with a sentence (in `fault`) that
+ * says why not now and what can be done. */
+GW_MUST_USE enum gw_status gw_source_handle(struct gw_source *source,
+                                            const struct gw_source_event *event,
+                                            struct gw_fault *fault);
+
+/* The next thing to do, or GW_AGAIN. */
+GW_MUST_USE enum gw_status gw_source_next(struct gw_source *source,
+                                          struct gw_source_action *action);
+
+/* The next pages for bulk channel 0, or GW_AGAIN: then ask again after the next event, or at
+ * *retry_ns (UINT64_MAX: only after an event). */
+GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
+                                                struct gw_batch *batch, uint64_t *retry_ns);
+
+/* When the next TICK is due; UINT64_MAX: none. */
+uint64_t gw_source_deadline(const struct gw_source *source);
+
+/* Changes limits while it runs (0 for bandwidth: none). */
+void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
+                          uint64_t bandwidth_max);
+
+enum gw_source_state gw_source_state(const struct gw_source *source);
+enum gw_runner gw_source_runner(const struct gw_source *source);
+void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
+                       struct gw_source_figures *figures);
+
+/* Why it failed, was cancelled or is held: the first fault. Status GW_OK when there is none. */
+const struct gw_fault *gw_source_fault(const struct gw_source *source);
+
+/* The token to print after GIVE_UP was taken. */
+void gw_source_token(const struct gw_source *source, struct gw_token *token);
+
+/* GW_OK when `token` is the target's word on this very epoch; else GW_ARGUMENT. */
+GW_MUST_USE enum gw_status gw_source_check_token(const struct gw_source *source,
+                                                 const struct gw_token *token,
+                                                 struct gw_fault *fault);
+
+const char *gw_source_state_name(enum gw_source_state state);
+const char *gw_source_status_name(enum gw_source_state state);
+
+/* The storage. Its fields are the engine's own; only gw_source_* functions touch them. */
+enum { GW_SOURCE_ACTIONS_MAX = 24 }; /* more than any one event can ask for at once */
+
+struct gw_source {
+    struct gw_source_config config;
+    enum gw_source_state state;
+    struct gw_fault fault;
+    uint32_t generation;
+    uint64_t epoch;
+    bool is_linked;     /* the control channel is up */
+    bool is_tracking;   /* TRACK was asked for */
+    bool is_collecting; /* COLLECT was asked for and not answered */
+    bool is_departing;  /* LEAVING was recorded, or asked to be */
+    bool is_stopped;    /* STOP was asked for: RESUME is owed on the way back */
+    bool is_switching;  /* judged: what is left fits into the downtime limit */
+    bool is_verified;
+    uint64_t retry_ns; /* back-off while held */
+    uint64_t limit_ns; /* the state's own limit; 0: none */
+    uint64_t start_ns, setup_ns, round_ns, halted_ns, end_ns, downtime_ns;
+    uint64_t verify_start_ns, verify_ns;
+    uint64_t asked_ns, round_trip_ns; /* INTRO sent; INTRO to WELCOME */
+    uint64_t rounds, dirty_pages_per_s, suspects;
+    uint64_t wire_bytes, raw_pages, zero_pages;
+    struct gw_pace pace;
+    struct gw_pages pages;
+    uint32_t action_first, action_count;
+    struct gw_source_action action[GW_SOURCE_ACTIONS_MAX];
+    uint8_t row_taken[GW_SOURCE_STATE_COUNT][GW_SOURCE_EVENT_COUNT]; /* coverage: 1 when taken */
+};
+
+#endif

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target engine: receives a guest, and takes it only on COMMIT (docs/HANDOVER.md).
+ *
+ * Events in, actions out, as for the source (godwit/source.h). The embedder accepts connections,
+ * reads the INTRO of each, and hands it in; the engine admits or turns away. A bulk channel's
+ * thread asks before it places a batch (gw_target_may_place) and tells when it has
+ * (GW_TARGET_EV_BATCH).
+ *
+ * Memory: struct gw_target, the caller's. Threads, time: as for the source.
+ */
+#ifndef GODWIT_TARGET_H
+#define GODWIT_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "godwit/batch.h"
+#include "godwit/message.h"
+#include "godwit/record.h"
+#include "godwit/source.h"
+#include "godwit/status.h"
+
+/* States: name, who may run the guest as far as this side knows, QEMU's MigrationStatus. */
+#define GW_TARGET_STATES(S)                                                                       \
+    S(NONE, SOURCE, "none")         /* not started */                                             \
+    S(RECALLING, SOURCE, "none")    /* sessions of a former life are being recorded as aborted */ \
+    S(LISTENING, SOURCE, "none")    /* waits for a source */                                      \
+    S(NEGOTIATING, SOURCE, "setup") /* introduced; waits for HELLO */                             \
+    S(OPENING, SOURCE, "setup")     /* the session is being recorded, RAM emptied */              \
+    S(ACTIVE, SOURCE, "active")     /* receives pages */                                          \
+    S(GATHERING, SOURCE, "active")  /* PREPARE is here; waits for the last batches */             \
+    S(LOADING, NOBODY, "device")    /* the machine's state is being loaded */                     \
+    S(READY, NOBODY, "device")      /* loaded; may not run without COMMIT */                      \
+    S(TAKING, NOBODY, "device")     /* COMMIT heard; `took` is being recorded */                  \
+    S(STARTING, TARGET, "device")   /* recorded: ours; the guest is being started */              \
+    S(RUNNING, TARGET, "completed") /* ours; the source has not said DONE yet */                  \
+    S(DONE, TARGET, "completed")    /* ours, and the source knows */                              \
+    S(ABORTING, SOURCE, "device")   /* ABORTED is being recorded, then said */
+
+#define GW_TARGET_STATE_ENUM(name, runner, status) GW_TARGET_##name,
+enum gw_target_state { GW_TARGET_STATES(GW_TARGET_STATE_ENUM) GW_TARGET_STATE_COUNT };
+#undef GW_TARGET_STATE_ENUM
+
+#define GW_TARGET_EVENTS(E)                                                                    \
+    E(START, OPERATOR)                                                                         \
+    E(GIVE_UP, OPERATOR)    /* resolve: this epoch never runs here */                          \
+    E(RUN_ANYWAY, OPERATOR) /* resolve: run here; token checked, or the operator was warned */ \
+    E(FORGET, OPERATOR)     /* resolve: runs already; do not wait for DONE any longer */       \
+    E(INTRO, HOST)          /* a candidate connection introduced itself; becomes one of: */    \
+    E(LINK_LOST, HOST)      /* a connection of the session failed; `fault`. All are closed */  \
+    E(RECORDED, HOST)       /* answer to RECORD */                                             \
+    E(LOADED, HOST)         /* answer to LOAD */                                               \
+    E(STARTED, HOST)        /* answer to RUN */                                                \
+    E(HOST_FAULT, HOST)     /* an action could not be done; `fault` */                         \
+    E(BATCH, HOST)          /* a batch was read and placed; `placed` */                        \
+    E(VERIFIED, HOST)       /* a stretch was digested; `verified` */                           \
+    E(TICK, HOST)                                                                              \
+    E(MESSAGE, HOST)       /* a message came on the control channel; becomes one of these: */  \
+    E(INTRO_NEW, PEER)     /* INTRO, control, a session not known */                           \
+    E(INTRO_SAME, PEER)    /* INTRO, control, the session at hand, of a newer generation */    \
+    E(INTRO_BULK, PEER)    /* INTRO, bulk, of the session at hand */                           \
+    E(INTRO_REPLACE, PEER) /* INTRO, control, a new session that withdraws the one at hand */  \
+    E(HELLO, PEER)                                                                             \
+    E(PREPARE, PEER)                                                                           \
+    E(COMMIT, PEER)                                                                            \
+    E(ABORT, PEER)                                                                             \
+    E(DONE, PEER)                                                                              \
+    E(MISFIT, SELF)     /* facts differ */                                                     \
+    E(GATHERED, SELF)   /* all batches up to the last are placed */                            \
+    E(INCOMPLETE, SELF) /* they are, but a page was never validly received */
+
+#define GW_TARGET_EVENT_ENUM(name, origin) GW_TARGET_EV_##name,
+enum gw_target_event_type { GW_TARGET_EVENTS(GW_TARGET_EVENT_ENUM) GW_TARGET_EVENT_COUNT };
+#undef GW_TARGET_EVENT_ENUM
+
+struct gw_batch_placed {
+    uint8_t channel;
+    uint64_t sequence;
+    bool is_suspect;                    /* the payload did not match its CRC */
+    const struct gw_batch_table *table; /* during the call */
+};
+
+struct gw_verified {
+    uint8_t channel;
+    uint64_t sequence;
+    struct gw_verify theirs;
+    uint64_t digest_ours;
+};
+
+struct gw_target_event {
+    enum gw_target_event_type type;
+    uint64_t now_ns;
+    union {
+        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT */
+        const struct gw_message *message; /* INTRO, MESSAGE */
+        struct gw_batch_placed placed;    /* BATCH */
+        struct gw_verified verified;      /* VERIFIED */
+    };
+};
+
+enum gw_target_action_type {
+    GW_TARGET_DO_ADMIT,      /* the candidate becomes the session's control channel */
+    GW_TARGET_DO_ADMIT_BULK, /* the candidate becomes bulk channel `channel`: send `message` on
+                                it (WELCOME), then read it on a thread of its own */
+    GW_TARGET_DO_TURN_AWAY,  /* send `message` on the candidate and close it */
+    GW_TARGET_DO_SEND,       /* send `message` on the control channel */
+    GW_TARGET_DO_CLOSE,      /* close all the session's channels after flushing; no thread reads
+                                into guest RAM when this is done */
+    GW_TARGET_DO_DISCARD,    /* make all guest RAM holes again */
+    GW_TARGET_DO_RECORD,     /* store `history` so that it survives; answer RECORDED or
+                                HOST_FAULT */
+    GW_TARGET_DO_LOAD,       /* load the state that came with PREPARE; answer LOADED or
+                                HOST_FAULT */
+    GW_TARGET_DO_RUN,        /* set the guest's counter on by `elapsed_ns` (since the state was
+                                saved) and start it, if `is_running`; answer STARTED, or
+                                HOST_FAULT when no vCPU ran an instruction */
+    GW_TARGET_DO_STATUS,     /* the status changed (for events) */
+    GW_TARGET_DO_FINISH,     /* the session is over: DONE (the guest is ours for good) or
+                                LISTENING again (`fault` of the engine says why) */
+};
+
+struct gw_target_action {
+    enum gw_target_action_type type;
+    uint8_t channel;
+    bool is_running;
+    uint64_t elapsed_ns;
+    union {
+        struct gw_message message;
+        struct gw_history history;
+    };
+};
+
+struct gw_target_config {
+    const struct gw_facts *facts; /* ours; outlives the engine's use */
+    uint64_t page_count;
+    uint32_t page_bytes;
+    struct gw_history history; /* read from the state directory */
+};
+
+struct gw_target_figures {
+    enum gw_target_state state;
+    const char *status;
+    uint64_t total_ns;
+    uint64_t wire_pages, zero_pages; /* received raw and zero pages, versions counted */
+    uint64_t batches, suspects;
+    uint64_t epoch;
+    char guest_name[GW_NAME_BYTES];
+    bool is_held;      /* READY or later, without COMMIT: it may be needed */
+    bool is_unsettled; /* runs here, DONE not heard */
+};
+
+struct gw_target;
+
+void gw_target_init(struct gw_target *target, const struct gw_target_config *config);
+GW_MUST_USE enum gw_status gw_target_handle(struct gw_target *target,
+                                            const struct gw_target_event *event,
+                                            struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_target_next(struct gw_target *target,
+                                          struct gw_target_action *action);
+
+/* May this batch (or VERIFY) of a channel be placed into guest RAM now? GW_PROTOCOL when its
+ * number is not the next one or none is expected. Ask before the first byte is read into RAM. */
+GW_MUST_USE enum gw_status gw_target_may_place(const struct gw_target *target, uint8_t channel,
+                                               uint64_t sequence, struct gw_fault *fault);
+
+uint64_t gw_target_deadline(const struct gw_target *target);
+enum gw_target_state gw_target_state(const struct gw_target *target);
+enum gw_runner gw_target_runner(const struct gw_target *target);
+void gw_target_figures(const struct gw_target *target, uint64_t now_ns,
+                       struct gw_target_figures *figures);
+
+/* Why the last session ended without the guest. */
+const struct gw_fault *gw_target_fault(const struct gw_target *target);
+
+void gw_target_token(const struct gw_target *target, struct gw_token *token);
+GW_MUST_USE enum gw_status gw_target_check_token(const struct gw_target *target,
+                                                 const struct gw_token *token,
+                                                 struct gw_fault *fault);
+
+const char *gw_target_state_name(enum gw_target_state state);
+const char *gw_target_status_name(enum gw_target_state state);
+
+/* The storage. Its fields are the engine's own; only gw_target_* functions touch them. */
+enum { GW_TARGET_ACTIONS_MAX = 24 };
+
+struct gw_target {
+    struct gw_target_config config;
+    enum gw_target_state state;
+    struct gw_fault fault;
+    struct gw_history history;
+    struct gw_session session; /* at hand, or the last one */
+    uint64_t epoch;            /* of the last PREPARE */
+    uint32_t generation;
+    bool is_linked;
+    bool is_bulk_open;
+    bool is_mismatched;               /* a digest differed */
+    bool is_guest_running;            /* PREPARE: it ran when it was stopped */
+    uint32_t records_owed;            /* RECORD asked for and not answered */
+    uint64_t sequence_last;           /* PREPARE: the bulk channel's last number */
+    uint64_t sequence, sequence_told; /* placed; acknowledged */
+    uint32_t suspect_first, suspect_count;
+    uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */
+    uint64_t start_ns, end_ns, prepared_ns, elapsed_ns, elapsed_from_ns;
+    uint64_t raw_pages, zero_pages, batches, suspects;
+    uint64_t missing; /* pages not validly received yet */
+    char guest_name[GW_NAME_BYTES];
+    struct gw_facts theirs;
+    uint32_t action_first, action_count;
+    struct gw_target_action action[GW_TARGET_ACTIONS_MAX];
+    uint8_t row_taken[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT]; /* coverage */
+    uint64_t received[GW_BITMAP_WORDS]; /* validly, in the latest version sent */
+};
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pace: acknowledged bandwidth and the operator's limit. Pure. */
+#include "godwit/pace.h"
+
+#define NS_PER_S UINT64_C(1000000000)
+
+/* a * b / c without overflow on the way; saturates. */
+static uint64_t scale(uint64_t a, uint64_t b, uint64_t c)
+{
+    __uint128_t result = (__uint128_t)a * b / c;
+    return result > UINT64_MAX ? UINT64_MAX : (uint64_t)result;
+}
+
+void gw_pace_init(struct gw_pace *pace, uint64_t limit)
+{
+    *pace = (struct gw_pace){.limit = limit};
+}
+
+void gw_pace_set_limit(struct gw_pace *pace, uint64_t limit)
+{
+    pace->limit = limit;
+    pace->free_at_ns = 0;
+}
+
+uint64_t gw_pace_free_at(const struct gw_pace *pace)
+{
+    return pace->limit ? pace->free_at_ns : 0;
+}
+
+void gw_pace_sent(struct gw_pace *pace, uint64_t bytes, uint64_t now_ns)
+{
+    if (pace->limit == 0) {
+        return;
+    }
+    uint64_t from = pace->free_at_ns > now_ns ? pace->free_at_ns : now_ns;
+    pace->free_at_ns = from + scale(bytes, NS_PER_S, pace->limit);
+}
+
+void gw_pace_begin(struct gw_pace *pace, uint64_t now_ns)
+{
+    if (!pace->is_busy) {
+        pace->is_busy = true;
+        pace->busy_since_ns = now_ns;
+    }
+}
+
+static uint64_t measured(const struct gw_pace *pace)
+{
+    return pace->window_ns ? scale(pace->window_bytes, NS_PER_S, pace->window_ns) : 0;
+}
+
+/* Moves the time since busy_since_ns into the window, and a full window into the average. */
+static void account(struct gw_pace *pace, uint64_t now_ns)
+{
+    pace->window_ns += now_ns - pace->busy_since_ns;
+    pace->busy_since_ns = now_ns;
+    if (pace->window_ns < GW_PACE_WINDOW_NS || pace->window_bytes == 0) {
+        return;
+    }
+    uint64_t fresh = measured(pace);
+    pace->bytes_per_s = pace->bytes_per_s ? (pace->bytes_per_s * 3 + fresh) / 4 : fresh;
+    pace->window_ns = 0;
+    pace->window_bytes = 0;
+}
+
+void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t now_ns)
+{
+    pace->window_bytes += bytes;
+    if (pace->is_busy) {
+        account(pace, now_ns);
+    }
+    pace->is_busy = !is_idle;
+}
+
+uint64_t gw_pace_bandwidth(const struct gw_pace *pace)
+{
+    return pace->bytes_per_s ? pace->bytes_per_s : measured(pace);
+}
+
+uint64_t gw_pace_time_ns(const struct gw_pace *pace, uint64_t bytes)
+{
+    uint64_t bandwidth = gw_pace_bandwidth(pace);
+    if (pace->limit && (bandwidth == 0 || pace->limit < bandwidth)) {
+        bandwidth = pace->limit;
+    }
+    if (bytes == 0) {
+        return 0;
+    }
+    return bandwidth ? scale(bytes, NS_PER_S, bandwidth) : UINT64_MAX;
+}

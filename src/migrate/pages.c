@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is left to send. Pure; under the source's lock. */
+#include "godwit/pages.h"
+
+#include <string.h>
+
+#include "base/bitmap.h"
+
+static uint64_t word_count(const struct gw_pages *pages)
+{
+    return (pages->page_count + 63) / 64;
+}
+
+void gw_pages_init(struct gw_pages *pages, uint64_t page_count, uint32_t page_bytes)
+{
+    GW_ASSERT(page_count >= 1 && page_count <= GW_PAGES_MAX);
+    GW_ASSERT(page_bytes >= GW_PAGE_BYTES_MIN && page_bytes <= GW_BATCH_BYTES_MAX);
+    pages->page_count = page_count;
+    pages->page_bytes = page_bytes;
+    pages->batch_pages = (uint32_t)(GW_BATCH_BYTES_MAX / page_bytes);
+    pages->is_first_round = false;
+    pages->dirty_count = 0;
+    pages->cursor = page_count;
+    pages->verify_cursor = 0;
+    pages->sequence_picked = 0;
+    pages->sequence_sent = 0;
+    pages->sequence_acked = 0;
+    pages->sequence_unstopped = 0;
+    memset(pages->dirty, 0, word_count(pages) * sizeof(pages->dirty[0]));
+}
+
+void gw_pages_begin(struct gw_pages *pages, const uint64_t *touched)
+{
+    (void)gw_pages_merge(pages, touched);
+    pages->is_first_round = true;
+    pages->cursor = 0;
+}
+
+uint64_t gw_pages_merge(struct gw_pages *pages, const uint64_t *bitmap)
+{
+    uint64_t added = 0;
+    uint64_t words = word_count(pages);
+    for (uint64_t i = 0; i < words; i++) {
+        added += (uint64_t)__builtin_popcountll(bitmap[i] & ~pages->dirty[i]);
+        pages->dirty[i] |= bitmap[i];
+    }
+    pages->dirty_count += added;
+    return added;
+}
+
+void gw_pages_begin_round(struct gw_pages *pages)
+{
+    pages->is_first_round = false;
+    pages->cursor = 0;
+}
+
+static uint64_t end_of_hole(const struct gw_pages *pages, uint64_t page)
+{
+    return gw_bits_next(pages->dirty, page, pages->page_count, true);
+}
+
+/* A hole worth a batch of its own; shorter ones are sent as pages, which turn out to be zero. */
+static bool is_long_hole(const struct gw_pages *pages, uint64_t page)
+{
+    return end_of_hole(pages, page) - page >= pages->batch_pages;
+}
+
+static void put_run(struct gw_batch *batch, uint64_t page, uint64_t count)
+{
+    batch->run[batch->run_count++] = (struct gw_run){.page = page, .count = (uint32_t)count};
+}
+
+/* First round: one stretch of pages up to the next long hole, or one long hole. */
+static void pick_first(struct gw_pages *pages, struct gw_batch *batch)
+{
+    uint64_t from = pages->cursor;
+    if (!gw_bit_test(pages->dirty, from) && is_long_hole(pages, from)) {
+        batch->kind = GW_BATCH_HOLES;
+        pages->cursor = end_of_hole(pages, from);
+        put_run(batch, from, pages->cursor - from);
+        return;
+    }
+    uint64_t most = pages->page_count - from;
+    uint64_t end = from + (most < pages->batch_pages ? most : pages->batch_pages);
+    uint64_t at = from;
+    while (at < end) {
+        if (gw_bit_test(pages->dirty, at)) {
+            at = gw_bits_next(pages->dirty, at, end, false);
+        } else if (is_long_hole(pages, at)) {
+            break;
+        } else {
+            at = gw_bits_next(pages->dirty, at, end, true);
+        }
+    }
+    pages->cursor = at;
+    put_run(batch, from, at - from);
+}
+
+/* Later rounds: runs of dirty pages. */
+static void pick_dirty(struct gw_pages *pages, struct gw_batch *batch)
+{
+    uint32_t room = pages->batch_pages;
+    while (room > 0 && batch->run_count < GW_BATCH_RUNS_MAX) {
+        uint64_t from = gw_bits_next(pages->dirty, pages->cursor, pages->page_count, true);
+        if (from == pages->page_count) {
+            pages->cursor = from;
+            return;
+        }
+        uint64_t most = pages->page_count - from < room ? pages->page_count : from + room;
+        uint64_t end = gw_bits_next(pages->dirty, from, most, false);
+        put_run(batch, from, end - from);
+        room -= (uint32_t)(end - from);
+        pages->cursor = end;
+    }
+}
+
+static bool is_window_full(const struct gw_pages *pages)
+{
+    return pages->sequence_picked - pages->sequence_acked == GW_WINDOW_BATCHES;
+}
+
+static void put_into_window(struct gw_pages *pages, struct gw_batch *batch)
+{
+    batch->sequence = ++pages->sequence_picked;
+    if (!batch->is_stopped) {
+        pages->sequence_unstopped = batch->sequence;
+    }
+    pages->window[batch->sequence % GW_WINDOW_BATCHES] = *batch;
+}
+
+enum gw_status gw_pages_pick(struct gw_pages *pages, bool is_stopped, struct gw_batch *batch)
+{
+    if (is_window_full(pages) || pages->cursor == pages->page_count) {
+        return GW_AGAIN;
+    }
+    batch->kind = GW_BATCH_PAGES;
+    batch->is_stopped = is_stopped;
+    batch->run_count = 0;
+    if (pages->is_first_round) {
+        pick_first(pages, batch);
+    } else {
+        pick_dirty(pages, batch);
+    }
+    if (batch->run_count == 0) {
+        return GW_AGAIN;
+    }
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        pages->dirty_count -=
+            gw_bits_put(pages->dirty, batch->run[i].page, batch->run[i].count, false);
+    }
+    put_into_window(pages, batch);
+    return GW_OK;
+}
+
+enum gw_status gw_pages_pick_verify(struct gw_pages *pages, struct gw_batch *batch)
+{
+    if (is_window_full(pages) || pages->verify_cursor == pages->page_count) {
+        return GW_AGAIN;
+    }
+    uint64_t most = GW_STRETCH_BYTES / pages->page_bytes;
+    uint64_t left = pages->page_count - pages->verify_cursor;
+    batch->kind = GW_BATCH_VERIFY;
+    batch->is_stopped = true;
+    batch->run_count = 0;
+    put_run(batch, pages->verify_cursor, left < most ? left : most);
+    pages->verify_cursor += batch->run[0].count;
+    put_into_window(pages, batch);
+    return GW_OK;
+}
+
+bool gw_pages_is_round_over(const struct gw_pages *pages)
+{
+    if (pages->sequence_sent != pages->sequence_picked) {
+        return false;
+    }
+    return pages->cursor == pages->page_count ||
+           (!pages->is_first_round && gw_bits_next(pages->dirty, pages->cursor, pages->page_count,
+                                                   true) == pages->page_count);
+}
+
+void gw_pages_sent(struct gw_pages *pages, uint64_t sequence)
+{
+    GW_ASSERT(sequence == pages->sequence_sent + 1 && sequence <= pages->sequence_picked);
+    pages->sequence_sent = sequence;
+}
+
+static uint64_t batch_pages(const struct gw_batch *batch)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        count += batch->run[i].count;
+    }
+    return batch->kind == GW_BATCH_PAGES ? count : 0;
+}
+
+/* Batches that were sent and not acknowledged yet. */
+static enum gw_status check_in_flight(const struct gw_pages *pages, uint64_t sequence,
+                                      const char *what, struct gw_fault *fault)
+{
+    if (sequence > pages->sequence_acked && sequence <= pages->sequence_picked) {
+        return GW_OK;
+    }
+    return gw_fault_set(fault, GW_PROTOCOL, "%s for batch %llu, wanted %llu to %llu", what,
+                        (unsigned long long)sequence, (unsigned long long)pages->sequence_acked + 1,
+                        (unsigned long long)pages->sequence_picked);
+}
+
+enum gw_status gw_pages_acked(struct gw_pages *pages, uint64_t sequence, uint64_t *bytes,
+                              struct gw_fault *fault)
+{
+    enum gw_status status = check_in_flight(pages, sequence, "ACK", fault);
+    if (status) {
+        return status;
+    }
+    uint64_t count = 0;
+    while (pages->sequence_acked < sequence) {
+        pages->sequence_acked++;
+        count += batch_pages(&pages->window[pages->sequence_acked % GW_WINDOW_BATCHES]);
+    }
+    *bytes = count * pages->page_bytes;
+    return GW_OK;
+}
+
+enum gw_status gw_pages_suspect(struct gw_pages *pages, uint64_t sequence, struct gw_fault *fault)
+{
+    enum gw_status status = check_in_flight(pages, sequence, "SUSPECT", fault);
+    if (status) {
+        return status;
+    }
+    const struct gw_batch *batch = &pages->window[sequence % GW_WINDOW_BATCHES];
+    if (batch->is_stopped) {
+        return gw_fault_set(fault, GW_CORRUPT,
+                            "batch %llu arrived damaged although the guest stood still",
+                            (unsigned long long)sequence);
+    }
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        pages->dirty_count +=
+            gw_bits_put(pages->dirty, batch->run[i].page, batch->run[i].count, true);
+    }
+    return GW_OK;
+}
+
+uint64_t gw_pages_remaining(const struct gw_pages *pages)
+{
+    uint64_t count = pages->dirty_count;
+    for (uint64_t n = pages->sequence_acked + 1; n <= pages->sequence_picked; n++) {
+        count += batch_pages(&pages->window[n % GW_WINDOW_BATCHES]);
+    }
+    return count;
+}

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source's machine: takes events, looks its row up, changes state in one place, and runs the
+ * row's step. What the steps do stands in source_steps.c. Pure; under the embedder's lock.
+ */
+#include "godwit/source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "migrate/source_private.h"
+#include "migrate/source_table.h"
+
+enum origin { ORIGIN_OPERATOR, ORIGIN_HOST, ORIGIN_PEER, ORIGIN_SELF };
+
+struct row {
+    bool is_legal;
+    enum gw_source_state to;
+    gw_source_step *step;
+};
+
+static const struct row table[GW_SOURCE_STATE_COUNT][GW_SOURCE_EVENT_COUNT] = {
+#define ROW(from, event, to, step) \
+    [GW_SOURCE_##from][GW_SOURCE_EV_##event] = {true, GW_SOURCE_##to, gw_source_step_##step},
+    GW_SOURCE_TRANSITIONS(ROW)
+#undef ROW
+};
+
+static const struct {
+    const char *name, *status;
+    enum gw_runner runner;
+} states[GW_SOURCE_STATE_COUNT] = {
+#define STATE(name, runner, status) [GW_SOURCE_##name] = {#name, status, GW_RUNNER_##runner},
+    GW_SOURCE_STATES(STATE)
+#undef STATE
+};
+
+static const struct {
+    const char *name;
+    enum origin origin;
+} events[GW_SOURCE_EVENT_COUNT] = {
+#define EVENT(name, origin) [GW_SOURCE_EV_##name] = {#name, ORIGIN_##origin},
+    GW_SOURCE_EVENTS(EVENT)
+#undef EVENT
+};
+
+const char *gw_source_state_name(enum gw_source_state state)
+{
+    return states[state].name;
+}
+
+const char *gw_source_status_name(enum gw_source_state state)
+{
+    return states[state].status;
+}
+
+enum gw_source_state gw_source_state(const struct gw_source *source)
+{
+    return source->state;
+}
+
+enum gw_runner gw_source_runner(const struct gw_source *source)
+{
+    return states[source->state].runner;
+}
+
+const struct gw_fault *gw_source_fault(const struct gw_source *source)
+{
+    return &source->fault;
+}
+
+void gw_source_init(struct gw_source *source, const struct gw_source_config *config)
+{
+    memset(source, 0, offsetof(struct gw_source, pages));
+    source->config = *config;
+    source->state = GW_SOURCE_NONE;
+    source->action_first = 0;
+    source->action_count = 0;
+    memset(source->row_taken, 0, sizeof(source->row_taken));
+    gw_pace_init(&source->pace, config->bandwidth_max);
+    gw_pages_init(&source->pages, config->page_count, config->page_bytes);
+}
+
+struct gw_source_action *gw_source_emit(struct gw_source *source, enum gw_source_action_type type)
+{
+    GW_ASSERT(source->action_count < GW_SOURCE_ACTIONS_MAX);
+    uint32_t at = (source->action_first + source->action_count++) % GW_SOURCE_ACTIONS_MAX;
+    struct gw_source_action *action = &source->action[at];
+    *action = (struct gw_source_action){.type = type, .generation = source->generation};
+    return action;
+}
+
+enum gw_status gw_source_next(struct gw_source *source, struct gw_source_action *action)
+{
+    if (source->action_count == 0) {
+        return GW_AGAIN;
+    }
+    *action = source->action[source->action_first];
+    source->action_first = (source->action_first + 1) % GW_SOURCE_ACTIONS_MAX;
+    source->action_count--;
+    return GW_OK;
+}
+
+struct gw_message *gw_source_send(struct gw_source *source, enum gw_frame_type type)
+{
+    struct gw_message *message = &gw_source_emit(source, GW_SOURCE_DO_SEND)->message;
+    message->type = type;
+    message->verdict.epoch = source->epoch;
+    return message;
+}
+
+/* The one place where the state changes. */
+static void go(struct gw_source *source, const struct row *row, const struct gw_source_event *event)
+{
+    const char *before = states[source->state].status;
+    source->row_taken[source->state][event->type] = 1;
+    if (row->to != source->state) {
+        source->limit_ns = 0;
+    }
+    source->state = row->to;
+    if (strcmp(before, states[row->to].status) != 0) {
+        (void)gw_source_emit(source, GW_SOURCE_DO_STATUS);
+    }
+    row->step(source, event);
+}
+
+static void raise_self(struct gw_source *source, enum gw_source_event_type type, uint64_t now_ns);
+
+static void lose_link(struct gw_source *source, const struct gw_fault *fault, uint64_t now_ns)
+{
+    const struct gw_source_event lost = {
+        .type = GW_SOURCE_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
+    const struct row *row = &table[source->state][GW_SOURCE_EV_LINK_LOST];
+    source->is_linked = false;
+    (void)gw_fault_set(&source->fault, fault->status, "%s", fault->text);
+    if (row->is_legal) {
+        go(source, row, &lost);
+    }
+}
+
+void gw_source_drop_link(struct gw_source *source, const struct gw_fault *fault, uint64_t now)
+{
+    (void)gw_source_emit(source, GW_SOURCE_DO_CLOSE);
+    lose_link(source, fault, now);
+}
+
+static void refuse_unexpected(struct gw_source *source, const char *what, uint64_t now_ns)
+{
+    struct gw_fault fault = {0};
+    (void)gw_fault_set(&fault, GW_PROTOCOL, "the target said %s while the source was in state %s",
+                       what, states[source->state].name);
+    gw_source_drop_link(source, &fault, now_ns);
+}
+
+/* Remembers why it ended, from the event that ends it. */
+static void note_cause(struct gw_source *source, const struct gw_source_event *event,
+                       const struct gw_message *message)
+{
+    switch (event->type) {
+    case GW_SOURCE_EV_HOST_FAULT:
+        (void)gw_fault_set(&source->fault, event->fault->status, "%s", event->fault->text);
+        break;
+    case GW_SOURCE_EV_CANCEL:
+        (void)gw_fault_set(&source->fault, GW_CANCELLED, "the migration was cancelled");
+        break;
+    case GW_SOURCE_EV_REFUSE:
+        (void)gw_fault_set(&source->fault, GW_REFUSED, "%s", message->verdict.reason);
+        break;
+    case GW_SOURCE_EV_ABORTED:
+        gw_fault_clear(&source->fault); /* of a link that was lost and is back */
+        (void)gw_fault_set(&source->fault, GW_REFUSED, "the target could not take the guest: %s",
+                           message->verdict.reason);
+        break;
+    case GW_SOURCE_EV_STANDS_ABORTED:
+        gw_fault_clear(&source->fault);
+        (void)gw_fault_set(&source->fault, GW_REFUSED,
+                           "the target gave the guest up before it ran there");
+        break;
+    case GW_SOURCE_EV_RUN_ANYWAY:
+        gw_fault_clear(&source->fault);
+        (void)gw_fault_set(&source->fault, GW_CANCELLED,
+                           "resolved by the operator: the guest runs here");
+        break;
+    case GW_SOURCE_EV_MISMATCH:
+        (void)gw_fault_set(
+            &source->fault, GW_CORRUPT,
+            "RAM differs after the copy: %u pages from page %llu have digest 0x%016llx on the "
+            "source, 0x%016llx on the target",
+            message->mismatch.count, (unsigned long long)message->mismatch.page,
+            (unsigned long long)message->mismatch.digest_source,
+            (unsigned long long)message->mismatch.digest_target);
+        break;
+    case GW_SOURCE_EV_TIME_OUT:
+        if (source->state == GW_SOURCE_GREETING || source->state == GW_SOURCE_NEGOTIATING) {
+            (void)gw_fault_set(&source->fault, GW_LINK, "the target did not answer %s within %u s",
+                               source->state == GW_SOURCE_GREETING ? "INTRO" : "HELLO",
+                               (unsigned)(GW_GREETING_NS_MAX / 1000000000));
+        }
+        if (source->state == GW_SOURCE_PREPARED) {
+            (void)gw_fault_set(&source->fault, GW_LINK,
+                               "the target was not ready within %u s of PREPARE",
+                               (unsigned)(GW_PREPARED_NS_MAX / 1000000000));
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static enum gw_source_event_type classify_welcome(const struct gw_source *source,
+                                                  const struct gw_welcome *welcome)
+{
+    bool is_ours = welcome->epoch == source->epoch && source->epoch > 0;
+    switch ((enum gw_standing)welcome->standing) {
+    case GW_STANDING_NEW:
+        return GW_SOURCE_EV_WELCOMED;
+    case GW_STANDING_READY:
+        return is_ours ? GW_SOURCE_EV_STANDS_READY : GW_SOURCE_EV_STANDS_UNKNOWN;
+    case GW_STANDING_RUNNING:
+        return is_ours ? GW_SOURCE_EV_STANDS_RUNNING : GW_SOURCE_EV_STANDS_UNKNOWN;
+    case GW_STANDING_ABORTED:
+        return source->epoch > 0 && welcome->epoch >= source->epoch ? GW_SOURCE_EV_STANDS_ABORTED
+                                                                    : GW_SOURCE_EV_STANDS_UNKNOWN;
+    default:
+        return GW_SOURCE_EV_STANDS_UNKNOWN;
+    }
+}
+
+/* Which event a message is; GW_SOURCE_EV_MESSAGE when it is none a target may send. A verdict on
+ * another epoch than ours is none: it must not move anything. */
+static enum gw_source_event_type classify(const struct gw_source *source,
+                                          const struct gw_message *message)
+{
+    bool is_ours = message->verdict.epoch == source->epoch;
+    switch (message->type) {
+    case GW_FRAME_WELCOME:
+        return classify_welcome(source, &message->welcome);
+    case GW_FRAME_REFUSE:
+        return GW_SOURCE_EV_REFUSE;
+    case GW_FRAME_ACCEPT:
+        return GW_SOURCE_EV_ACCEPT;
+    case GW_FRAME_ACK:
+        return GW_SOURCE_EV_ACK;
+    case GW_FRAME_SUSPECT:
+        return GW_SOURCE_EV_SUSPECT;
+    case GW_FRAME_MISMATCH:
+        return GW_SOURCE_EV_MISMATCH;
+    case GW_FRAME_READY:
+        return is_ours ? GW_SOURCE_EV_READY : GW_SOURCE_EV_MESSAGE;
+    case GW_FRAME_ABORTED:
+        return is_ours ? GW_SOURCE_EV_ABORTED : GW_SOURCE_EV_MESSAGE;
+    case GW_FRAME_RUNNING:
+        return is_ours ? GW_SOURCE_EV_RUNNING : GW_SOURCE_EV_MESSAGE;
+    default:
+        return GW_SOURCE_EV_MESSAGE;
+    }
+}
+
+static void handle_message(struct gw_source *source, const struct gw_source_event *event)
+{
+    const struct gw_message *message = event->message;
+    if (!source->is_linked) {
+        return; /* of a link that is already given up */
+    }
+    struct gw_source_event peer = *event;
+    peer.type = classify(source, message);
+    const struct row *row = &table[source->state][peer.type];
+    if (peer.type == GW_SOURCE_EV_MESSAGE || !row->is_legal) {
+        refuse_unexpected(source, gw_frame_type_name((uint8_t)message->type), event->now_ns);
+        return;
+    }
+    note_cause(source, &peer, message);
+    go(source, row, &peer);
+}
+
+static void handle_tick(struct gw_source *source, uint64_t now_ns)
+{
+    if (source->limit_ns && now_ns >= source->limit_ns) {
+        raise_self(source, GW_SOURCE_EV_TIME_OUT, now_ns);
+    }
+}
+
+static enum gw_status refuse_operator(const struct gw_source *source,
+                                      enum gw_source_event_type type, struct gw_fault *fault)
+{
+    bool is_held = source->state >= GW_SOURCE_HELD && source->state <= GW_SOURCE_HELD_ASKING;
+    if (type == GW_SOURCE_EV_CANCEL && is_held) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the guest was committed to the target and its outcome is not known "
+                            "yet: it cannot be cancelled; wait for the link, or see `godwit "
+                            "resolve`");
+    }
+    if (type == GW_SOURCE_EV_CANCEL && states[source->state].runner == GW_RUNNER_TARGET) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the guest runs on the target already: there is "
+                            "nothing left to cancel");
+    }
+    if (type == GW_SOURCE_EV_GIVE_UP || type == GW_SOURCE_EV_RUN_ANYWAY) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "nothing to resolve: the source is in state %s, only a held guest "
+                            "can be resolved",
+                            states[source->state].name);
+    }
+    return gw_fault_set(fault, GW_ARGUMENT, "not possible while the migration is %s",
+                        states[source->state].status);
+}
+
+/* The engine's own events, as long as one is due. */
+static void raise_due(struct gw_source *source, uint64_t now_ns)
+{
+    if (source->state == GW_SOURCE_ACTIVE && !source->is_collecting &&
+        gw_pages_is_round_over(&source->pages)) {
+        raise_self(source, GW_SOURCE_EV_ROUND_END, now_ns);
+    }
+    const struct gw_pages *pages = &source->pages;
+    bool is_verified =
+        !source->config.is_verifying || (pages->verify_cursor == pages->page_count &&
+                                         pages->sequence_acked == pages->sequence_picked);
+    if (source->state == GW_SOURCE_FINISHING && pages->dirty_count == 0 &&
+        pages->sequence_sent == pages->sequence_picked &&
+        pages->sequence_acked >= pages->sequence_unstopped && is_verified) {
+        raise_self(source, GW_SOURCE_EV_DRAINED, now_ns);
+    }
+}
+
+static void raise_self(struct gw_source *source, enum gw_source_event_type type, uint64_t now_ns)
+{
+    const struct gw_source_event event = {.type = type, .now_ns = now_ns};
+    const struct row *row = &table[source->state][type];
+    if (row->is_legal) {
+        note_cause(source, &event, NULL);
+        go(source, row, &event);
+    }
+}
+
+static void handle_host(struct gw_source *source, const struct gw_source_event *event)
+{
+    const struct row *row = &table[source->state][event->type];
+    if (event->type == GW_SOURCE_EV_LINK_CLOSED && !row->is_legal) {
+        struct gw_fault fault = {0};
+        (void)gw_fault_set(&fault, GW_LINK, "the target closed the connection");
+        lose_link(source, &fault, event->now_ns);
+        return;
+    }
+    if (row->is_legal) {
+        note_cause(source, event, NULL);
+        go(source, row, event);
+    }
+}
+
+enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source_event *event,
+                                struct gw_fault *fault)
+{
+    switch (event->type) {
+    case GW_SOURCE_EV_MESSAGE:
+        handle_message(source, event);
+        break;
+    case GW_SOURCE_EV_TICK:
+        handle_tick(source, event->now_ns);
+        break;
+    case GW_SOURCE_EV_LINK_LOST:
+        lose_link(source, event->fault, event->now_ns);
+        break;
+    default:
+        GW_ASSERT(events[event->type].origin == ORIGIN_HOST ||
+                  events[event->type].origin == ORIGIN_OPERATOR);
+        if (events[event->type].origin == ORIGIN_OPERATOR &&
+            !table[source->state][event->type].is_legal) {
+            return refuse_operator(source, event->type, fault);
+        }
+        handle_host(source, event);
+    }
+    raise_due(source, event->now_ns);
+    if (source->state == GW_SOURCE_ACTIVE && source->is_switching) {
+        source->is_switching = false;
+        raise_self(source, GW_SOURCE_EV_SWITCH, event->now_ns);
+    }
+    return GW_OK;
+}
+
+/* Batches go out only in these states. */
+static bool is_sending(const struct gw_source *source)
+{
+    return source->state == GW_SOURCE_ACTIVE || source->state == GW_SOURCE_LEAVING ||
+           source->state == GW_SOURCE_STOPPING || source->state == GW_SOURCE_FINISHING;
+}
+
+static enum gw_status pick_last(struct gw_source *source, uint64_t now_ns, struct gw_batch *batch)
+{
+    struct gw_pages *pages = &source->pages;
+    if (pages->dirty_count > 0) {
+        if (pages->cursor == pages->page_count) {
+            gw_pages_begin_round(pages); /* a suspect batch left dirty pages behind the cursor */
+        }
+        return gw_pages_pick(pages, true, batch);
+    }
+    if (!source->config.is_verifying || pages->sequence_acked < pages->sequence_unstopped) {
+        return GW_AGAIN;
+    }
+    enum gw_status status = gw_pages_pick_verify(pages, batch);
+    if (status == GW_OK && source->verify_start_ns == 0) {
+        source->verify_start_ns = now_ns;
+    }
+    return status;
+}
+
+enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
+                                    struct gw_batch *batch, uint64_t *retry_ns)
+{
+    *retry_ns = UINT64_MAX;
+    if (!is_sending(source) || source->is_collecting) {
+        return GW_AGAIN;
+    }
+    if (gw_pace_free_at(&source->pace) > now_ns) {
+        *retry_ns = gw_pace_free_at(&source->pace);
+        return GW_AGAIN;
+    }
+    enum gw_status status = source->state == GW_SOURCE_FINISHING
+                                ? pick_last(source, now_ns, batch)
+                                : gw_pages_pick(&source->pages, false, batch);
+    if (status == GW_OK) {
+        gw_pace_begin(&source->pace, now_ns);
+    }
+    return status;
+}
+
+uint64_t gw_source_deadline(const struct gw_source *source)
+{
+    return source->limit_ns ? source->limit_ns : UINT64_MAX;
+}

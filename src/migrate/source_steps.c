@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the source does at each transition (source_table.h). A step asks for actions and keeps
+ * the books; it never changes the state. Pure.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "migrate/source_private.h"
+
+static struct gw_intro intro(const struct gw_source *source, enum gw_role role, bool is_settling)
+{
+    return (struct gw_intro){.session = source->config.session,
+                             .withdrawn = source->config.withdrawn,
+                             .version_min = GW_PROTOCOL_VERSION,
+                             .version_max = GW_PROTOCOL_VERSION,
+                             .role = (uint8_t)role,
+                             .is_settling = is_settling,
+                             .generation = source->generation};
+}
+
+static void record(struct gw_source *source, enum gw_departure_state state)
+{
+    struct gw_departure *departure = &gw_source_emit(source, GW_SOURCE_DO_RECORD)->departure;
+    departure->state = state;
+    departure->session = source->config.session;
+    departure->epoch = source->epoch;
+}
+
+/* Setting up */
+
+void gw_source_step_connect(struct gw_source *source, const struct gw_source_event *event)
+{
+    if (source->start_ns == 0) {
+        source->start_ns = event->now_ns;
+    }
+    if (source->state == GW_SOURCE_SETTLING_AGAIN) {
+        source->limit_ns = event->now_ns + GW_SETTLING_NS_MAX;
+    }
+    source->generation++;
+    (void)gw_source_emit(source, GW_SOURCE_DO_CONNECT);
+}
+
+void gw_source_step_introduce(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->is_linked = true;
+    gw_source_send(source, GW_FRAME_INTRO)->intro = intro(source, GW_ROLE_CONTROL, false);
+    source->asked_ns = event->now_ns;
+    source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
+}
+
+void gw_source_step_hello(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->round_trip_ns = event->now_ns - source->asked_ns;
+    source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
+    struct gw_hello *hello = &gw_source_send(source, GW_FRAME_HELLO)->hello;
+    *hello = (struct gw_hello){.page_count = source->config.page_count,
+                               .page_bytes = source->config.page_bytes,
+                               .fact_count = source->config.facts->count,
+                               .facts = source->config.facts};
+    memcpy(hello->guest_name, source->config.guest_name, GW_NAME_BYTES);
+}
+
+void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    gw_source_emit(source, GW_SOURCE_DO_CONNECT_BULK)->intro = intro(source, GW_ROLE_BULK, false);
+}
+
+void gw_source_step_track(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    source->is_tracking = true;
+    (void)gw_source_emit(source, GW_SOURCE_DO_TRACK);
+}
+
+/* Rounds */
+
+static void count_round(struct gw_source *source, uint64_t now_ns)
+{
+    source->rounds++;
+    source->round_ns = now_ns;
+    (void)gw_source_emit(source, GW_SOURCE_DO_ROUND);
+}
+
+void gw_source_step_first_round(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->setup_ns = event->now_ns - source->start_ns;
+    gw_pages_begin(&source->pages, event->bitmap);
+    count_round(source, event->now_ns);
+}
+
+void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_event *event)
+{
+    gw_pages_sent(&source->pages, event->sent.sequence);
+    gw_pace_sent(&source->pace, event->sent.wire_bytes, event->now_ns);
+    source->wire_bytes += event->sent.wire_bytes;
+    source->raw_pages += event->sent.raw_pages;
+    source->zero_pages += event->sent.zero_pages;
+}
+
+/* The peer acknowledged something impossible, or a page was damaged where none may be. */
+static void drop_on_fault(struct gw_source *source, enum gw_status status,
+                          const struct gw_fault *fault, uint64_t now_ns)
+{
+    if (status != GW_OK) {
+        gw_source_drop_link(source, fault, now_ns);
+    }
+}
+
+void gw_source_step_count_acked(struct gw_source *source, const struct gw_source_event *event)
+{
+    struct gw_fault fault = {0};
+    uint64_t bytes = 0;
+    struct gw_pages *pages = &source->pages;
+    enum gw_status status = gw_pages_acked(pages, event->message->ack.sequence, &bytes, &fault);
+    gw_pace_acked(&source->pace, bytes, pages->sequence_acked == pages->sequence_picked,
+                  event->now_ns);
+    if (source->verify_start_ns && !source->is_verified &&
+        pages->verify_cursor == pages->page_count &&
+        pages->sequence_acked == pages->sequence_picked) {
+        source->is_verified = true;
+        source->verify_ns = event->now_ns - source->verify_start_ns;
+    }
+    drop_on_fault(source, status, &fault, event->now_ns);
+}
+
+void gw_source_step_take_back(struct gw_source *source, const struct gw_source_event *event)
+{
+    struct gw_fault fault = {0};
+    source->suspects++;
+    enum gw_status status = gw_pages_suspect(&source->pages, event->message->ack.sequence, &fault);
+    drop_on_fault(source, status, &fault, event->now_ns);
+}
+
+void gw_source_step_collect(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    source->is_collecting = true;
+    (void)gw_source_emit(source, GW_SOURCE_DO_COLLECT);
+}
+
+bool gw_source_fits(const struct gw_source *source)
+{
+    uint64_t bytes = gw_pages_remaining(&source->pages) * source->config.page_bytes;
+    return gw_pace_time_ns(&source->pace, bytes) <= source->config.downtime_ns_max;
+}
+
+void gw_source_step_judge(struct gw_source *source, const struct gw_source_event *event)
+{
+    uint64_t took_ns = event->now_ns - source->round_ns;
+    uint64_t added = gw_pages_merge(&source->pages, event->bitmap);
+    source->is_collecting = false;
+    source->dirty_pages_per_s = took_ns ? (uint64_t)((__uint128_t)added * 1000000000 / took_ns) : 0;
+    gw_pages_begin_round(&source->pages);
+    source->is_switching = gw_source_fits(source);
+    if (!source->is_switching) {
+        count_round(source, event->now_ns);
+    }
+}
+
+/* Handing over */
+
+void gw_source_step_record_leaving(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    source->epoch++;
+    source->is_departing = true;
+    record(source, GW_DEPARTURE_LEAVING);
+}
+
+void gw_source_step_stop(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    source->is_stopped = true;
+    (void)gw_source_emit(source, GW_SOURCE_DO_STOP);
+}
+
+void gw_source_step_collect_last(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->halted_ns = event->halted_ns;
+    source->is_collecting = true;
+    (void)gw_source_emit(source, GW_SOURCE_DO_COLLECT);
+}
+
+void gw_source_step_last_round(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->is_collecting = false;
+    (void)gw_pages_merge(&source->pages, event->bitmap);
+    gw_pages_begin_round(&source->pages);
+    count_round(source, event->now_ns);
+}
+
+void gw_source_step_prepare(struct gw_source *source, const struct gw_source_event *event)
+{
+    struct gw_prepare *prepare = &gw_source_send(source, GW_FRAME_PREPARE)->prepare;
+    *prepare = (struct gw_prepare){
+        .epoch = source->epoch, .channel_count = 1, .sequence_last = {source->pages.sequence_sent}};
+    source->limit_ns = event->now_ns + GW_PREPARED_NS_MAX;
+}
+
+void gw_source_step_commit(struct gw_source *source, const struct gw_source_event *event)
+{
+    struct gw_verdict *commit = &gw_source_send(source, GW_FRAME_COMMIT)->verdict;
+    commit->elapsed_ns = event->now_ns - source->halted_ns + source->round_trip_ns / 2;
+    source->retry_ns = 0;
+}
+
+void gw_source_step_back_off(struct gw_source *source, const struct gw_source_event *event)
+{
+    uint64_t next = source->retry_ns ? 2 * source->retry_ns : GW_RETRY_NS_FIRST;
+    if (source->is_linked) {
+        (void)gw_source_emit(source, GW_SOURCE_DO_CLOSE);
+        source->is_linked = false;
+    }
+    source->retry_ns = next < GW_RETRY_NS_MAX ? next : GW_RETRY_NS_MAX;
+    source->limit_ns = event->now_ns + source->retry_ns;
+}
+
+void gw_source_step_ask(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->is_linked = true;
+    if (source->state == GW_SOURCE_HELD_ASKING) {
+        source->limit_ns = event->now_ns + GW_ASKING_NS_MAX;
+    }
+    gw_source_send(source, GW_FRAME_INTRO)->intro = intro(source, GW_ROLE_CONTROL, true);
+}
+
+/* Endings */
+
+void gw_source_step_done_again(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)gw_source_send(source, GW_FRAME_DONE);
+    source->limit_ns = event->now_ns + GW_SETTLING_NS_MAX;
+}
+
+void gw_source_step_done(struct gw_source *source, const struct gw_source_event *event)
+{
+    gw_source_step_done_again(source, event);
+    source->end_ns = event->now_ns;
+    source->downtime_ns = event->now_ns - source->halted_ns - source->verify_ns;
+    gw_fault_clear(&source->fault); /* a link lost on the way was settled */
+    record(source, GW_DEPARTURE_LEFT);
+}
+
+static void release(struct gw_source *source)
+{
+    if (source->is_tracking) {
+        (void)gw_source_emit(source, GW_SOURCE_DO_UNTRACK);
+        source->is_tracking = false;
+    }
+    (void)gw_source_emit(source, GW_SOURCE_DO_CLOSE);
+    source->is_linked = false;
+    (void)gw_source_emit(source, GW_SOURCE_DO_FINISH);
+}
+
+void gw_source_step_finish(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    release(source);
+}
+
+void gw_source_step_give_up(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->end_ns = event->now_ns;
+    record(source, GW_DEPARTURE_LEFT);
+    release(source);
+}
+
+void gw_source_step_nothing(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)source;
+    (void)event;
+}
+
+/* FAILED or CANCELLED: the guest runs here. It goes on first; the books come after. */
+void gw_source_step_end(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->end_ns = event->now_ns;
+    source->is_collecting = false;
+    if (source->is_stopped) {
+        (void)gw_source_emit(source, GW_SOURCE_DO_RESUME);
+        source->is_stopped = false;
+    }
+    if (source->is_linked) {
+        struct gw_verdict *abort = &gw_source_send(source, GW_FRAME_ABORT)->verdict;
+        (void)snprintf(abort->reason, GW_REASON_BYTES, "%.*s", GW_REASON_BYTES - 1,
+                       source->fault.text);
+    }
+    if (source->is_departing) {
+        record(source, GW_DEPARTURE_KEPT);
+        source->is_departing = false;
+    }
+    release(source);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source's transitions: T(state, event, next state, step). Everything the source may do
+ * stands here; the machine (source.c), its tests and the diagram in docs/HANDOVER.md come from
+ * this list.
+ */
+#ifndef GW_MIGRATE_SOURCE_TABLE_H
+#define GW_MIGRATE_SOURCE_TABLE_H
+
+/* Before the guest is stopped: whatever goes wrong, it simply runs on. */
+#define BEFORE_STOP(T, state)         \
+    T(state, LINK_LOST, FAILED, end)  \
+    T(state, REFUSE, FAILED, end)     \
+    T(state, HOST_FAULT, FAILED, end) \
+    T(state, CANCEL, CANCELLED, end)
+
+/* Stopped, not committed: whatever goes wrong, it is resumed. */
+#define AFTER_STOP(T, state)        \
+    BEFORE_STOP(T, state)           \
+    T(state, MISMATCH, FAILED, end) \
+    T(state, ABORTED, FAILED, end)
+
+/* Committed: only the target's word, or an operator's, ends it. */
+#define WHILE_HELD(T, state)          \
+    T(state, RUN_ANYWAY, FAILED, end) \
+    T(state, GIVE_UP, COMPLETED, give_up)
+
+/* clang-format off */
+#define GW_SOURCE_TRANSITIONS(T)                                                                   \
+    T(NONE, START, CONNECTING, connect)                                                            \
+                                                                                                   \
+    T(CONNECTING, LINK_UP, GREETING, introduce)                                                    \
+    BEFORE_STOP(T, CONNECTING)                                                                     \
+                                                                                                   \
+    T(GREETING, WELCOMED, NEGOTIATING, hello)                                                      \
+    T(GREETING, TIME_OUT, FAILED, end)                                                             \
+    BEFORE_STOP(T, GREETING)                                                                       \
+                                                                                                   \
+    T(NEGOTIATING, ACCEPT, OPENING, open_bulk)                                                     \
+    T(NEGOTIATING, TIME_OUT, FAILED, end)                                                          \
+    BEFORE_STOP(T, NEGOTIATING)                                                                    \
+                                                                                                   \
+    T(OPENING, BULK_UP, TRACKING, track)                                                           \
+    BEFORE_STOP(T, OPENING)                                                                        \
+                                                                                                   \
+    T(TRACKING, TRACKED, ACTIVE, first_round)                                                      \
+    BEFORE_STOP(T, TRACKING)                                                                       \
+                                                                                                   \
+    T(ACTIVE, BATCH_SENT, ACTIVE, count_sent)                                                      \
+    T(ACTIVE, ACK, ACTIVE, count_acked)                                                            \
+    T(ACTIVE, SUSPECT, ACTIVE, take_back)                                                          \
+    T(ACTIVE, ROUND_END, ACTIVE, collect)                                                          \
+    T(ACTIVE, COLLECTED, ACTIVE, judge)                                                            \
+    T(ACTIVE, SWITCH, LEAVING, record_leaving)                                                     \
+    BEFORE_STOP(T, ACTIVE)                                                                         \
+                                                                                                   \
+    T(LEAVING, BATCH_SENT, LEAVING, count_sent)                                                    \
+    T(LEAVING, ACK, LEAVING, count_acked)                                                          \
+    T(LEAVING, SUSPECT, LEAVING, take_back)                                                        \
+    T(LEAVING, RECORDED, STOPPING, stop)                                                           \
+    BEFORE_STOP(T, LEAVING)                                                                        \
+                                                                                                   \
+    T(STOPPING, BATCH_SENT, STOPPING, count_sent)                                                  \
+    T(STOPPING, ACK, STOPPING, count_acked)                                                        \
+    T(STOPPING, SUSPECT, STOPPING, take_back)                                                      \
+    T(STOPPING, STOPPED, COLLECTING, collect_last)                                                 \
+    T(STOPPING, LINK_LOST, FALLING_BACK, nothing)                                                  \
+    T(STOPPING, REFUSE, FALLING_BACK, nothing)                                                     \
+    T(STOPPING, HOST_FAULT, FAILED, end)                                                           \
+    T(STOPPING, CANCEL, CANCELLING, nothing)                                                       \
+                                                                                                   \
+    T(FALLING_BACK, STOPPED, FAILED, end)                                                          \
+    T(FALLING_BACK, HOST_FAULT, FAILED, end)                                                       \
+                                                                                                   \
+    T(CANCELLING, STOPPED, CANCELLED, end)                                                         \
+    T(CANCELLING, HOST_FAULT, CANCELLED, end)                                                      \
+    T(CANCELLING, BATCH_SENT, CANCELLING, count_sent)                                              \
+    T(CANCELLING, ACK, CANCELLING, count_acked)                                                    \
+    T(CANCELLING, SUSPECT, CANCELLING, take_back)                                                  \
+    T(CANCELLING, LINK_LOST, CANCELLING, nothing)                                                  \
+    T(CANCELLING, REFUSE, CANCELLING, nothing)                                                     \
+                                                                                                   \
+    T(COLLECTING, BATCH_SENT, COLLECTING, count_sent)                                              \
+    T(COLLECTING, ACK, COLLECTING, count_acked)                                                    \
+    T(COLLECTING, SUSPECT, COLLECTING, take_back)                                                  \
+    T(COLLECTING, COLLECTED, FINISHING, last_round)                                                \
+    AFTER_STOP(T, COLLECTING)                                                                      \
+                                                                                                   \
+    T(FINISHING, BATCH_SENT, FINISHING, count_sent)                                                \
+    T(FINISHING, ACK, FINISHING, count_acked)                                                      \
+    T(FINISHING, SUSPECT, FINISHING, take_back)                                                    \
+    T(FINISHING, DRAINED, PREPARED, prepare)                                                       \
+    AFTER_STOP(T, FINISHING)                                                                       \
+                                                                                                   \
+    T(PREPARED, ACK, PREPARED, count_acked)                                                        \
+    T(PREPARED, READY, HELD, commit)                                                               \
+    T(PREPARED, TIME_OUT, FAILED, end)                                                             \
+    AFTER_STOP(T, PREPARED)                                                                        \
+                                                                                                   \
+    T(HELD, RUNNING, SETTLING, done)                                                               \
+    T(HELD, ABORTED, FAILED, end)                                                                  \
+    T(HELD, LINK_LOST, HELD_WAITING, back_off)                                                     \
+    T(HELD, REFUSE, HELD_WAITING, back_off)                                                        \
+    WHILE_HELD(T, HELD)                                                                            \
+                                                                                                   \
+    T(HELD_WAITING, TIME_OUT, HELD_CONNECTING, connect)                                            \
+    WHILE_HELD(T, HELD_WAITING)                                                                    \
+                                                                                                   \
+    T(HELD_CONNECTING, LINK_UP, HELD_ASKING, ask)                                                  \
+    T(HELD_CONNECTING, LINK_LOST, HELD_WAITING, back_off)                                          \
+    WHILE_HELD(T, HELD_CONNECTING)                                                                 \
+                                                                                                   \
+    T(HELD_ASKING, STANDS_READY, HELD, commit)                                                     \
+    T(HELD_ASKING, STANDS_RUNNING, SETTLING, done)                                                 \
+    T(HELD_ASKING, STANDS_ABORTED, FAILED, end)                                                    \
+    T(HELD_ASKING, STANDS_UNKNOWN, HELD_WAITING, back_off)                                         \
+    T(HELD_ASKING, REFUSE, HELD_WAITING, back_off)                                                 \
+    T(HELD_ASKING, TIME_OUT, HELD_WAITING, back_off)                                               \
+    T(HELD_ASKING, LINK_LOST, HELD_WAITING, back_off)                                              \
+    WHILE_HELD(T, HELD_ASKING)                                                                     \
+                                                                                                   \
+    T(SETTLING, LINK_CLOSED, COMPLETED, finish)                                                    \
+    T(SETTLING, LINK_LOST, SETTLING_AGAIN, connect)                                                \
+    T(SETTLING, REFUSE, COMPLETED, finish)                                                         \
+    T(SETTLING, TIME_OUT, COMPLETED, finish)                                                       \
+                                                                                                   \
+    T(SETTLING_AGAIN, LINK_UP, SETTLING_AGAIN, ask)                                                \
+    T(SETTLING_AGAIN, STANDS_RUNNING, SETTLING, done_again)                                        \
+    T(SETTLING_AGAIN, STANDS_UNKNOWN, COMPLETED, finish)                                           \
+    T(SETTLING_AGAIN, REFUSE, COMPLETED, finish)                                                   \
+    T(SETTLING_AGAIN, LINK_LOST, COMPLETED, finish)                                                \
+    T(SETTLING_AGAIN, TIME_OUT, COMPLETED, finish)
+
+#endif

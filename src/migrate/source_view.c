@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an operator sees of the source, and may set. Pure; under the embedder's lock. */
+#include <string.h>
+
+#include "migrate/source_private.h"
+
+void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
+                          uint64_t bandwidth_max)
+{
+    source->config.downtime_ns_max = downtime_ns_max;
+    source->config.bandwidth_max = bandwidth_max;
+    gw_pace_set_limit(&source->pace, bandwidth_max);
+}
+
+static bool is_held(enum gw_source_state state)
+{
+    return state == GW_SOURCE_HELD || state == GW_SOURCE_HELD_WAITING ||
+           state == GW_SOURCE_HELD_CONNECTING || state == GW_SOURCE_HELD_ASKING;
+}
+
+void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
+                       struct gw_source_figures *figures)
+{
+    uint64_t remaining = gw_pages_remaining(&source->pages);
+    uint64_t end_ns = source->end_ns ? source->end_ns : now_ns;
+    *figures = (struct gw_source_figures){
+        .state = source->state,
+        .status = gw_source_status_name(source->state),
+        .total_ns = source->start_ns ? end_ns - source->start_ns : 0,
+        .setup_ns = source->setup_ns,
+        .downtime_ns = source->downtime_ns,
+        .verify_ns = source->verify_ns,
+        .expected_downtime_ns =
+            gw_pace_time_ns(&source->pace, remaining * source->config.page_bytes),
+        .wire_bytes = source->wire_bytes,
+        .raw_pages = source->raw_pages,
+        .zero_pages = source->zero_pages,
+        .remaining_pages = remaining,
+        .total_pages = source->config.page_count,
+        .rounds = source->rounds,
+        .dirty_pages_per_s = source->dirty_pages_per_s,
+        .bandwidth = gw_pace_bandwidth(&source->pace),
+        .suspects = source->suspects,
+        .epoch = source->epoch,
+        .is_held = is_held(source->state),
+        .is_verified = source->is_verified,
+    };
+}
+
+void gw_source_token(const struct gw_source *source, struct gw_token *token)
+{
+    *token =
+        (struct gw_token){.session = source->config.session, .epoch = source->epoch, .who = 's'};
+}
+
+enum gw_status gw_source_check_token(const struct gw_source *source, const struct gw_token *token,
+                                     struct gw_fault *fault)
+{
+    if (memcmp(&token->session, &source->config.session, sizeof(token->session)) != 0 ||
+        token->epoch != source->epoch) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the token is of another migration: it names epoch %llu, wanted "
+                            "epoch %llu of this session",
+                            (unsigned long long)token->epoch, (unsigned long long)source->epoch);
+    }
+    if (token->who != 't') {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the token is this side's own: wanted the one that `godwit resolve "
+                            "--give-up` printed on the target");
+    }
+    return GW_OK;
+}

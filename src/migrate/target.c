@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target's machine: takes events, looks its row up, changes state in one place, and runs the
+ * row's step. What the steps do stands in target_steps.c. Pure; under the embedder's lock.
+ */
+#include "godwit/target.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "migrate/target_private.h"
+#include "migrate/target_table.h"
+
+struct row {
+    bool is_legal;
+    enum gw_target_state to;
+    gw_target_step *step;
+};
+
+static const struct row table[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT] = {
+#define ROW(from, event, to, step) \
+    [GW_TARGET_##from][GW_TARGET_EV_##event] = {true, GW_TARGET_##to, gw_target_step_##step},
+    GW_TARGET_TRANSITIONS(ROW)
+#undef ROW
+};
+
+static const struct {
+    const char *name, *status;
+    enum gw_runner runner;
+} states[GW_TARGET_STATE_COUNT] = {
+#define STATE(name, runner, status) [GW_TARGET_##name] = {#name, status, GW_RUNNER_##runner},
+    GW_TARGET_STATES(STATE)
+#undef STATE
+};
+
+const char *gw_target_state_name(enum gw_target_state state)
+{
+    return states[state].name;
+}
+
+const char *gw_target_status_name(enum gw_target_state state)
+{
+    return states[state].status;
+}
+
+enum gw_target_state gw_target_state(const struct gw_target *target)
+{
+    return target->state;
+}
+
+enum gw_runner gw_target_runner(const struct gw_target *target)
+{
+    return states[target->state].runner;
+}
+
+const struct gw_fault *gw_target_fault(const struct gw_target *target)
+{
+    return &target->fault;
+}
+
+void gw_target_init(struct gw_target *target, const struct gw_target_config *config)
+{
+    GW_ASSERT(config->page_count >= 1 && config->page_count <= GW_PAGES_MAX);
+    memset(target, 0, offsetof(struct gw_target, theirs));
+    memset(target->row_taken, 0, sizeof(target->row_taken));
+    target->config = *config;
+    target->history = config->history;
+    target->action_first = 0;
+    target->action_count = 0;
+}
+
+struct gw_target_action *gw_target_emit(struct gw_target *target, enum gw_target_action_type type)
+{
+    GW_ASSERT(target->action_count < GW_TARGET_ACTIONS_MAX);
+    uint32_t at = (target->action_first + target->action_count++) % GW_TARGET_ACTIONS_MAX;
+    struct gw_target_action *action = &target->action[at];
+    *action = (struct gw_target_action){.type = type};
+    if (type == GW_TARGET_DO_RECORD) {
+        action->history = target->history;
+        target->records_owed++;
+    }
+    return action;
+}
+
+struct gw_message *gw_target_send(struct gw_target *target, enum gw_frame_type type)
+{
+    struct gw_message *message = &gw_target_emit(target, GW_TARGET_DO_SEND)->message;
+    message->type = type;
+    message->verdict.epoch = target->epoch;
+    return message;
+}
+
+/* Acknowledgements are not queued but made when asked for, so that any number of batches costs
+ * one; suspects come before the acknowledgement that covers them. */
+static bool next_ack(struct gw_target *target, struct gw_target_action *action)
+{
+    struct gw_ack ack = {0};
+    enum gw_frame_type type = GW_FRAME_ACK;
+    if (target->suspect_count > 0) {
+        type = GW_FRAME_SUSPECT;
+        ack.sequence = target->suspect[target->suspect_first];
+        target->suspect_first = (target->suspect_first + 1) % GW_WINDOW_BATCHES;
+        target->suspect_count--;
+    } else if (target->sequence > target->sequence_told) {
+        ack.sequence = target->sequence;
+        target->sequence_told = target->sequence;
+    } else {
+        return false;
+    }
+    *action =
+        (struct gw_target_action){.type = GW_TARGET_DO_SEND, .message = {.type = type, .ack = ack}};
+    return true;
+}
+
+enum gw_status gw_target_next(struct gw_target *target, struct gw_target_action *action)
+{
+    if (target->is_linked && next_ack(target, action)) {
+        return GW_OK;
+    }
+    if (target->action_count == 0) {
+        return GW_AGAIN;
+    }
+    *action = target->action[target->action_first];
+    target->action_first = (target->action_first + 1) % GW_TARGET_ACTIONS_MAX;
+    target->action_count--;
+    return GW_OK;
+}
+
+/* The one place where the state changes. */
+static void go(struct gw_target *target, const struct row *row, const struct gw_target_event *event)
+{
+    const char *before = states[target->state].status;
+    target->row_taken[target->state][event->type] = 1;
+    target->state = row->to;
+    if (strcmp(before, states[row->to].status) != 0) {
+        (void)gw_target_emit(target, GW_TARGET_DO_STATUS);
+    }
+    row->step(target, event);
+}
+
+static void raise_self(struct gw_target *target, enum gw_target_event_type type, uint64_t now_ns)
+{
+    const struct gw_target_event event = {.type = type, .now_ns = now_ns};
+    const struct row *row = &table[target->state][type];
+    if (row->is_legal) {
+        go(target, row, &event);
+    }
+}
+
+static void lose_link(struct gw_target *target, const struct gw_fault *fault, uint64_t now_ns)
+{
+    const struct gw_target_event lost = {
+        .type = GW_TARGET_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
+    const struct row *row = &table[target->state][GW_TARGET_EV_LINK_LOST];
+    target->is_linked = false;
+    target->is_bulk_open = false;
+    (void)gw_fault_set(&target->fault, fault->status, "%s", fault->text);
+    if (row->is_legal) {
+        go(target, row, &lost);
+    }
+}
+
+static bool is_session(const struct gw_target *target, const struct gw_session *session)
+{
+    return memcmp(target->session.id, session->id, GW_SESSION_BYTES) == 0;
+}
+
+/* True while a session is being received or held: other sources must wait. */
+static bool is_at_hand(const struct gw_target *target)
+{
+    return target->state != GW_TARGET_NONE && target->state != GW_TARGET_RECALLING &&
+           target->state != GW_TARGET_LISTENING;
+}
+
+/* Introductions */
+
+static void turn_away(struct gw_target *target, const struct gw_message *message)
+{
+    gw_target_emit(target, GW_TARGET_DO_TURN_AWAY)->message = *message;
+}
+
+static void turn_away_with_reason(struct gw_target *target, const char *reason)
+{
+    struct gw_message refuse = {.type = GW_FRAME_REFUSE};
+    (void)snprintf(refuse.verdict.reason, GW_REASON_BYTES, "%s", reason);
+    turn_away(target, &refuse);
+}
+
+static void turn_away_with_standing(struct gw_target *target, const struct gw_session *session)
+{
+    struct gw_message welcome = {.type = GW_FRAME_WELCOME,
+                                 .welcome = {.version = GW_PROTOCOL_VERSION}};
+    welcome.welcome.standing = (uint8_t)gw_target_standing(target, session, &welcome.welcome.epoch);
+    turn_away(target, &welcome);
+}
+
+static enum gw_target_event_type classify_intro(const struct gw_target *target,
+                                                const struct gw_intro *intro)
+{
+    bool is_same = is_at_hand(target) && is_session(target, &intro->session);
+    if (intro->role == GW_ROLE_BULK) {
+        bool is_awaited = is_same && target->is_linked && !target->is_bulk_open &&
+                          intro->generation == target->generation;
+        return is_awaited ? GW_TARGET_EV_INTRO_BULK : GW_TARGET_EV_INTRO;
+    }
+    if (intro->is_settling) {
+        return is_same && intro->generation > target->generation ? GW_TARGET_EV_INTRO_SAME
+                                                                 : GW_TARGET_EV_INTRO;
+    }
+    if (is_at_hand(target) && is_session(target, &intro->withdrawn)) {
+        return GW_TARGET_EV_INTRO_REPLACE;
+    }
+    return is_same || gw_history_get(&target->history, &intro->session) ? GW_TARGET_EV_INTRO
+                                                                        : GW_TARGET_EV_INTRO_NEW;
+}
+
+/* Why a source cannot come in now. */
+static const char *no_entry(const struct gw_target *target, const struct gw_intro *intro)
+{
+    if (intro->role == GW_ROLE_BULK) {
+        return "this bulk channel belongs to no open session";
+    }
+    switch (target->state) {
+    case GW_TARGET_RUNNING:
+    case GW_TARGET_DONE:
+        return "a guest runs on this target already";
+    case GW_TARGET_READY:
+        return "this target holds a guest of an earlier migration that was neither committed nor "
+               "withdrawn: see `godwit resolve` there";
+    case GW_TARGET_LISTENING:
+        return "that session was here before and is over: start a new migration";
+    default:
+        return "this target is receiving another guest";
+    }
+}
+
+static void handle_intro(struct gw_target *target, const struct gw_target_event *event)
+{
+    const struct gw_intro *intro = &event->message->intro;
+    struct gw_target_event peer = *event;
+    peer.type = classify_intro(target, intro);
+    const struct row *row = &table[target->state][peer.type];
+    if (peer.type != GW_TARGET_EV_INTRO && row->is_legal) {
+        go(target, row, &peer);
+    } else if (intro->is_settling && intro->role == GW_ROLE_CONTROL) {
+        turn_away_with_standing(target, &intro->session);
+    } else {
+        turn_away_with_reason(target, no_entry(target, intro));
+    }
+}
+
+/* Messages */
+
+static enum gw_target_event_type classify_hello(struct gw_target *target,
+                                                const struct gw_hello *hello)
+{
+    const struct gw_target_config *config = &target->config;
+    gw_fault_clear(&target->fault);
+    gw_hello_facts(hello, &target->theirs);
+    if (gw_facts_compare(&target->theirs, config->facts, &target->fault)) {
+        return GW_TARGET_EV_MISFIT;
+    }
+    if (hello->page_bytes != config->page_bytes || hello->page_count != config->page_count) {
+        (void)gw_fault_set(&target->fault, GW_REFUSED,
+                           "RAM differs: the source has %llu pages of %u bytes, the target has "
+                           "%llu pages of %u bytes; both must be equal",
+                           (unsigned long long)hello->page_count, hello->page_bytes,
+                           (unsigned long long)config->page_count, config->page_bytes);
+        return GW_TARGET_EV_MISFIT;
+    }
+    return GW_TARGET_EV_HELLO;
+}
+
+/* Which event a message is; GW_TARGET_EV_MESSAGE when it is none a source may send now. */
+static enum gw_target_event_type classify(struct gw_target *target,
+                                          const struct gw_message *message)
+{
+    bool is_ours = message->verdict.epoch == target->epoch;
+    switch (message->type) {
+    case GW_FRAME_HELLO:
+        return target->state == GW_TARGET_NEGOTIATING ? classify_hello(target, &message->hello)
+                                                      : GW_TARGET_EV_MESSAGE;
+    case GW_FRAME_PREPARE:
+        return message->prepare.epoch > target->epoch ? GW_TARGET_EV_PREPARE : GW_TARGET_EV_MESSAGE;
+    case GW_FRAME_COMMIT:
+        return is_ours ? GW_TARGET_EV_COMMIT : GW_TARGET_EV_MESSAGE;
+    case GW_FRAME_DONE:
+        return is_ours ? GW_TARGET_EV_DONE : GW_TARGET_EV_MESSAGE;
+    case GW_FRAME_ABORT:
+        return GW_TARGET_EV_ABORT;
+    default:
+        return GW_TARGET_EV_MESSAGE;
+    }
+}
+
+static void handle_message(struct gw_target *target, const struct gw_target_event *event)
+{
+    if (!target->is_linked) {
+        return; /* of a link that is already given up */
+    }
+    struct gw_target_event peer = *event;
+    peer.type = classify(target, event->message);
+    const struct row *row = &table[target->state][peer.type];
+    if (peer.type == GW_TARGET_EV_ABORT) {
+        gw_fault_clear(&target->fault);
+        (void)gw_fault_set(&target->fault, GW_CANCELLED, "the source went on by itself: %s",
+                           event->message->verdict.reason);
+    }
+    if (peer.type != GW_TARGET_EV_MESSAGE && row->is_legal) {
+        go(target, row, &peer);
+        return;
+    }
+    struct gw_fault fault = {0};
+    (void)gw_fault_set(&fault, GW_PROTOCOL, "the source said %s (epoch %llu) in state %s",
+                       gw_frame_type_name((uint8_t)event->message->type),
+                       (unsigned long long)event->message->verdict.epoch,
+                       states[target->state].name);
+    (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
+    lose_link(target, &fault, event->now_ns);
+}
+
+static enum gw_status refuse_operator(const struct gw_target *target, struct gw_fault *fault)
+{
+    if (gw_target_runner(target) == GW_RUNNER_TARGET) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the guest runs here already: there is nothing to "
+                            "resolve");
+    }
+    return gw_fault_set(fault, GW_ARGUMENT,
+                        "nothing to resolve: the target is in state %s; only a guest that is "
+                        "loaded and waits for the source's word can be resolved",
+                        states[target->state].name);
+}
+
+/* The last batch is here: is the guest whole? */
+static void judge_gathered(struct gw_target *target, uint64_t now_ns)
+{
+    if (target->state != GW_TARGET_GATHERING || target->sequence < target->sequence_last) {
+        return;
+    }
+    if (target->missing == 0 && !target->is_mismatched) {
+        raise_self(target, GW_TARGET_EV_GATHERED, now_ns);
+        return;
+    }
+    (void)gw_fault_set(&target->fault, GW_CORRUPT,
+                       target->is_mismatched
+                           ? "RAM differs from the source's after the copy (%llu pages missing)"
+                           : "%llu pages were never validly received",
+                       (unsigned long long)target->missing);
+    raise_self(target, GW_TARGET_EV_INCOMPLETE, now_ns);
+}
+
+static enum gw_status handle_other(struct gw_target *target, const struct gw_target_event *event,
+                                   struct gw_fault *fault)
+{
+    const struct row *row = &table[target->state][event->type];
+    bool is_operator = event->type == GW_TARGET_EV_START || event->type == GW_TARGET_EV_GIVE_UP ||
+                       event->type == GW_TARGET_EV_RUN_ANYWAY || event->type == GW_TARGET_EV_FORGET;
+    if (!row->is_legal) {
+        return is_operator ? refuse_operator(target, fault) : GW_OK;
+    }
+    if (event->type == GW_TARGET_EV_HOST_FAULT) {
+        target->records_owed -= target->records_owed > 0; /* it may have been a record's answer */
+        gw_fault_clear(&target->fault);
+        (void)gw_fault_set(&target->fault, event->fault->status, "%s", event->fault->text);
+    }
+    if (event->type == GW_TARGET_EV_GIVE_UP) {
+        gw_fault_clear(&target->fault);
+        (void)gw_fault_set(&target->fault, GW_CANCELLED, "the operator gave the guest up here");
+    }
+    go(target, row, event);
+    return GW_OK;
+}
+
+enum gw_status gw_target_handle(struct gw_target *target, const struct gw_target_event *event,
+                                struct gw_fault *fault)
+{
+    enum gw_status status = GW_OK;
+    switch (event->type) {
+    case GW_TARGET_EV_INTRO:
+        handle_intro(target, event);
+        break;
+    case GW_TARGET_EV_MESSAGE:
+        handle_message(target, event);
+        break;
+    case GW_TARGET_EV_LINK_LOST:
+        lose_link(target, event->fault, event->now_ns);
+        break;
+    case GW_TARGET_EV_TICK:
+        break;
+    case GW_TARGET_EV_RECORDED:
+        target->records_owed -= target->records_owed > 0;
+        if (target->records_owed > 0) {
+            break; /* the answer that counts is the last one's */
+        }
+        status = handle_other(target, event, fault);
+        break;
+    default:
+        status = handle_other(target, event, fault);
+    }
+    judge_gathered(target, event->now_ns);
+    return status;
+}
+
+enum gw_status gw_target_may_place(const struct gw_target *target, uint8_t channel,
+                                   uint64_t sequence, struct gw_fault *fault)
+{
+    bool is_open = target->state == GW_TARGET_ACTIVE ||
+                   (target->state == GW_TARGET_GATHERING && sequence <= target->sequence_last);
+    if (!is_open || !target->is_bulk_open || channel != 0) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "the source sent batch %llu in state %s, where none is expected",
+                            (unsigned long long)sequence, states[target->state].name);
+    }
+    if (target->suspect_count == GW_WINDOW_BATCHES) {
+        return gw_fault_set(fault, GW_CORRUPT,
+                            "the last %u batches all arrived damaged, and the source goes on "
+                            "without hearing so",
+                            target->suspect_count);
+    }
+    if (sequence != target->sequence + 1) {
+        return gw_fault_set(fault, GW_PROTOCOL, "the source sent batch %llu, wanted %llu",
+                            (unsigned long long)sequence, (unsigned long long)target->sequence + 1);
+    }
+    return GW_OK;
+}
+
+uint64_t gw_target_deadline(const struct gw_target *target)
+{
+    (void)target;
+    return UINT64_MAX; /* a target waits as long as it takes; silence is the channel's to notice */
+}

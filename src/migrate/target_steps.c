@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the target does at each transition (target_table.h). A step asks for actions and keeps
+ * the books; it never changes the state. Pure.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bitmap.h"
+#include "migrate/target_private.h"
+
+/* Sessions of a former life: whoever opened them here and did not take them never will. */
+void gw_target_step_recall(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    for (uint32_t i = 0; i < target->history.count; i++) {
+        struct gw_record_entry *entry = &target->history.entry[i];
+        if (entry->state == GW_RECORD_OPENED) {
+            entry->state = GW_RECORD_ABORTED;
+            entry->epoch = UINT64_MAX; /* every epoch of it */
+        }
+    }
+    (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
+}
+
+enum gw_standing gw_target_standing(const struct gw_target *target,
+                                    const struct gw_session *session, uint64_t *epoch)
+{
+    const struct gw_record_entry *entry = gw_history_get(&target->history, session);
+    bool is_settled = target->state == GW_TARGET_LISTENING || target->state == GW_TARGET_DONE ||
+                      memcmp(target->session.id, session->id, GW_SESSION_BYTES) != 0;
+    *epoch = entry ? entry->epoch : 0;
+    if (!entry || !is_settled) {
+        return GW_STANDING_UNKNOWN; /* none, or one whose outcome is being recorded right now */
+    }
+    switch ((enum gw_record_state)entry->state) {
+    case GW_RECORD_TOOK:
+        return GW_STANDING_RUNNING;
+    case GW_RECORD_ABORTED:
+        return GW_STANDING_ABORTED;
+    default:
+        return GW_STANDING_UNKNOWN;
+    }
+}
+
+/* Coming in */
+
+static void welcome(struct gw_target *target, enum gw_standing standing)
+{
+    struct gw_welcome *answer = &gw_target_send(target, GW_FRAME_WELCOME)->welcome;
+    *answer = (struct gw_welcome){.version = GW_PROTOCOL_VERSION,
+                                  .standing = (uint8_t)standing,
+                                  .epoch = standing == GW_STANDING_NEW ? 0 : target->epoch};
+}
+
+static void begin_session(struct gw_target *target, const struct gw_target_event *event)
+{
+    const struct gw_intro *intro = &event->message->intro;
+    gw_fault_clear(&target->fault);
+    target->session = intro->session;
+    target->generation = intro->generation;
+    target->epoch = 0;
+    target->is_linked = true;
+    target->is_bulk_open = false;
+    target->is_mismatched = false;
+    target->sequence = 0;
+    target->sequence_told = 0;
+    target->suspect_count = 0;
+    target->raw_pages = 0;
+    target->zero_pages = 0;
+    target->batches = 0;
+    target->suspects = 0;
+    target->end_ns = 0;
+    target->start_ns = event->now_ns;
+}
+
+void gw_target_step_admit(struct gw_target *target, const struct gw_target_event *event)
+{
+    begin_session(target, event);
+    (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
+    welcome(target, GW_STANDING_NEW);
+}
+
+/* Its source withdrew the session at hand: nobody will ever commit it. */
+void gw_target_step_replace(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
+    gw_history_put(&target->history, &target->session, GW_RECORD_ABORTED, UINT64_MAX);
+    gw_target_step_admit(target, event);
+    (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
+}
+
+void gw_target_step_readmit(struct gw_target *target, const struct gw_target_event *event)
+{
+    if (target->is_linked) {
+        (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
+    }
+    target->generation = event->message->intro.generation;
+    target->is_linked = true;
+    target->is_bulk_open = false;
+    (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
+    welcome(target, target->state == GW_TARGET_READY ? GW_STANDING_READY : GW_STANDING_RUNNING);
+}
+
+void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_event *event)
+{
+    struct gw_target_action *action = gw_target_emit(target, GW_TARGET_DO_ADMIT_BULK);
+    action->channel = event->message->intro.channel;
+    action->message.type = GW_FRAME_WELCOME;
+    action->message.welcome =
+        (struct gw_welcome){.version = GW_PROTOCOL_VERSION, .standing = GW_STANDING_OPEN};
+    target->is_bulk_open = true;
+}
+
+void gw_target_step_open(struct gw_target *target, const struct gw_target_event *event)
+{
+    memcpy(target->guest_name, event->message->hello.guest_name, GW_NAME_BYTES);
+    memset(target->received, 0,
+           sizeof(target->received[0]) * ((target->config.page_count + 63) / 64));
+    target->missing = target->config.page_count;
+    gw_history_put(&target->history, &target->session, GW_RECORD_OPENED, 0);
+    (void)gw_target_emit(target, GW_TARGET_DO_DISCARD);
+    (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
+}
+
+void gw_target_step_accept(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    (void)gw_target_send(target, GW_FRAME_ACCEPT);
+}
+
+/* Pages */
+
+static void mark_received(struct gw_target *target, const struct gw_batch_placed *placed)
+{
+    for (uint32_t i = 0; i < placed->table->record_count; i++) {
+        const struct gw_record *record = &placed->table->record[i];
+        uint64_t changed =
+            gw_bits_put(target->received, record->page, record->count, !placed->is_suspect);
+        target->missing =
+            placed->is_suspect ? target->missing + changed : target->missing - changed;
+        *(record->kind == GW_RECORD_RAW ? &target->raw_pages : &target->zero_pages) +=
+            record->count;
+    }
+}
+
+void gw_target_step_place(struct gw_target *target, const struct gw_target_event *event)
+{
+    const struct gw_batch_placed *placed = &event->placed;
+    mark_received(target, placed);
+    target->sequence = placed->sequence;
+    target->batches++;
+    if (placed->is_suspect) {
+        target->suspects++;
+        GW_ASSERT(target->suspect_count < GW_WINDOW_BATCHES);
+        uint32_t at = (target->suspect_first + target->suspect_count++) % GW_WINDOW_BATCHES;
+        target->suspect[at] = placed->sequence;
+    }
+}
+
+void gw_target_step_compare(struct gw_target *target, const struct gw_target_event *event)
+{
+    const struct gw_verified *verified = &event->verified;
+    target->sequence = verified->sequence;
+    if (verified->theirs.digest == verified->digest_ours || target->is_mismatched) {
+        return;
+    }
+    target->is_mismatched = true;
+    gw_target_send(target, GW_FRAME_MISMATCH)->mismatch =
+        (struct gw_mismatch){.page = verified->theirs.page,
+                             .count = verified->theirs.count,
+                             .digest_source = verified->theirs.digest,
+                             .digest_target = verified->digest_ours};
+}
+
+/* Handing over */
+
+void gw_target_step_gather(struct gw_target *target, const struct gw_target_event *event)
+{
+    const struct gw_prepare *prepare = &event->message->prepare;
+    target->epoch = prepare->epoch;
+    target->sequence_last = prepare->sequence_last[0];
+    target->is_guest_running = prepare->is_running;
+    target->prepared_ns = event->now_ns;
+}
+
+void gw_target_step_load(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    (void)gw_target_emit(target, GW_TARGET_DO_LOAD);
+}
+
+void gw_target_step_ready(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    (void)gw_target_send(target, GW_FRAME_READY);
+}
+
+static void record(struct gw_target *target, enum gw_record_state state)
+{
+    gw_history_put(&target->history, &target->session, state, target->epoch);
+    (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
+}
+
+void gw_target_step_take(struct gw_target *target, const struct gw_target_event *event)
+{
+    target->elapsed_ns = event->message->verdict.elapsed_ns;
+    target->elapsed_from_ns = event->now_ns;
+    record(target, GW_RECORD_TOOK);
+}
+
+/* No COMMIT told how long the guest has stood still: it has at least since PREPARE. */
+void gw_target_step_take_anyway(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    target->elapsed_ns = 0;
+    target->elapsed_from_ns = target->prepared_ns;
+    record(target, GW_RECORD_TOOK);
+}
+
+void gw_target_step_run(struct gw_target *target, const struct gw_target_event *event)
+{
+    struct gw_target_action *action = gw_target_emit(target, GW_TARGET_DO_RUN);
+    action->is_running = target->is_guest_running;
+    action->elapsed_ns = target->elapsed_ns + (event->now_ns - target->elapsed_from_ns);
+}
+
+void gw_target_step_tell_running(struct gw_target *target, const struct gw_target_event *event)
+{
+    target->end_ns = event->now_ns;
+    gw_fault_clear(&target->fault);
+    if (target->is_linked) {
+        (void)gw_target_send(target, GW_FRAME_RUNNING);
+    }
+}
+
+/* Endings */
+
+static void end_session(struct gw_target *target, uint64_t now_ns)
+{
+    target->end_ns = target->end_ns ? target->end_ns : now_ns;
+    target->suspect_count = 0;
+    target->sequence_told = target->sequence;
+    (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
+    target->is_linked = false;
+    target->is_bulk_open = false;
+    (void)gw_target_emit(target, GW_TARGET_DO_FINISH);
+}
+
+void gw_target_step_record_aborted(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    record(target, GW_RECORD_ABORTED);
+}
+
+static void say_reason(struct gw_target *target, enum gw_frame_type type)
+{
+    if (target->is_linked) {
+        struct gw_verdict *verdict = &gw_target_send(target, type)->verdict;
+        (void)snprintf(verdict->reason, GW_REASON_BYTES, "%.*s", GW_REASON_BYTES - 1,
+                       target->fault.text);
+    }
+}
+
+void gw_target_step_tell_aborted(struct gw_target *target, const struct gw_target_event *event)
+{
+    say_reason(target, GW_FRAME_ABORTED);
+    end_session(target, event->now_ns);
+}
+
+void gw_target_step_refuse(struct gw_target *target, const struct gw_target_event *event)
+{
+    say_reason(target, GW_FRAME_REFUSE);
+    gw_target_step_drop(target, event);
+}
+
+/* Before READY nobody can have committed: the session is forgotten but for its name. */
+void gw_target_step_drop(struct gw_target *target, const struct gw_target_event *event)
+{
+    if (gw_history_get(&target->history, &target->session)) {
+        gw_history_put(&target->history, &target->session, GW_RECORD_ABORTED, UINT64_MAX);
+        (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
+    }
+    end_session(target, event->now_ns);
+}
+
+void gw_target_step_finish(struct gw_target *target, const struct gw_target_event *event)
+{
+    end_session(target, event->now_ns);
+}
+
+void gw_target_step_nothing(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)target;
+    (void)event;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target's transitions: T(state, event, next state, step). Everything the target may do
+ * stands here; the machine (target.c), its tests and the diagram in docs/HANDOVER.md come from
+ * this list.
+ */
+#ifndef GW_MIGRATE_TARGET_TABLE_H
+#define GW_MIGRATE_TARGET_TABLE_H
+
+/* Before READY: whatever goes wrong, the session is dropped and the target waits for another. */
+#define BEFORE_READY(T, state)           \
+    T(state, LINK_LOST, LISTENING, drop) \
+    T(state, ABORT, LISTENING, drop)     \
+    T(state, INTRO_REPLACE, NEGOTIATING, replace)
+
+/* clang-format off */
+#define GW_TARGET_TRANSITIONS(T)                                                                   \
+    T(NONE, START, RECALLING, recall)                                                              \
+                                                                                                   \
+    T(RECALLING, RECORDED, LISTENING, nothing)                                                     \
+    T(RECALLING, HOST_FAULT, NONE, finish)                                                         \
+                                                                                                   \
+    T(LISTENING, INTRO_NEW, NEGOTIATING, admit)                                                    \
+                                                                                                   \
+    T(NEGOTIATING, HELLO, OPENING, open)                                                           \
+    T(NEGOTIATING, MISFIT, LISTENING, refuse)                                                      \
+    BEFORE_READY(T, NEGOTIATING)                                                                   \
+                                                                                                   \
+    T(OPENING, RECORDED, ACTIVE, accept)                                                           \
+    T(OPENING, HOST_FAULT, LISTENING, refuse)                                                      \
+    BEFORE_READY(T, OPENING)                                                                       \
+                                                                                                   \
+    T(ACTIVE, INTRO_BULK, ACTIVE, admit_bulk)                                                      \
+    T(ACTIVE, BATCH, ACTIVE, place)                                                                \
+    T(ACTIVE, VERIFIED, ACTIVE, compare)                                                           \
+    T(ACTIVE, PREPARE, GATHERING, gather)                                                          \
+    T(ACTIVE, HOST_FAULT, LISTENING, refuse)                                                       \
+    BEFORE_READY(T, ACTIVE)                                                                        \
+                                                                                                   \
+    T(GATHERING, BATCH, GATHERING, place)                                                          \
+    T(GATHERING, VERIFIED, GATHERING, compare)                                                     \
+    T(GATHERING, GATHERED, LOADING, load)                                                          \
+    T(GATHERING, INCOMPLETE, ABORTING, record_aborted)                                             \
+    T(GATHERING, HOST_FAULT, ABORTING, record_aborted)                                             \
+    BEFORE_READY(T, GATHERING)                                                                     \
+                                                                                                   \
+    T(LOADING, LOADED, READY, ready)                                                               \
+    T(LOADING, HOST_FAULT, ABORTING, record_aborted)                                               \
+    BEFORE_READY(T, LOADING)                                                                       \
+                                                                                                   \
+    T(READY, COMMIT, TAKING, take)                                                                 \
+    T(READY, RUN_ANYWAY, TAKING, take_anyway)                                                      \
+    T(READY, ABORT, ABORTING, record_aborted)                                                      \
+    T(READY, GIVE_UP, ABORTING, record_aborted)                                                    \
+    T(READY, INTRO_SAME, READY, readmit)                                                           \
+    T(READY, INTRO_REPLACE, NEGOTIATING, replace)                                                  \
+    T(READY, LINK_LOST, READY, nothing)                                                            \
+                                                                                                   \
+    T(TAKING, RECORDED, STARTING, run)                                                             \
+    T(TAKING, HOST_FAULT, ABORTING, record_aborted)                                                \
+    T(TAKING, LINK_LOST, TAKING, nothing)                                                          \
+                                                                                                   \
+    T(STARTING, STARTED, RUNNING, tell_running)                                                    \
+    T(STARTING, HOST_FAULT, ABORTING, record_aborted)                                              \
+    T(STARTING, LINK_LOST, STARTING, nothing)                                                      \
+                                                                                                   \
+    T(RUNNING, DONE, DONE, finish)                                                                 \
+    T(RUNNING, FORGET, DONE, finish)                                                               \
+    T(RUNNING, INTRO_SAME, RUNNING, readmit)                                                       \
+    T(RUNNING, LINK_LOST, RUNNING, nothing)                                                        \
+                                                                                                   \
+    T(ABORTING, RECORDED, LISTENING, tell_aborted)                                                 \
+    T(ABORTING, HOST_FAULT, LISTENING, tell_aborted)                                               \
+    T(ABORTING, COMMIT, ABORTING, nothing)                                                         \
+    T(ABORTING, ABORT, ABORTING, nothing)                                                          \
+    T(ABORTING, LINK_LOST, ABORTING, nothing)
+
+#endif
