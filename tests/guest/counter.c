@@ -10,6 +10,7 @@
  *   load=MB@MBPS  dirties MB megabytes at MBPS megabytes a second, over and over, and checks what
  *                 it wrote the time before: "LOAD BAD page I found F wanted W"
  *   smp           a thread pinned on each CPU, counting: cpus shows how far each came
+ *   ticks         a line of one point every 10 ms, so that a blackout is seen from outside
  * Typed on the console: "poweroff", "reboot", "crash", "echo TEXT".
  */
 #include <fcntl.h>
@@ -220,6 +221,29 @@ static void read_words(char *words, size_t size)
         close(fd);
 }
 
+/* Counts for ever. */
+static void count(bool ticks, bool loaded, struct load *load, int cpus)
+{
+    int64_t last_us = read_clock_us(CLOCK_MONOTONIC);
+    int64_t line_us = last_us;
+    int64_t gap_us = 0;
+    uint64_t number = 1;
+    for (bool odd = false;; odd = !odd) {
+        sleep_us(TICK_US);
+        int64_t now_us = read_clock_us(CLOCK_MONOTONIC);
+        if (now_us - last_us > gap_us)
+            gap_us = now_us - last_us;
+        last_us = now_us;
+        if (ticks && odd)
+            printf(".\n");
+        if (now_us < line_us + LINE_US)
+            continue;
+        print_line(number++, gap_us, loaded, load, cpus);
+        line_us = now_us;
+        gap_us = 0;
+    }
+}
+
 int main(void)
 {
     static struct load load;
@@ -231,20 +255,5 @@ int main(void)
     bool loaded = start_load(&load, words);
     int cpus = start_cpus(words);
     start_thread(run_console, NULL);
-
-    int64_t last_us = read_clock_us(CLOCK_MONOTONIC);
-    int64_t line_us = last_us;
-    int64_t gap_us = 0;
-    for (uint64_t number = 1;;) {
-        sleep_us(TICK_US);
-        int64_t now_us = read_clock_us(CLOCK_MONOTONIC);
-        if (now_us - last_us > gap_us)
-            gap_us = now_us - last_us;
-        last_us = now_us;
-        if (now_us < line_us + LINE_US)
-            continue;
-        print_line(number++, gap_us, loaded, &load, cpus);
-        line_us = now_us;
-        gap_us = 0;
-    }
+    count(strstr(words, "ticks") != NULL, loaded, &load, cpus);
 }

@@ -31,11 +31,12 @@ class Result:
 
 
 class Command:
-    """One command on the gateway. on_output(kind, bytes) sees output as it comes: "O" or "R"."""
+    """One command on the gateway. on_output(kind, bytes) sees output as it comes ("O", or "R" for
+    errors), on_end() its end; both are called by the connection's reader and must not wait."""
 
-    def __init__(self, connection, number, arguments, on_output=None):
+    def __init__(self, connection, number, arguments, on_output=None, on_end=None):
         self._connection, self._number = connection, number
-        self._on_output = on_output
+        self._on_output, self._on_end = on_output, on_end
         self._changed = connection.changed
         self._parts = {"O": [], "R": []}
         self.arguments = arguments
@@ -96,6 +97,8 @@ class Command:
             self.code = payload[0]
         elif kind == "F":
             self.failure = payload.decode(errors="replace")
+        if self.ended() and self._on_end is not None:
+            self._on_end()
         self._changed.notify_all()
 
     def _shown(self):
@@ -127,12 +130,13 @@ class Connection:
         self._socket.close()
         self._lock_file.close()
 
-    def start(self, arguments, terminal=False, stdin=b"", on_output=None):
+    def start(self, arguments, terminal=False, stdin=b"", on_output=None, on_end=None):
         """Starts a command. stdin: bytes given to it, then closed; None leaves it open."""
         arguments = [str(argument) for argument in arguments]
         with self.changed:
             number = self._new_number()
-            command = self._commands[number] = Command(self, number, arguments, on_output)
+            command = self._commands[number] = Command(self, number, arguments, on_output,
+                                                      on_end)
         packed = b"".join(argument.encode() + b"\0" for argument in arguments)
         self.send(number, "E", bytes([FLAG_TERMINAL if terminal else 0]) + packed)
         if stdin is not None:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest under godwit on a gateway (or on this machine), with its console in view.
+
+    source = Guest(one, words="load=20@10").boot()
+    target = Guest(two, incoming="tcp:0.0.0.0:4444").listen()
+    report = source.migrate("tcp:10.0.0.2:4444", "--verify")
+    target.console.wait_for_counts(10)
+    check_continuous(source.console, target.console)
+"""
+import json
+
+from . import log
+from .agent import AgentError
+from .console import Console
+
+CMDLINE = "console=ttyAMA0 earlycon=pl011,0x09000000 quiet panic=-1 loglevel=4"
+MIGRATED_AWAY = 20
+
+
+class Report:
+    """What `godwit migrate --json` said: code (its exit code), lines (each a dict), error."""
+
+    def __init__(self, result):
+        self.code = result.code
+        self.error = result.error.decode(errors="replace").strip()
+        self.lines = [json.loads(line) for line in result.text().splitlines() if line.strip()]
+        self.last = self.lines[-1] if self.lines else {}
+        self.status = self.last.get("status")
+        ram = self.last.get("ram", {})
+        own = self.last.get("__org.godwit", {})
+        self.total_ms = self.last.get("total-time")
+        self.downtime_ms = own.get("downtime-us", 1000 * self.last.get("downtime", 0)) / 1000
+        self.transferred_bytes = ram.get("transferred")
+        self.rounds = ram.get("dirty-sync-count")
+        self.verify = own.get("verify")
+        self.verify_ms = own.get("verify-time")
+
+    def __repr__(self):
+        return f"Report(code={self.code}, last={self.last}, error={self.error!r})"
+
+
+class Guest:
+    """host: a Gateway or a LocalHost. words: for the guest's kernel command line."""
+
+    def __init__(self, host, name="guest", words="", memory="256M", cpus=1, incoming=None,
+                 options=(), kernel="/guest/Image", initrd="/guest/initrd", echo=None):
+        self.host, self.name = host, name
+        self._incoming = incoming
+        self._arguments = ["--name", name, "--memory", memory, "--cpus", str(cpus),
+                           "--console", "stdio"]
+        if incoming is None:
+            self._arguments += ["--kernel", kernel, "--initrd", initrd,
+                                "--cmdline", f"{CMDLINE} {words}".strip()]
+        else:
+            self._arguments += ["--incoming", incoming, "--plaintext"]
+        self._arguments += [str(option) for option in options]
+        self.console = Console(echo=echo)
+        self.command = None
+
+    def start(self):
+        """Starts `godwit run` and returns at once."""
+        self.command = self.host.start(
+            "godwit", "run", *self._arguments, stdin=None,
+            on_output=lambda kind, data: self.console.feed(data) if kind == "O" else None,
+            on_end=self.console.end)
+        return self
+
+    def boot(self, timeout=120):
+        self.start()
+        try:
+            self.console.wait_for_line("guest: ready", timeout)
+        except AgentError as error:
+            raise AgentError(f"{error}\ngodwit run said: {self.said()}") from error
+        return self
+
+    def listen(self, timeout=60):
+        """Starts a target, and waits until it answers on its control socket."""
+        self.start()
+        while self.host.run("godwit", "status", self.name, "--json", timeout=timeout).code != 0:
+            if self.command.ended():
+                raise AgentError(f"the target ended ({self.command.code}): {self.said()}")
+        return self
+
+    def type(self, line):
+        """Types a line on the guest's console."""
+        self.command.send_input(line.encode() + b"\n")
+
+    def said(self):
+        return self.command.error().decode(errors="replace").strip()
+
+    def status(self):
+        return json.loads(self.host.check("godwit", "status", self.name, "--json"))
+
+    def start_migration(self, uri, *options, on_output=None):
+        return self.host.start("godwit", "migrate", self.name, uri, "--plaintext", "--json",
+                               *options, on_output=on_output)
+
+    def migrate(self, uri, *options, timeout=180):
+        """Moves the guest; returns the Report whatever came of it."""
+        report = Report(self.start_migration(uri, *options).wait(timeout))
+        log.write(f"migrate {self.name} to {uri}: {report}")
+        return report
+
+    def power_off(self, timeout=60):
+        self.type("poweroff")
+        result = self.command.wait(timeout)
+        assert result.code == 0, f"godwit run ended with {result.code}: {self.said()}"
+
+    def wait(self, code, timeout=60):
+        """Waits until `godwit run` ends with this code."""
+        result = self.command.wait(timeout)
+        assert result.code == code, \
+            f"godwit run ended with {result.code}, wanted {code}: {self.said()}"
+        return result
