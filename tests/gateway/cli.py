@@ -2,6 +2,7 @@
 """tools/gateway: emulated gateways to play with."""
 import argparse
 import os
+import subprocess
 import sys
 import termios
 import threading

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -210,7 +211,8 @@ def main():
         source, target, report = migrate(where, f"load={options.load}" if options.load else "")
         downtime_ms = judge(where, source, target, report)
         target.power_off()
-    except (AgentError, AssertionError, RuntimeError, OSError) as error:
+    except (AgentError, AssertionError, RuntimeError, OSError,
+            subprocess.CalledProcessError) as error:
         erase_bar()
         say(f"FAILED after {time.monotonic() - START:.0f} s: {error}")
         sys.exit(1)
