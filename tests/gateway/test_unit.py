@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The unit tests that a process emulator cannot run: they need aarch64's own KVM, userfaultfd and
 page map. The same programs as tests/unit, on a gateway's kernel."""
+import subprocess
+
 from harness.case import gateways
-from harness.paths import RELEASE
+from harness.paths import RELEASE, TOP
 
 
 def run_unit(gateway, name):
+    subprocess.run([TOP / "tools/build", "aarch64", "--", f"tests/unit-{name}"], check=True)
     gateway.push((RELEASE / "tests" / f"unit-{name}").read_bytes(), f"/tmp/unit-{name}")
     gateway.check("chmod", "755", f"/tmp/unit-{name}")
     result = gateway.run("env", "GODWIT_TRIALS=10", f"/tmp/unit-{name}")

@@ -13,9 +13,8 @@
 
 #include "godwit/tracker.h"
 
-enum {
-    MIRROR_BYTES = 8 << 20
-};
+/* 1280 pages of 64 KiB. */
+enum { MIRROR_BYTES = 80 << 20 };
 
 struct mirror {
     struct gw_tracker *tracker;
@@ -69,7 +68,9 @@ static inline int64_t mirror_send(struct mirror *mirror, uint64_t run_pages, str
 static inline bool mirror_start(struct mirror *mirror, struct gw_tracker *tracker,
                                 const struct gw_ram *ram, struct gw_fault *fault)
 {
-    memset(mirror, 0, sizeof(*mirror));
+    GW_ASSERT(ram->page_count * ram->page_bytes <= MIRROR_BYTES);
+    memset(mirror->dirty, 0, sizeof(mirror->dirty));
+    memset(mirror->copy, 0, ram->page_count * ram->page_bytes);
     mirror->tracker = tracker;
     mirror->ram = ram;
     return tracker->operations->start(tracker, mirror->dirty, fault) == GW_OK;

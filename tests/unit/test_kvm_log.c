@@ -262,7 +262,8 @@ static void one_trial(uint64_t seed, bool is_manual)
     given_ram(seed);
     if (!make_vm()) {
         gw_ram_close(&ram);
-        skip(); /* no KVM here */
+        print_message("    skipped: no usable /dev/kvm here\n");
+        skip();
     }
     if (!set_registers(seed, (seed % 8) * 400)) {
         fail();
