@@ -17,9 +17,7 @@
 
 #include "godwit/status.h"
 
-enum {
-    GW_LOOP_EVENTS_MAX = 16
-}; /* events taken from the kernel at a time; the rest come next */
+enum { GW_LOOP_EVENTS_MAX = 16 }; /* events taken from the kernel at a time; the rest come next */
 
 #define GW_LOOP_FOREVER UINT64_MAX
 

@@ -17,11 +17,7 @@ enum gw_probe_verdict {
     GW_PROBE_MISSING = 2,  /* missing, and godwit cannot run guests here */
 };
 
-enum {
-    GW_PROBE_ITEMS_MAX = 32,
-    GW_PROBE_FOUND_BYTES = 96,
-    GW_PROBE_REMEDY_BYTES = 200
-};
+enum { GW_PROBE_ITEMS_MAX = 32, GW_PROBE_FOUND_BYTES = 96, GW_PROBE_REMEDY_BYTES = 200 };
 
 struct gw_probe_item {
     const char *name; /* static text: "KVM", "userfaultfd" */

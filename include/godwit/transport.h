@@ -118,9 +118,7 @@ void gw_listener_close(struct gw_listener *listener);
 
 /* ---- Connections ---- */
 
-enum {
-    GW_CONNECTION_PARTS_MAX = 1024
-}; /* parts one call may have: IOV_MAX of Linux */
+enum { GW_CONNECTION_PARTS_MAX = 1024 }; /* parts one call may have: IOV_MAX of Linux */
 
 struct gw_connection {
     const struct gw_transport_operations *operations; /* NULL: not connected */

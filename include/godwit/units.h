@@ -23,9 +23,7 @@
 
 #include "godwit/status.h"
 
-enum {
-    GW_UNITS_TEXT_BYTES = 32
-}; /* the longest text read or written, with its NUL */
+enum { GW_UNITS_TEXT_BYTES = 32 }; /* the longest text read or written, with its NUL */
 
 GW_MUST_USE enum gw_status gw_units_decode_size(const char *text, const char *what, uint64_t *bytes,
                                                 struct gw_fault *fault);

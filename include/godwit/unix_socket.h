@@ -15,9 +15,7 @@
 
 #include "godwit/status.h"
 
-enum {
-    GW_UNIX_PATH_BYTES = 108
-}; /* with the NUL: sun_path, unix(7) */
+enum { GW_UNIX_PATH_BYTES = 108 }; /* with the NUL: sun_path, unix(7) */
 
 /* GW_ARGUMENT: the path is empty or too long, someone listens there, or a file that is no socket
  * is there. GW_HOST: the kernel refused. */

@@ -20,9 +20,7 @@
 #include "godwit/limits.h"
 #include "godwit/status.h"
 
-enum {
-    ALIGN = 16
-}; /* what C's max_align_t and AAPCS64 want */
+enum { ALIGN = 16 }; /* what C's max_align_t and AAPCS64 want */
 
 /* Before each block; sizes are multiples of ALIGN and count the header. */
 struct header {

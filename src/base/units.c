@@ -8,9 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    FRACTION_DIGITS_MAX = 6
-};
+enum { FRACTION_DIGITS_MAX = 6 };
 
 /* A unit's largest factor times 10^FRACTION_DIGITS_MAX stays below 2^64. */
 struct unit {

@@ -41,9 +41,7 @@
 #include "godwit/ioctl.h"
 
 /* Words of one CLEAR: 4096 pages, 512 bytes on the stack of whoever re-arms. */
-enum {
-    CLEAR_WORDS = 64
-};
+enum { CLEAR_WORDS = 64 };
 
 static struct gw_tracker_kvm_log *log_of(struct gw_tracker *tracker)
 {

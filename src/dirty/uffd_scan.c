@@ -21,10 +21,7 @@
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 #define PAGEMAP_UFFD_WP (UINT64_C(1) << 57)
 
-enum {
-    SCAN_RANGES = 64,
-    READ_ENTRIES = 256
-};
+enum { SCAN_RANGES = 64, READ_ENTRIES = 256 };
 
 struct scan {
     const struct gw_ram *ram;

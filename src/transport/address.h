@@ -12,9 +12,7 @@
 
 #include "godwit/transport.h"
 
-enum {
-    GW_ADDRESSES_MAX = 8
-}; /* of one name; the rest is not tried */
+enum { GW_ADDRESSES_MAX = 8 }; /* of one name; the rest is not tried */
 
 struct gw_address {
     socklen_t size;

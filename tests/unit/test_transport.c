@@ -74,9 +74,7 @@ static void given_pair(const char *text)
 }
 
 /* What a thread of its own does: many parts of odd lengths, some empty. */
-enum {
-    PARTS = 100
-};
+enum { PARTS = 100 };
 static uint8_t sent[PARTS][5000];
 static uint8_t received[PARTS][5000];
 
