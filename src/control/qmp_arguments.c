@@ -40,7 +40,7 @@ struct field {
 
 #define AT(member) offsetof(struct gw_qmp_migrate, member)
 static const struct field migrate_fields[] = {
-    {"uri", "a text of 1 to 159 bytes", TEXT, true, AT(uri), GW_INFO_URI_BYTES, 0, NO_FLAG},
+    {"uri", "a text of 1 to 271 bytes", TEXT, true, AT(uri), GW_INFO_URI_BYTES, 0, NO_FLAG},
     {"detach", "true or false", BOOL, false, NO_FLAG, 0, 0, NO_FLAG},
     {"__org.godwit_verify", "true or false", BOOL, false, AT(is_verify), 0, 0, NO_FLAG},
     {"__org.godwit_plaintext", "true or false", BOOL, false, AT(is_plaintext), 0, 0, NO_FLAG},

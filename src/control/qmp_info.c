@@ -161,6 +161,26 @@ static const char *reason_name(unsigned int i)
     return gw_status_name((enum gw_status)i);
 }
 
+/* A number with a fraction, in thousandths: what is smaller is dropped. */
+static uint64_t get_thousandths(struct reader reader, const char *key)
+{
+    char text[32];
+    gw_json_read_excerpt(reader.document, member(reader, key), text, sizeof(text));
+    uint64_t value = 0;
+    int decimals = -1; /* not past the point yet */
+    for (const char *c = text; (*c == '.' || (*c >= '0' && *c <= '9')) && decimals < 3; c++) {
+        if (*c == '.') {
+            decimals = 0;
+            continue;
+        }
+        value = value * 10 + (uint64_t)(*c - '0');
+        decimals += decimals >= 0;
+    }
+    for (decimals = decimals < 0 ? 0 : decimals; decimals < 3; decimals++)
+        value *= 10;
+    return value;
+}
+
 static void get_ram(struct reader reader, struct gw_info_ram *ram)
 {
     uint64_t page_bytes = 0;
@@ -175,14 +195,7 @@ static void get_ram(struct reader reader, struct gw_info_ram *ram)
     (void)get_number(reader, "page-size", &page_bytes);
     (void)get_number(reader, "downtime-bytes", &ram->downtime_bytes);
     ram->page_bytes = (uint32_t)page_bytes;
-    char text[32];
-    gw_json_read_excerpt(reader.document, member(reader, "mbps"), text, sizeof(text));
-    for (const char *c = text; *c; c++) {
-        /* Written with three decimals: without the point it is thousands of bits. */
-        if (*c >= '0' && *c <= '9')
-            ram->acked_bits_per_second =
-                ram->acked_bits_per_second * 10 + (uint64_t)(*c - '0') * 1000;
-    }
+    ram->acked_bits_per_second = get_thousandths(reader, "mbps") * 1000;
 }
 
 static void get_held(struct reader reader, struct gw_info_held *held)

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line: commands, their options as tables, and what all commands share.
+ *
+ * Parsing and help come from the same tables. Memory: one struct gw_cli_values, static; texts
+ * point into argv. Threads: the main thread. Blocks: where a command does.
+ */
+#ifndef GW_CLI_CLI_H
+#define GW_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "godwit/info.h"
+#include "godwit/run.h"
+#include "godwit/status.h"
+
+/* Every value an option or a positional argument of any command may set. */
+struct gw_cli_values {
+    const char *name;
+    const char *uri;
+    const char *run_name; /* of `run`: the same as --name */
+    const char *token;
+    const char *control;   /* socket path; NULL: from the name */
+    const char *state_dir; /* NULL: the default place */
+    const char *kernel;
+    const char *initrd;
+    const char *cmdline;
+    const char *flat;
+    const char *console;
+    const char *incoming;
+    const char *guest_clock;
+    uint64_t memory_bytes;
+    uint64_t cpus;
+    uint64_t downtime_ns;
+    uint64_t bandwidth_bytes;
+    bool has_downtime;
+    bool has_bandwidth;
+    bool is_plaintext;
+    bool is_verify;
+    bool is_lingering;
+    bool is_once;
+    bool is_json;
+    bool is_run;
+    bool is_give_up;
+    bool is_other_dead;
+};
+
+enum gw_cli_kind {
+    GW_CLI_FLAG,   /* no value; sets a bool */
+    GW_CLI_TEXT,   /* const char * */
+    GW_CLI_NUMBER, /* uint64_t; the other three too */
+    GW_CLI_SIZE,
+    GW_CLI_RATE,
+    GW_CLI_TIME,
+};
+
+struct gw_cli_option {
+    const char *name;     /* "--memory" */
+    const char *argument; /* "SIZE"; NULL for a flag */
+    enum gw_cli_kind kind;
+    size_t offset; /* in struct gw_cli_values */
+    size_t flag;   /* offset of a bool set with it; 0: none */
+    const char *help;
+};
+
+#define GW_CLI_AT(member) offsetof(struct gw_cli_values, member)
+
+enum { GW_CLI_POSITIONALS_MAX = 2 };
+
+struct gw_cli_positional {
+    const char *name; /* "NAME"; NULL: none */
+    size_t offset;    /* const char * in struct gw_cli_values */
+    bool is_required;
+};
+
+struct gw_cli_command {
+    const char *name;
+    const char *summary;  /* one line */
+    const char *about;    /* paragraphs for --help; may be "" */
+    const char *examples; /* lines for --help */
+    const char *exits;    /* "0 done; 1 ..." */
+    struct gw_cli_positional positional[GW_CLI_POSITIONALS_MAX];
+    const struct gw_cli_option *options;
+    size_t option_count;
+    int (*function)(struct gw_cli_values *values); /* returns an enum gw_run_exit */
+};
+
+/* All commands in the order of `godwit help`. */
+extern const struct gw_cli_command *const gw_cli_commands[];
+extern const size_t gw_cli_command_count;
+
+/* The whole program: finds the command, parses, runs it; returns the exit code. */
+int gw_cli_main(int count, char **arguments);
+
+/* Fills `values` from the arguments after the command's name. *is_help: --help was among them.
+ * GW_ARGUMENT: the fault says which argument, and what would be right. */
+GW_MUST_USE enum gw_status gw_cli_parse(const struct gw_cli_command *command, int count,
+                                        char **arguments, struct gw_cli_values *values,
+                                        bool *is_help, struct gw_fault *fault);
+
+void gw_cli_print_help(void);
+void gw_cli_print_command_help(const struct gw_cli_command *command);
+
+/* The one of `count` names nearest to `text`, or NULL when none is near. name(i) gives them. */
+const char *gw_cli_nearest(const char *text, const char *(*name)(size_t index, const void *context),
+                           const void *context, size_t count);
+
+/* "godwit: SENTENCE" on standard error; returns `code`. */
+int gw_cli_fail(int code, const char *format, ...) GW_PRINTF(2, 3);
+
+/* Says a fault the same way. A host's fault is GW_RUN_EXIT_HOST, an argument's
+ * GW_RUN_EXIT_USAGE, any other GW_RUN_EXIT_FAILED. */
+int gw_cli_fail_with(const struct gw_fault *fault);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands that say one word to a monitor: stop, cont, quit, migrate-cancel. Main thread. */
+#include <stdio.h>
+
+#include "commands.h"
+#include "print.h"
+
+static struct gw_cli_client client;
+
+static int say(const struct gw_cli_values *values, enum gw_qmp_command command)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    int code = gw_cli_client_find(&client, values);
+    if (code != GW_RUN_EXIT_DONE)
+        return code;
+    if (gw_cli_client_call(&client, command, &fault) != GW_OK) {
+        gw_cli_client_close(&client);
+        return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
+    }
+    return GW_RUN_EXIT_DONE;
+}
+
+static int run_stop(struct gw_cli_values *values)
+{
+    int code = say(values, GW_QMP_STOP);
+    gw_cli_client_close(&client);
+    return code;
+}
+
+static int run_cont(struct gw_cli_values *values)
+{
+    int code = say(values, GW_QMP_CONT);
+    gw_cli_client_close(&client);
+    return code;
+}
+
+/* Ends when the monitor has closed, so that its name can be used again. */
+static int run_quit(struct gw_cli_values *values)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    int code = say(values, GW_QMP_QUIT);
+    if (code != GW_RUN_EXIT_DONE)
+        return code;
+    uint64_t deadline_ns = gw_clock_now_ns() + GW_CLI_REPLY_NS_MAX;
+    while (gw_cli_client_wait(&client, GW_NS_PER_S, &fault) == GW_OK) {
+        if (gw_clock_now_ns() >= deadline_ns) {
+            gw_cli_client_close(&client);
+            return gw_cli_fail(GW_RUN_EXIT_FAILED,
+                               "the monitor of %s was told to quit and is "
+                               "still there after 10 seconds",
+                               values->name);
+        }
+    }
+    gw_cli_client_close(&client);
+    return GW_RUN_EXIT_DONE;
+}
+
+static int tell_cancelled(const struct gw_info_migrate *info)
+{
+    unsigned int status = info->status;
+    if (status == GW_INFO_MIGRATION_NONE) {
+        (void)printf("no migration was under way\n");
+        return GW_RUN_EXIT_DONE;
+    }
+    gw_cli_print_outcome(info);
+    (void)printf("\n");
+    if (info->held.is_held)
+        return GW_RUN_EXIT_HELD;
+    return status == GW_INFO_MIGRATION_CANCELLED ? GW_RUN_EXIT_DONE : GW_RUN_EXIT_FAILED;
+}
+
+static int run_migrate_cancel(struct gw_cli_values *values)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    struct gw_info_migrate info = {.status = GW_INFO_MIGRATION_NONE};
+    int code = say(values, GW_QMP_MIGRATE_CANCEL);
+    if (code != GW_RUN_EXIT_DONE)
+        return code;
+    enum gw_status status;
+    for (;;) {
+        status = gw_cli_client_query(&client, &info, &fault);
+        bool is_over = info.status == GW_INFO_MIGRATION_NONE || info.held.is_held ||
+                       gw_info_migration_is_final(info.status);
+        if (status != GW_OK || is_over)
+            break;
+        status = gw_cli_client_wait(&client, 100 * GW_NS_PER_MS, &fault);
+        if (status != GW_OK)
+            break;
+    }
+    if (client.has_final) {
+        info = client.final;
+        status = GW_OK;
+    }
+    gw_cli_client_close(&client);
+    return status == GW_OK ? tell_cancelled(&info)
+                           : gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
+}
+
+static const struct gw_cli_option options[] = {
+    {"--control", "PATH", GW_CLI_TEXT, GW_CLI_AT(control), 0,
+     "the control socket (default: NAME.sock, see godwit help)"},
+};
+
+#define COMMON                                                           \
+    .positional = {{"NAME", GW_CLI_AT(name), true}}, .options = options, \
+    .option_count = sizeof(options) / sizeof(options[0])
+
+const struct gw_cli_command gw_cli_command_stop = {
+    .name = "stop",
+    .summary = "halt a guest's CPUs",
+    .about = "The guest stands still until `godwit cont`. It can be moved while it does, and\n"
+             "stands still on the other side, too.",
+    .examples = "godwit stop router",
+    .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_stop,
+    COMMON,
+};
+
+const struct gw_cli_command gw_cli_command_cont = {
+    .name = "cont",
+    .summary = "let a halted guest go on",
+    .about = "Refused while the guest is held in a handover: see godwit resolve --help.",
+    .examples = "godwit cont router",
+    .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_cont,
+    COMMON,
+};
+
+const struct gw_cli_command gw_cli_command_quit = {
+    .name = "quit",
+    .summary = "end a monitor, and its guest with it",
+    .about = "As if its power was cut. A guest that moves away at the moment stays here and\n"
+             "ends. Refused while the guest is held: see godwit resolve --help.",
+    .examples = "godwit quit router",
+    .exits = "0 the monitor has ended; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_quit,
+    COMMON,
+};
+
+const struct gw_cli_command gw_cli_command_migrate_cancel = {
+    .name = "migrate-cancel",
+    .summary = "cancel a migration; the guest stays where it is",
+    .about = "Possible until the handover. Ends when the outcome stands.",
+    .examples = "godwit migrate-cancel router",
+    .exits = "0 cancelled, or none was under way; 1 too late, refused, or no monitor of that\n"
+             "name; 2 usage; 6 held: see godwit resolve",
+    .function = run_migrate_cancel,
+    COMMON,
+};

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * godwit migrate: asks the source's monitor to move its guest, and follows until the end.
+ *
+ * The end is a final status, or a guest that stays held. It is read from query-migrate, or from
+ * the MIGRATION event that carries it, since a source without --linger exits soon after.
+ * Main thread. Blocks.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "godwit/transport.h"
+#include "print.h"
+
+#define POLL_NS (100 * GW_NS_PER_MS)
+
+/* A handover is held for a moment in every migration; longer, and someone should know. */
+enum { HELD_MS_MAX = 10000 };
+
+static struct gw_cli_client client;
+
+static volatile sig_atomic_t interrupt_count;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    interrupt_count++;
+}
+
+static void catch_interrupts(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof(action));
+    action.sa_handler = on_interrupt;
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+static enum gw_status start_migration(const struct gw_cli_values *values, struct gw_fault *fault)
+{
+    struct gw_json *json = gw_cli_client_begin(&client, GW_QMP_MIGRATE);
+    gw_json_put_text(json, "uri", values->uri);
+    if (values->is_verify)
+        gw_json_put_bool(json, "__org.godwit_verify", true);
+    if (values->is_plaintext)
+        gw_json_put_bool(json, "__org.godwit_plaintext", true);
+    if (values->has_downtime)
+        gw_json_put_number(json, "__org.godwit_downtime-limit", values->downtime_ns / GW_NS_PER_MS);
+    if (values->has_bandwidth)
+        gw_json_put_number(json, "__org.godwit_max-bandwidth", values->bandwidth_bytes);
+    return gw_cli_client_end(&client, fault);
+}
+
+/* Passes Ctrl-C on as migrate_cancel, once. A refusal is told, and the migration goes on. */
+static enum gw_status cancel(struct gw_cli_progress *progress, struct gw_fault *fault)
+{
+    struct gw_fault refusal = {.status = GW_OK};
+    gw_cli_progress_end(progress);
+    if (!progress->is_json)
+        (void)printf("cancelling\n");
+    enum gw_status status = gw_cli_client_call(&client, GW_QMP_MIGRATE_CANCEL, &refusal);
+    if (status == GW_REFUSED)
+        (void)gw_cli_fail(0, "not cancelled: %s", refusal.text);
+    else if (status != GW_OK)
+        return gw_fault_set(fault, status, "%s", refusal.text);
+    return GW_OK;
+}
+
+static bool is_over(const struct gw_info_migrate *info)
+{
+    return gw_info_migration_is_final(info->status) ||
+           (info->held.is_held && info->held.held_ms >= HELD_MS_MAX);
+}
+
+/* Polls until the migration is over. Any status but GW_OK: the monitor went away before. */
+static enum gw_status follow(struct gw_cli_progress *progress, struct gw_info_migrate *info,
+                             struct gw_fault *fault)
+{
+    bool is_cancelled = false;
+    for (;;) {
+        enum gw_status status = gw_cli_client_query(&client, info, fault);
+        if (client.has_final) {
+            /* The event came first: query-migrate may have found the monitor gone already. */
+            *info = client.final;
+            status = GW_OK;
+        }
+        if (status != GW_OK)
+            return status;
+        gw_cli_progress_show(progress, info, gw_clock_now_ns());
+        if (is_over(info))
+            return GW_OK;
+        if (interrupt_count > 0 && !is_cancelled) {
+            is_cancelled = true;
+            status = cancel(progress, fault);
+        } else {
+            status = gw_cli_client_wait(&client, POLL_NS, fault);
+        }
+        if (status != GW_OK && !client.has_final)
+            return status;
+    }
+}
+
+static int fail(const struct gw_cli_values *values, int code, const char *text)
+{
+    if (values->is_json)
+        gw_cli_print_json_error(text);
+    return gw_cli_fail(code, "%s", text);
+}
+
+static int tell_outcome(struct gw_cli_progress *progress, const struct gw_info_migrate *info)
+{
+    gw_cli_progress_end(progress);
+    if (!progress->is_json) {
+        gw_cli_print_outcome(info);
+        (void)printf("\n");
+    }
+    if (info->held.is_held)
+        return gw_cli_fail(GW_RUN_EXIT_HELD, "the guest is held: see godwit resolve --help");
+    return gw_cli_outcome_exit(info);
+}
+
+static int run_migrate(struct gw_cli_values *values)
+{
+    struct gw_uri uri;
+    struct gw_fault fault = {.status = GW_OK};
+    if (gw_uri_decode(&uri, values->uri, &fault) != GW_OK)
+        return fail(values, GW_RUN_EXIT_USAGE, fault.text);
+    if (values->downtime_ns / GW_NS_PER_MS > GW_QMP_DOWNTIME_MS_MAX)
+        return fail(values, GW_RUN_EXIT_USAGE, "--downtime is more than 2000s, the most there is");
+    int code = gw_cli_client_find(&client, values);
+    if (code != GW_RUN_EXIT_DONE)
+        return code;
+
+    struct gw_cli_progress progress;
+    struct gw_info_migrate info = {.status = GW_INFO_MIGRATION_NONE};
+    gw_cli_progress_begin(&progress, values->is_json);
+    catch_interrupts();
+    if (start_migration(values, &fault) != GW_OK) {
+        gw_cli_client_close(&client);
+        return fail(values, GW_RUN_EXIT_FAILED, fault.text);
+    }
+    enum gw_status status = follow(&progress, &info, &fault);
+    gw_cli_client_close(&client);
+    if (status == GW_OK)
+        return tell_outcome(&progress, &info);
+    gw_cli_progress_end(&progress);
+    (void)fail(values, GW_RUN_EXIT_HELD, fault.text);
+    return gw_cli_fail(GW_RUN_EXIT_HELD,
+                       "the outcome is not known: godwit resolve %s says what "
+                       "the records hold",
+                       values->name);
+}
+
+static const struct gw_cli_option options[] = {
+    {"--downtime", "TIME", GW_CLI_TIME, GW_CLI_AT(downtime_ns), GW_CLI_AT(has_downtime),
+     "how long the guest may stand still at the end\n(default: the monitor's, 300ms)"},
+    {"--bandwidth", "RATE", GW_CLI_RATE, GW_CLI_AT(bandwidth_bytes), GW_CLI_AT(has_bandwidth),
+     "send no faster; 100M is bytes, 100Mbit bits a second;\n0: no limit (default: the "
+     "monitor's, no limit)"},
+    {"--verify", NULL, GW_CLI_FLAG, GW_CLI_AT(is_verify), 0,
+     "compare digests of all RAM on both sides while the\nguest stands still; its time is told "
+     "apart from the\ndowntime"},
+    {"--plaintext", NULL, GW_CLI_FLAG, GW_CLI_AT(is_plaintext), 0,
+     "allow TCP beyond loopback, which anyone on the way\ncan read and forge"},
+    {"--json", NULL, GW_CLI_FLAG, GW_CLI_AT(is_json), 0,
+     "one JSON object a line, as QMP's query-migrate has it"},
+    {"--control", "PATH", GW_CLI_TEXT, GW_CLI_AT(control), 0,
+     "the control socket (default: NAME.sock, see godwit help)"},
+};
+
+const struct gw_cli_command gw_cli_command_migrate = {
+    .name = "migrate",
+    .summary = "move a running guest to another host",
+    .about = "Moves the guest NAME to the godwit that listens at URI (there: godwit run\n"
+             "--incoming URI), while it runs. Memory goes first, then what the guest changed\n"
+             "meanwhile, round after round, until what is left fits into the downtime limit;\n"
+             "then the guest stops here and goes on there.\n\n"
+             "Ctrl-C cancels: the guest then stays here. Until the handover nothing that goes\n"
+             "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
+             "sides hold the guest until they reach each other again; when that takes more\n"
+             "than 10s this command ends with 6, and `godwit resolve` tells what can be done.",
+    .examples = "godwit migrate router tcp:10.0.0.2:4444 --plaintext --downtime 50ms --verify",
+    .exits = "0 the guest runs there; 1 failed, it runs on here; 2 usage; 4 the other side\n"
+             "refused, it runs on here; 5 cancelled, it runs on here; 6 held or unknown: see\n"
+             "godwit resolve",
+    .positional = {{"NAME", GW_CLI_AT(name), true}, {"URI", GW_CLI_AT(uri), true}},
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
+    .function = run_migrate,
+};

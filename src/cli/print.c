@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Migrations as text for people, and JSON for programs. Main thread. */
+#include "print.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "godwit/units.h"
+
+void gw_cli_print_json(const struct gw_json_document *document, int value)
+{
+    static char line[GW_QMP_MESSAGE_BYTES];
+    if (gw_json_read_raw(document, value, line, sizeof(line)))
+        (void)printf("%s\n", line);
+    (void)fflush(stdout);
+}
+
+void gw_cli_print_json_migrate(const struct gw_info_migrate *info)
+{
+    static struct gw_qmp_message message;
+    static struct gw_json_document document;
+    gw_qmp_encode_migrate(&message, "", info);
+    if (gw_json_read_document(&document, message.text, message.bytes, NULL) == GW_OK)
+        gw_cli_print_json(&document, gw_json_read_member(&document, 0, "return"));
+}
+
+void gw_cli_print_json_error(const char *text)
+{
+    char line[GW_FAULT_TEXT_BYTES * 6 + 32];
+    struct gw_json json;
+    gw_json_init(&json, line, sizeof(line));
+    gw_json_open_object(&json, NULL);
+    gw_json_put_text(&json, "error", text);
+    gw_json_close_object(&json);
+    if (gw_json_end(&json) == GW_OK)
+        (void)printf("%s\n", line);
+    (void)fflush(stdout);
+}
+
+static void print_time(const char *before, uint64_t ns)
+{
+    char text[GW_UNITS_TEXT_BYTES];
+    (void)printf("%s%s", before, gw_units_encode_time(text, ns));
+}
+
+static void print_size(const char *before, uint64_t bytes, const char *after)
+{
+    char text[GW_UNITS_TEXT_BYTES];
+    (void)printf("%s%s%s", before, gw_units_encode_size(text, bytes), after);
+}
+
+static void print_rate(const char *before, uint64_t bytes_per_second)
+{
+    char text[GW_UNITS_TEXT_BYTES];
+    (void)printf("%s%s", before, gw_units_encode_rate(text, bytes_per_second));
+}
+
+static void print_figures(const struct gw_info_migrate *info)
+{
+    print_time(": total ", info->total_ms * GW_NS_PER_MS);
+    if (info->has_downtime)
+        print_time(", downtime ", info->downtime_us * GW_NS_PER_US);
+    if (info->has_ram) {
+        print_size(", ", info->ram.transferred_bytes, " sent");
+        (void)printf(", %llu round%s", (unsigned long long)info->ram.rounds,
+                     info->ram.rounds == 1 ? "" : "s");
+    }
+    if (info->verify == GW_INFO_VERIFY_EQUAL)
+        print_time(", RAM verified equal in ", info->verify_ms * GW_NS_PER_MS);
+}
+
+void gw_cli_print_outcome(const struct gw_info_migrate *info)
+{
+    bool is_source = info->role == GW_INFO_SOURCE;
+    unsigned int status = info->status;
+    if (info->held.is_held) {
+        (void)printf("held: %s", info->held.text);
+        print_time(" (for ", info->held.held_ms * GW_NS_PER_MS);
+        (void)printf(")");
+        return;
+    }
+    switch (status) {
+    case GW_INFO_MIGRATION_COMPLETED:
+        (void)printf("migrated %s %s", is_source ? "to" : "from", info->peer);
+        print_figures(info);
+        return;
+    case GW_INFO_MIGRATION_CANCELLED:
+        (void)printf("cancelled; the guest %s", is_source ? "runs on here" : "stayed there");
+        return;
+    case GW_INFO_MIGRATION_FAILED:
+        (void)printf("failed; the guest %s: %s", is_source ? "is unharmed here" : "stayed there",
+                     info->error);
+        return;
+    default:
+        (void)printf("%s", gw_info_migration_name(info->status));
+    }
+}
+
+int gw_cli_outcome_exit(const struct gw_info_migrate *info)
+{
+    if (info->held.is_held)
+        return GW_RUN_EXIT_HELD;
+    if (info->status == GW_INFO_MIGRATION_COMPLETED)
+        return GW_RUN_EXIT_DONE;
+    if (info->status == GW_INFO_MIGRATION_CANCELLED)
+        return GW_RUN_EXIT_CANCELLED;
+    return info->reason == GW_REFUSED ? GW_RUN_EXIT_REFUSED : GW_RUN_EXIT_FAILED;
+}
+
+void gw_cli_progress_begin(struct gw_cli_progress *progress, bool is_json)
+{
+    *progress = (struct gw_cli_progress){.is_json = is_json,
+                                         .is_terminal = !is_json && isatty(STDOUT_FILENO)};
+}
+
+/* What part of RAM the target has in its latest version, in percent. */
+static unsigned int percent_done(const struct gw_info_ram *ram)
+{
+    if (ram->total_bytes == 0 || ram->remaining_bytes > ram->total_bytes)
+        return 0;
+    uint64_t done = ram->total_bytes - ram->remaining_bytes;
+    return (unsigned int)(done / (ram->total_bytes / 100 + 1));
+}
+
+static void print_bar(unsigned int percent)
+{
+    enum { CELLS = 20 };
+    char bar[CELLS + 1];
+    for (unsigned int i = 0; i < CELLS; i++)
+        bar[i] = i * 100 < percent * CELLS ? '#' : '-';
+    bar[CELLS] = 0;
+    (void)printf("[%s] ", bar);
+}
+
+static void print_progress(const struct gw_info_migrate *info, bool is_bar)
+{
+    const struct gw_info_ram *ram = &info->ram;
+    if (info->held.is_held) {
+        gw_cli_print_outcome(info);
+        return;
+    }
+    if (!info->has_ram || ram->total_bytes == 0) {
+        (void)printf("%s", gw_info_migration_name(info->status));
+        return;
+    }
+    unsigned int percent = percent_done(ram);
+    if (is_bar)
+        print_bar(percent);
+    (void)printf("%3u%%", percent);
+    print_size("  ", ram->transferred_bytes, " sent");
+    print_rate("  ", ram->acked_bits_per_second / 8);
+    (void)printf("  round %llu", (unsigned long long)ram->rounds);
+    print_size("  ", ram->remaining_bytes, " left");
+    print_rate("  dirty ", ram->dirty_pages_per_second * ram->page_bytes);
+    if (info->expected_downtime_us)
+        print_time("  downtime ~", info->expected_downtime_us * GW_NS_PER_US);
+    if (info->status != GW_INFO_MIGRATION_ACTIVE)
+        (void)printf("  %s", gw_info_migration_name(info->status));
+}
+
+/* Plain lines come once a second, and whenever something other than figures changes. */
+static bool is_due(const struct gw_cli_progress *progress, const struct gw_info_migrate *info,
+                   uint64_t now_ns)
+{
+    return progress->is_terminal || progress->is_json || progress->shown_ns == 0 ||
+           now_ns - progress->shown_ns >= GW_NS_PER_S || progress->status != info->status ||
+           progress->rounds != info->ram.rounds || progress->is_held != info->held.is_held;
+}
+
+void gw_cli_progress_show(struct gw_cli_progress *progress, const struct gw_info_migrate *info,
+                          uint64_t now_ns)
+{
+    if (!is_due(progress, info, now_ns))
+        return;
+    progress->shown_ns = now_ns;
+    progress->status = info->status;
+    progress->rounds = info->ram.rounds;
+    progress->is_held = info->held.is_held;
+    if (progress->is_json) {
+        gw_cli_print_json_migrate(info);
+        return;
+    }
+    if (progress->is_terminal)
+        (void)printf("\r");
+    print_progress(info, progress->is_terminal);
+    (void)printf(progress->is_terminal ? "\x1b[K" : "\n");
+    progress->is_open = progress->is_terminal;
+    (void)fflush(stdout);
+}
+
+void gw_cli_progress_end(struct gw_cli_progress *progress)
+{
+    if (progress->is_open)
+        (void)printf("\n");
+    progress->is_open = false;
+}

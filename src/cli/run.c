@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* godwit run: checks what the operator wants and hands it to the monitor. Main thread. */
+#include <string.h>
+
+#include "commands.h"
+#include "godwit/limits.h"
+#include "places.h"
+
+enum { MEMORY_DEFAULT_MIB = 256 };
+
+/* stdio | file:PATH | unix:PATH | PATH */
+static enum gw_status decode_console(const char *text, struct gw_run_config *config,
+                                     struct gw_fault *fault)
+{
+    if (!text || strcmp(text, "stdio") == 0) {
+        config->console = GW_RUN_CONSOLE_STDIO;
+        return GW_OK;
+    }
+    bool is_unix = strncmp(text, "unix:", 5) == 0;
+    bool is_file = strncmp(text, "file:", 5) == 0;
+    config->console = is_unix ? GW_RUN_CONSOLE_UNIX : GW_RUN_CONSOLE_FILE;
+    config->console_path = is_unix || is_file ? text + 5 : text;
+    if (config->console_path[0] == 0)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "--console is \"%s\"; wanted stdio, file:PATH, "
+                            "unix:PATH or PATH",
+                            text);
+    return GW_OK;
+}
+
+static enum gw_status decode_guest_clock(const char *text, struct gw_run_config *config,
+                                         struct gw_fault *fault)
+{
+    config->is_guest_clock_stopped = text && strcmp(text, "stop") == 0;
+    if (text && !config->is_guest_clock_stopped && strcmp(text, "continue") != 0)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "--guest-clock is \"%.60s\"; wanted continue or "
+                            "stop",
+                            text);
+    return GW_OK;
+}
+
+/* Where the guest comes from: exactly one of three. */
+static enum gw_status check_origin(const struct gw_cli_values *values, struct gw_fault *fault)
+{
+    int count = !!values->kernel + !!values->flat + !!values->incoming;
+    if (count != 1)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%d of --kernel, --flat and --incoming are given; "
+                            "wanted exactly one",
+                            count);
+    if (!values->kernel && (values->initrd || values->cmdline))
+        return gw_fault_set(fault, GW_ARGUMENT, "%s is given without --kernel; wanted both",
+                            values->initrd ? "--initrd" : "--cmdline");
+    if (values->is_once && !values->incoming)
+        return gw_fault_set(fault, GW_ARGUMENT, "--once is given without --incoming; wanted both");
+    return GW_OK;
+}
+
+/* `godwit run NAME` and `godwit run --name NAME` are the same. */
+static enum gw_status check_name(struct gw_cli_values *values, struct gw_fault *fault)
+{
+    const char *positional = values->run_name;
+    if (!values->name)
+        values->name = positional;
+    if (!values->name)
+        return gw_fault_set(fault, GW_ARGUMENT, "run lacks its NAME (see godwit run --help)");
+    if (positional && strcmp(positional, values->name) != 0)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the name is \"%.60s\" and --name \"%.60s\"; "
+                            "wanted one",
+                            positional, values->name);
+    return GW_OK;
+}
+
+static enum gw_status make_config(struct gw_cli_values *values, struct gw_cli_places *places,
+                                  struct gw_run_config *config, struct gw_fault *fault)
+{
+    enum gw_status status = check_name(values, fault);
+    if (status == GW_OK)
+        status = check_origin(values, fault);
+    if (status == GW_OK)
+        status = gw_cli_find_places(values, places, fault);
+    if (status == GW_OK)
+        status = decode_console(values->console, config, fault);
+    if (status == GW_OK)
+        status = decode_guest_clock(values->guest_clock, config, fault);
+    config->name = values->name;
+    config->kernel = values->kernel;
+    config->initrd = values->initrd;
+    config->cmdline = values->cmdline;
+    config->flat = values->flat;
+    config->incoming_uri = values->incoming;
+    config->control_path = places->control;
+    config->state_dir = places->state_dir;
+    config->memory_bytes =
+        values->memory_bytes ? values->memory_bytes : MEMORY_DEFAULT_MIB * GW_MIB;
+    config->vcpu_count = values->cpus ? (uint32_t)values->cpus : 1;
+    config->is_plaintext = values->is_plaintext;
+    config->is_lingering = values->is_lingering;
+    config->is_once = values->is_once;
+    return status;
+}
+
+static int run_run(struct gw_cli_values *values)
+{
+    static struct gw_cli_places places;
+    static struct gw_run_config config;
+    struct gw_fault fault = {.status = GW_OK};
+    if (make_config(values, &places, &config, &fault) != GW_OK)
+        return gw_cli_fail(GW_RUN_EXIT_USAGE, "%s", fault.text);
+    return gw_run(&config);
+}
+
+static const struct gw_cli_option options[] = {
+    {"--name", "NAME", GW_CLI_TEXT, GW_CLI_AT(name), 0, "the same as NAME as the first word"},
+    {"--kernel", "FILE", GW_CLI_TEXT, GW_CLI_AT(kernel), 0,
+     "an arm64 Linux Image, as it is or gzip-compressed"},
+    {"--initrd", "FILE", GW_CLI_TEXT, GW_CLI_AT(initrd), 0, "its initial RAM disk"},
+    {"--cmdline", "TEXT", GW_CLI_TEXT, GW_CLI_AT(cmdline), 0,
+     "its command line, such as \"console=ttyAMA0\""},
+    {"--flat", "FILE", GW_CLI_TEXT, GW_CLI_AT(flat), 0,
+     "a bare-metal program instead of a kernel: loaded and\nentered at 0x40080000, with the "
+     "device tree in x0"},
+    {"--incoming", "URI", GW_CLI_TEXT, GW_CLI_AT(incoming), 0,
+     "boot nothing: listen at URI for a guest that moves here.\nMemory and CPUs must be the same "
+     "as the guest's"},
+    {"--memory", "SIZE", GW_CLI_SIZE, GW_CLI_AT(memory_bytes), 0,
+     "the guest's RAM (default 256M; most: godwit limits)"},
+    {"--cpus", "N", GW_CLI_NUMBER, GW_CLI_AT(cpus), 0,
+     "the guest's CPUs (default 1; most: godwit limits)"},
+    {"--console", "WHERE", GW_CLI_TEXT, GW_CLI_AT(console), 0,
+     "the guest's serial port: stdio, file:PATH (appended to),\nunix:PATH (listens), or PATH, "
+     "which is file:PATH\n(default stdio)"},
+    {"--guest-clock", "continue|stop", GW_CLI_TEXT, GW_CLI_AT(guest_clock), 0,
+     "does time pass for the guest while it moves\n(default continue: its clock stays right)"},
+    {"--plaintext", NULL, GW_CLI_FLAG, GW_CLI_AT(is_plaintext), 0,
+     "allow TCP beyond loopback for --incoming, which anyone on\nthe way can read and forge"},
+    {"--linger", NULL, GW_CLI_FLAG, GW_CLI_AT(is_lingering), 0,
+     "after the guest has moved away stay in postmigrate,\ninstead of ending with 20"},
+    {"--once", NULL, GW_CLI_FLAG, GW_CLI_AT(is_once), 0,
+     "with --incoming: end after a migration that failed,\ninstead of waiting for the next"},
+    {"--control", "PATH", GW_CLI_TEXT, GW_CLI_AT(control), 0,
+     "the control socket (default: NAME.sock, see godwit help)"},
+    {"--state-dir", "DIR", GW_CLI_TEXT, GW_CLI_AT(state_dir), 0,
+     "where records of handovers are kept (default: beside the\ndefault socket; on a disk they "
+     "outlive a crash of the host)"},
+};
+
+const struct gw_cli_command gw_cli_command_run = {
+    .name = "run",
+    .summary = "boot a guest, or wait for one, and run it until its end",
+    .about = "Runs the guest NAME in this process: boots a kernel (--kernel), a bare-metal\n"
+             "program (--flat), or waits for a guest that another godwit sends (--incoming).\n"
+             "While it runs, `godwit status NAME`, `godwit migrate NAME URI` and the others\n"
+             "talk to it through its control socket. A NAME is refused while records say that\n"
+             "its guest is elsewhere; `godwit resolve NAME` explains them.",
+    .examples = "godwit run router --kernel Image --initrd initrd.gz --cmdline "
+                "\"console=ttyAMA0\" --memory 256M --cpus 2\n"
+                "godwit run router --incoming tcp:0.0.0.0:4444 --plaintext --memory 256M --cpus 2",
+    .exits = "0 the guest powered off; 1 or 23 the monitor failed; 2 usage; 3 this host lacks\n"
+             "something (see godwit doctor); 20 the guest moved away; 21 the guest asked for a\n"
+             "reset, which is not done; 22 the guest crashed",
+    .positional = {{"NAME", GW_CLI_AT(run_name), false}},
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
+    .function = run_run,
+};
