@@ -85,16 +85,23 @@ static void end_guest(struct gw_vm *vm, enum gw_vm_event_kind kind, const char *
     (void)pthread_mutex_unlock(&vm->lock);
 }
 
-static void crash(struct gw_vm_vcpu *vcpu, const char *why, uint64_t detail)
+static void crash(struct gw_vm_vcpu *vcpu, const char *format, ...) GW_PRINTF(2, 3);
+
+/* The sentence names the vCPU and where it was. */
+static void crash(struct gw_vm_vcpu *vcpu, const char *format, ...)
 {
-    struct gw_fault sentence = {.status = GW_OK};
+    char why[GW_FAULT_TEXT_BYTES - 48], text[GW_FAULT_TEXT_BYTES];
     uint64_t pc = 0;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(why, sizeof(why), format, arguments);
+    va_end(arguments);
     (void)gw_kvm_get(
         vcpu->fd,
         KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | KVM_REG_ARM_CORE_REG(regs.pc), &pc);
-    (void)gw_fault_set(&sentence, GW_HOST, "vCPU %" PRIu32 " at 0x%" PRIx64 ": %s 0x%" PRIx64,
-                       vcpu->index, pc, why, detail);
-    end_guest(vcpu->vm, GW_VM_CRASHED, sentence.text);
+    (void)snprintf(text, sizeof(text), "vCPU %" PRIu32 " stopped at 0x%" PRIx64 ": %s", vcpu->index,
+                   pc, why);
+    end_guest(vcpu->vm, GW_VM_CRASHED, text);
 }
 
 static void handle_system_event(struct gw_vm_vcpu *vcpu)
@@ -107,7 +114,8 @@ static void handle_system_event(struct gw_vm_vcpu *vcpu)
         end_guest(vcpu->vm, GW_VM_RESET_ASKED, "");
         return;
     default:
-        crash(vcpu, "the guest raised system event", vcpu->run->system_event.type);
+        crash(vcpu, "the guest raised system event %" PRIu32 ", wanted a power-off or a reset",
+              vcpu->run->system_event.type);
     }
 }
 
@@ -126,14 +134,15 @@ static bool handle_exit(struct gw_vm_vcpu *vcpu)
         handle_system_event(vcpu);
         return false;
     case KVM_EXIT_INTERNAL_ERROR:
-        crash(vcpu, "KVM met an internal error, suberror", run->internal.suberror);
+        crash(vcpu, "KVM met an internal error (suberror %" PRIu32 ")", run->internal.suberror);
         return false;
     case KVM_EXIT_FAIL_ENTRY:
-        crash(vcpu, "the hardware refused to enter the guest, reason",
-              run->fail_entry.hardware_entry_failure_reason);
+        crash(vcpu, "the hardware refused to enter the guest (reason 0x%" PRIx64 ")",
+              (uint64_t)run->fail_entry.hardware_entry_failure_reason);
         return false;
     default:
-        crash(vcpu, "KVM left the guest for a reason godwit does not know,", run->exit_reason);
+        crash(vcpu, "KVM left the guest for exit reason %" PRIu32 ", which godwit does not know",
+              run->exit_reason);
         return false;
     }
 }
@@ -150,13 +159,12 @@ static void run_guest(struct gw_vm_vcpu *vcpu)
             if (__atomic_load_n(&vcpu->vm->goal, __ATOMIC_SEQ_CST) != GW_VM_GOAL_RUN)
                 return;
         } else if (errno == ENOSYS) {
-            crash(vcpu,
-                  "the guest accessed a device by an instruction that says neither size nor "
-                  "register, address",
-                  vcpu->run->arm_nisv.fault_ipa);
+            /* api.rst, KVM_CAP_ARM_NISV_TO_USER: an access without a valid syndrome. */
+            crash(vcpu, "the instruction accessed an address where no RAM is in a way that KVM "
+                        "cannot emulate");
             return;
         } else if (errno != EAGAIN) {
-            crash(vcpu, "KVM refused to run it, error", (uint64_t)errno);
+            crash(vcpu, "KVM refused to run it: %s", strerror(errno));
             return;
         }
     }
