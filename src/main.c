@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit: see src/cli for the commands and src/run for the monitor. */
-#include "cli/cli.h"
+#include "godwit/cli.h"
 
 int main(int count, char **arguments)
 {

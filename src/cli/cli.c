@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Finds the command, parses, runs it. Main thread. */
-#include "cli.h"
+#include "godwit/cli.h"
 
 #include <stdarg.h>
 #include <stdio.h>

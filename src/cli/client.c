@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The control socket's client. Memory: the caller's. Main thread. Blocks, with time-outs. */
+/* The control socket's client. Memory: one client, static. Main thread. Blocks, with time-outs. */
 #include "client.h"
 
 #include <errno.h>
@@ -11,6 +11,8 @@
 
 #include "godwit/unix_socket.h"
 #include "places.h"
+
+struct gw_cli_client gw_cli_shared_client;
 
 static int ms_until(uint64_t deadline_ns)
 {

@@ -2,13 +2,13 @@
 /*
  * A client of the control socket: one command at a time, with the reply awaited.
  *
- * Memory: the caller's, about 40 KiB: make it static. Main thread. Blocks: up to reply_ns_max for
- * each reply, signals or not. After GW_LINK the connection is over: only close it.
+ * Memory: a process needs one client, gw_cli_shared_client. Main thread. Blocks: up to reply_ns_max
+ * for each reply, signals or not. After GW_LINK the connection is over: only close it.
  */
 #ifndef GW_CLI_CLIENT_H
 #define GW_CLI_CLIENT_H
 
-#include "cli.h"
+#include "command.h"
 #include "godwit/clock.h"
 #include "godwit/qmp.h"
 
@@ -32,6 +32,8 @@ struct gw_cli_client {
     char output[GW_CONTROL_LINE_MAX];
     uint8_t input[4096];
 };
+
+extern struct gw_cli_client gw_cli_shared_client;
 
 /* Connects and negotiates. GW_LINK: no monitor listens at `path`, or what listens is none. */
 GW_MUST_USE enum gw_status gw_cli_client_open(struct gw_cli_client *client, const char *path,

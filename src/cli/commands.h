@@ -3,7 +3,7 @@
 #ifndef GW_CLI_COMMANDS_H
 #define GW_CLI_COMMANDS_H
 
-#include "cli.h"
+#include "command.h"
 
 extern const struct gw_cli_command gw_cli_command_run;
 extern const struct gw_cli_command gw_cli_command_migrate;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli.h"
+#include "command.h"
 
 static void print_usage(const struct gw_cli_command *command)
 {

@@ -2,7 +2,7 @@
 /* From arguments to values, by a command's table. Memory: the caller's. Main thread. */
 #include <string.h>
 
-#include "cli.h"
+#include "command.h"
 #include "godwit/units.h"
 
 enum { NAME_LENGTH_MAX = 31 };

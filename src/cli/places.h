@@ -6,7 +6,7 @@
 #ifndef GW_CLI_PLACES_H
 #define GW_CLI_PLACES_H
 
-#include "cli.h"
+#include "command.h"
 
 enum { GW_CLI_PATH_BYTES = 256 };
 

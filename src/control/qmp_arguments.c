@@ -9,20 +9,11 @@
 
 #include "qmp_request.h"
 
-enum {
-    EXCERPT_BYTES = 48,
-    FIELDS_MAX = 8
-};
+enum { EXCERPT_BYTES = 48, FIELDS_MAX = 8 };
 
-enum kind {
-    TEXT,
-    NUMBER,
-    BOOL
-};
+enum kind { TEXT, NUMBER, BOOL };
 
-enum {
-    NO_FLAG = 0xffff
-};
+enum { NO_FLAG = 0xffff };
 
 struct field {
     const char *key;

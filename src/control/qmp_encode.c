@@ -10,9 +10,7 @@
 #include "qmp_info.h"
 
 /* What every message needs after its text. */
-enum {
-    LINE_END_BYTES = 2
-};
+enum { LINE_END_BYTES = 2 };
 
 static void begin(struct gw_json *json, struct gw_qmp_message *message)
 {

@@ -7,9 +7,7 @@
 
 #include <string.h>
 
-enum {
-    EXCERPT_BYTES = 48
-};
+enum { EXCERPT_BYTES = 48 };
 
 static enum gw_status check_members(const struct gw_json_document *document, struct gw_fault *fault)
 {

@@ -5,8 +5,8 @@
  * Parsing and help come from the same tables. Memory: one struct gw_cli_values, static; texts
  * point into argv. Threads: the main thread. Blocks: where a command does.
  */
-#ifndef GW_CLI_CLI_H
-#define GW_CLI_CLI_H
+#ifndef GW_CLI_COMMAND_H
+#define GW_CLI_COMMAND_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -90,9 +90,6 @@ struct gw_cli_command {
 /* All commands in the order of `godwit help`. */
 extern const struct gw_cli_command *const gw_cli_commands[];
 extern const size_t gw_cli_command_count;
-
-/* The whole program: finds the command, parses, runs it; returns the exit code. */
-int gw_cli_main(int count, char **arguments);
 
 /* Fills `values` from the arguments after the command's name. *is_help: --help was among them.
  * GW_ARGUMENT: the fault says which argument, and what would be right. */

@@ -19,7 +19,7 @@
 /* A handover is held for a moment in every migration; longer, and someone should know. */
 enum { HELD_MS_MAX = 10000 };
 
-static struct gw_cli_client client;
+static struct gw_cli_client *const client = &gw_cli_shared_client;
 
 static volatile sig_atomic_t interrupt_count;
 
@@ -40,7 +40,7 @@ static void catch_interrupts(void)
 
 static enum gw_status start_migration(const struct gw_cli_values *values, struct gw_fault *fault)
 {
-    struct gw_json *json = gw_cli_client_begin(&client, GW_QMP_MIGRATE);
+    struct gw_json *json = gw_cli_client_begin(client, GW_QMP_MIGRATE);
     gw_json_put_text(json, "uri", values->uri);
     if (values->is_verify)
         gw_json_put_bool(json, "__org.godwit_verify", true);
@@ -50,7 +50,7 @@ static enum gw_status start_migration(const struct gw_cli_values *values, struct
         gw_json_put_number(json, "__org.godwit_downtime-limit", values->downtime_ns / GW_NS_PER_MS);
     if (values->has_bandwidth)
         gw_json_put_number(json, "__org.godwit_max-bandwidth", values->bandwidth_bytes);
-    return gw_cli_client_end(&client, fault);
+    return gw_cli_client_end(client, fault);
 }
 
 /* Passes Ctrl-C on as migrate_cancel, once. A refusal is told, and the migration goes on. */
@@ -60,7 +60,7 @@ static enum gw_status cancel(struct gw_cli_progress *progress, struct gw_fault *
     gw_cli_progress_end(progress);
     if (!progress->is_json)
         (void)printf("cancelling\n");
-    enum gw_status status = gw_cli_client_call(&client, GW_QMP_MIGRATE_CANCEL, &refusal);
+    enum gw_status status = gw_cli_client_call(client, GW_QMP_MIGRATE_CANCEL, &refusal);
     if (status == GW_REFUSED)
         (void)gw_cli_fail(0, "not cancelled: %s", refusal.text);
     else if (status != GW_OK)
@@ -80,10 +80,10 @@ static enum gw_status follow(struct gw_cli_progress *progress, struct gw_info_mi
 {
     bool is_cancelled = false;
     for (;;) {
-        enum gw_status status = gw_cli_client_query(&client, info, fault);
-        if (client.has_final) {
+        enum gw_status status = gw_cli_client_query(client, info, fault);
+        if (client->has_final) {
             /* The event came first: query-migrate may have found the monitor gone already. */
-            *info = client.final;
+            *info = client->final;
             status = GW_OK;
         }
         if (status != GW_OK)
@@ -95,9 +95,9 @@ static enum gw_status follow(struct gw_cli_progress *progress, struct gw_info_mi
             is_cancelled = true;
             status = cancel(progress, fault);
         } else {
-            status = gw_cli_client_wait(&client, POLL_NS, fault);
+            status = gw_cli_client_wait(client, POLL_NS, fault);
         }
-        if (status != GW_OK && !client.has_final)
+        if (status != GW_OK && !client->has_final)
             return status;
     }
 }
@@ -129,7 +129,7 @@ static int run_migrate(struct gw_cli_values *values)
         return fail(values, GW_RUN_EXIT_USAGE, fault.text);
     if (values->downtime_ns / GW_NS_PER_MS > GW_QMP_DOWNTIME_MS_MAX)
         return fail(values, GW_RUN_EXIT_USAGE, "--downtime is more than 2000s, the most there is");
-    int code = gw_cli_client_find(&client, values);
+    int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
 
@@ -138,11 +138,11 @@ static int run_migrate(struct gw_cli_values *values)
     gw_cli_progress_begin(&progress, values->is_json);
     catch_interrupts();
     if (start_migration(values, &fault) != GW_OK) {
-        gw_cli_client_close(&client);
+        gw_cli_client_close(client);
         return fail(values, GW_RUN_EXIT_FAILED, fault.text);
     }
     enum gw_status status = follow(&progress, &info, &fault);
-    gw_cli_client_close(&client);
+    gw_cli_client_close(client);
     if (status == GW_OK)
         return tell_outcome(&progress, &info);
     gw_cli_progress_end(&progress);

@@ -11,9 +11,9 @@ static struct gw_probe probe;
 
 static void print_item(const struct gw_probe_item *item)
 {
-    (void)printf("%-9s %-28s %s\n", gw_probe_verdict_name(item->verdict), item->name, item->found);
+    (void)printf("%-9s %-32s %s\n", gw_probe_verdict_name(item->verdict), item->name, item->found);
     if (item->remedy[0])
-        (void)printf("%-9s %-28s -> %s\n", "", "", item->remedy);
+        (void)printf("%-9s %-32s -> %s\n", "", "", item->remedy);
 }
 
 static int run_doctor(struct gw_cli_values *values)

@@ -5,16 +5,16 @@
 #include "commands.h"
 #include "print.h"
 
-static struct gw_cli_client client;
+static struct gw_cli_client *const client = &gw_cli_shared_client;
 
 static int say(const struct gw_cli_values *values, enum gw_qmp_command command)
 {
     struct gw_fault fault = {.status = GW_OK};
-    int code = gw_cli_client_find(&client, values);
+    int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
-    if (gw_cli_client_call(&client, command, &fault) != GW_OK) {
-        gw_cli_client_close(&client);
+    if (gw_cli_client_call(client, command, &fault) != GW_OK) {
+        gw_cli_client_close(client);
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
     }
     return GW_RUN_EXIT_DONE;
@@ -23,14 +23,14 @@ static int say(const struct gw_cli_values *values, enum gw_qmp_command command)
 static int run_stop(struct gw_cli_values *values)
 {
     int code = say(values, GW_QMP_STOP);
-    gw_cli_client_close(&client);
+    gw_cli_client_close(client);
     return code;
 }
 
 static int run_cont(struct gw_cli_values *values)
 {
     int code = say(values, GW_QMP_CONT);
-    gw_cli_client_close(&client);
+    gw_cli_client_close(client);
     return code;
 }
 
@@ -42,16 +42,16 @@ static int run_quit(struct gw_cli_values *values)
     if (code != GW_RUN_EXIT_DONE)
         return code;
     uint64_t deadline_ns = gw_clock_now_ns() + GW_CLI_REPLY_NS_MAX;
-    while (gw_cli_client_wait(&client, GW_NS_PER_S, &fault) == GW_OK) {
+    while (gw_cli_client_wait(client, GW_NS_PER_S, &fault) == GW_OK) {
         if (gw_clock_now_ns() >= deadline_ns) {
-            gw_cli_client_close(&client);
+            gw_cli_client_close(client);
             return gw_cli_fail(GW_RUN_EXIT_FAILED,
                                "the monitor of %s was told to quit and is "
                                "still there after 10 seconds",
                                values->name);
         }
     }
-    gw_cli_client_close(&client);
+    gw_cli_client_close(client);
     return GW_RUN_EXIT_DONE;
 }
 
@@ -78,20 +78,20 @@ static int run_migrate_cancel(struct gw_cli_values *values)
         return code;
     enum gw_status status;
     for (;;) {
-        status = gw_cli_client_query(&client, &info, &fault);
+        status = gw_cli_client_query(client, &info, &fault);
         bool is_over = info.status == GW_INFO_MIGRATION_NONE || info.held.is_held ||
                        gw_info_migration_is_final(info.status);
         if (status != GW_OK || is_over)
             break;
-        status = gw_cli_client_wait(&client, 100 * GW_NS_PER_MS, &fault);
+        status = gw_cli_client_wait(client, 100 * GW_NS_PER_MS, &fault);
         if (status != GW_OK)
             break;
     }
-    if (client.has_final) {
-        info = client.final;
+    if (client->has_final) {
+        info = client->final;
         status = GW_OK;
     }
-    gw_cli_client_close(&client);
+    gw_cli_client_close(client);
     return status == GW_OK ? tell_cancelled(&info)
                            : gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
 }

@@ -7,7 +7,7 @@
 #include "places.h"
 #include "print.h"
 
-static struct gw_cli_client client;
+static struct gw_cli_client *const client = &gw_cli_shared_client;
 
 static void print_status(const struct gw_info_status *status, const struct gw_info_migrate *migrate)
 {
@@ -56,19 +56,19 @@ static int run_status(struct gw_cli_values *values)
     struct gw_info_migrate migrate;
     if (gw_cli_find_places(values, &places, &fault) != GW_OK)
         return gw_cli_fail_with(&fault);
-    if (gw_cli_client_open(&client, places.control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK)
+    if (gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK)
         return explain_absence(values, &places, fault.text);
-    bool is_ok = gw_cli_client_call(&client, GW_QMP_STATUS, &fault) == GW_OK;
-    gw_cli_client_close(&client);
+    bool is_ok = gw_cli_client_call(client, GW_QMP_STATUS, &fault) == GW_OK;
+    gw_cli_client_close(client);
     if (!is_ok)
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
     if (values->is_json) {
-        gw_cli_print_json(&client.document, client.result);
+        gw_cli_print_json(&client->document, client->result);
         return GW_RUN_EXIT_DONE;
     }
-    int inner = gw_json_read_member(&client.document, client.result, "migrate");
-    if (!gw_qmp_decode_status(&client.document, client.result, &status) ||
-        !gw_qmp_decode_migrate(&client.document, inner, &migrate))
+    int inner = gw_json_read_member(&client->document, client->result, "migrate");
+    if (!gw_qmp_decode_status(&client->document, client->result, &status) ||
+        !gw_qmp_decode_migrate(&client->document, inner, &migrate))
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "the monitor's status is one that this godwit does "
                                                "not know");
     print_status(&status, &migrate);

@@ -2,6 +2,7 @@
 /* godwit limits: what this binary was built for, and the memory it takes. Main thread. */
 #include <stdio.h>
 
+#include "client.h"
 #include "commands.h"
 #include "godwit/limits.h"
 #include "godwit/units.h"
@@ -49,6 +50,8 @@ static void print_budget(void)
         print_bytes(name, bytes);
         total += bytes;
     }
+    print_bytes("command line's client, unused by run", sizeof(gw_cli_shared_client));
+    total += sizeof(gw_cli_shared_client);
     print_bytes("total, besides guest RAM and the program", total);
 }
 

@@ -9,7 +9,7 @@
 #include "places.h"
 #include "print.h"
 
-static struct gw_cli_client client;
+static struct gw_cli_client *const client = &gw_cli_shared_client;
 
 enum action { SHOW, GIVE_UP, RUN_TOKEN, RUN_OTHER_IS_DEAD };
 
@@ -46,7 +46,7 @@ static int show_live(const char *name)
 {
     struct gw_info_migrate info;
     struct gw_fault fault = {.status = GW_OK};
-    if (gw_cli_client_query(&client, &info, &fault) != GW_OK)
+    if (gw_cli_client_query(client, &info, &fault) != GW_OK)
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
     if (!info.held.is_held) {
         (void)printf("%s is not held: there is nothing to resolve\n", name);
@@ -72,15 +72,15 @@ static int resolve_live(const struct gw_cli_values *values, enum action action)
     struct gw_fault fault = {.status = GW_OK};
     if (action == SHOW)
         return show_live(values->name);
-    struct gw_json *json = gw_cli_client_begin(&client, GW_QMP_RESOLVE);
+    struct gw_json *json = gw_cli_client_begin(client, GW_QMP_RESOLVE);
     gw_json_put_text(json, "action", action == GIVE_UP ? "give-up" : "run");
     if (action == RUN_TOKEN)
         gw_json_put_text(json, "token", values->token);
     if (action == RUN_OTHER_IS_DEAD)
         gw_json_put_bool(json, "other-is-dead", true);
-    if (gw_cli_client_end(&client, &fault) != GW_OK)
+    if (gw_cli_client_end(client, &fault) != GW_OK)
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
-    if (!gw_qmp_decode_resolve(&client.document, client.result, &result))
+    if (!gw_qmp_decode_resolve(&client->document, client->result, &result))
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "the monitor's answer has no text");
     print_result(&result);
     return GW_RUN_EXIT_DONE;
@@ -116,12 +116,12 @@ static int run_resolve(struct gw_cli_values *values)
     if (action == RUN_OTHER_IS_DEAD)
         (void)gw_cli_fail(0, "if the other side still runs this guest, or ever will, there are now "
                              "two of it; no other command can do that");
-    if (gw_cli_client_open(&client, places.control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK) {
+    if (gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK) {
         (void)gw_cli_fail(0, "no monitor answers for %s: %s", values->name, fault.text);
         return resolve_dead(values, &places, action);
     }
     int code = resolve_live(values, action);
-    gw_cli_client_close(&client);
+    gw_cli_client_close(client);
     return code;
 }
 

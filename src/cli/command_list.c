@@ -22,7 +22,7 @@ static char names[NAMES_MAX][GW_INFO_NAME_BYTES];
 static size_t name_count;
 static bool is_more; /* there were more than NAMES_MAX */
 
-static struct gw_cli_client client;
+static struct gw_cli_client *const client = &gw_cli_shared_client;
 
 /* getdents64(2). */
 struct entry {
@@ -100,9 +100,9 @@ static void print_live(const char *name)
     struct gw_info_status status;
     struct gw_info_migrate migrate;
     char memory[GW_UNITS_TEXT_BYTES];
-    int inner = gw_json_read_member(&client.document, client.result, "migrate");
-    if (!gw_qmp_decode_status(&client.document, client.result, &status) ||
-        !gw_qmp_decode_migrate(&client.document, inner, &migrate)) {
+    int inner = gw_json_read_member(&client->document, client->result, "migrate");
+    if (!gw_qmp_decode_status(&client->document, client->result, &status) ||
+        !gw_qmp_decode_migrate(&client->document, inner, &migrate)) {
         print_dead(name, "another version of godwit", false);
         return;
     }
@@ -119,15 +119,15 @@ static void print_guest(const char *directory, const char *name, bool is_json)
     char path[GW_CLI_PATH_BYTES + GW_INFO_NAME_BYTES + 8];
     struct gw_fault fault = {.status = GW_OK};
     (void)snprintf(path, sizeof(path), "%s/%.63s.sock", directory, name);
-    enum gw_status status = gw_cli_client_open(&client, path, 2 * GW_NS_PER_S, &fault);
+    enum gw_status status = gw_cli_client_open(client, path, 2 * GW_NS_PER_S, &fault);
     if (status == GW_OK) {
-        status = gw_cli_client_call(&client, GW_QMP_STATUS, &fault);
-        gw_cli_client_close(&client);
+        status = gw_cli_client_call(client, GW_QMP_STATUS, &fault);
+        gw_cli_client_close(client);
     }
     if (status != GW_OK)
         print_dead(name, fault.text, is_json);
     else if (is_json)
-        gw_cli_print_json(&client.document, client.result);
+        gw_cli_print_json(&client->document, client->result);
     else
         print_live(name);
 }
