@@ -55,19 +55,13 @@ enum {
     X(DIFFERENT, "different") /* the migration failed for it; error_desc says where */
 
 #define GW_INFO_ENUM(name, ...) GW_INFO_RUN_##name,
-enum gw_info_run_state {
-    GW_INFO_RUN_STATES(GW_INFO_ENUM) GW_INFO_RUN_STATE_COUNT
-};
+enum gw_info_run_state { GW_INFO_RUN_STATES(GW_INFO_ENUM) GW_INFO_RUN_STATE_COUNT };
 #undef GW_INFO_ENUM
 #define GW_INFO_ENUM(name, ...) GW_INFO_MIGRATION_##name,
-enum gw_info_migration {
-    GW_INFO_MIGRATIONS(GW_INFO_ENUM) GW_INFO_MIGRATION_COUNT
-};
+enum gw_info_migration { GW_INFO_MIGRATIONS(GW_INFO_ENUM) GW_INFO_MIGRATION_COUNT };
 #undef GW_INFO_ENUM
 #define GW_INFO_ENUM(name, ...) GW_INFO_VERIFY_##name,
-enum gw_info_verify {
-    GW_INFO_VERIFIES(GW_INFO_ENUM) GW_INFO_VERIFY_COUNT
-};
+enum gw_info_verify { GW_INFO_VERIFIES(GW_INFO_ENUM) GW_INFO_VERIFY_COUNT };
 #undef GW_INFO_ENUM
 
 enum gw_info_role {

@@ -20,9 +20,7 @@
 
 #include "godwit/status.h"
 
-enum {
-    GW_JSON_DEPTH_MAX = 32
-}; /* objects and arrays inside each other, written or read */
+enum { GW_JSON_DEPTH_MAX = 32 }; /* objects and arrays inside each other, written or read */
 
 struct gw_json {
     char *text;

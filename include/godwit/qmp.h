@@ -56,9 +56,7 @@ enum {
     X(RESOLVE, "__org.godwit_resolve")
 
 #define GW_QMP_ENUM(name, text) GW_QMP_##name,
-enum gw_qmp_command {
-    GW_QMP_COMMANDS(GW_QMP_ENUM) GW_QMP_COMMAND_COUNT
-};
+enum gw_qmp_command { GW_QMP_COMMANDS(GW_QMP_ENUM) GW_QMP_COMMAND_COUNT };
 #undef GW_QMP_ENUM
 
 /* The name of a command. Never NULL. */
