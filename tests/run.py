@@ -92,7 +92,8 @@ class Programs:
 
     def _run_one(self, test, counter):
         command = list(test["cmd"])
-        if self.build == "aarch64" and os.uname().machine != "aarch64":
+        foreign = self.build == "aarch64" and os.uname().machine != "aarch64"
+        if foreign and Path(command[0]).is_relative_to(BUILD / self.build):
             command.insert(0, "qemu-aarch64")
         start = time.monotonic()
         outcome, detail = run_program(command, LOGS / self.name / f"{test['name']}.log",

@@ -252,8 +252,9 @@ static void take_frame(uint32_t number, char type, uint8_t *bytes, size_t length
         break;
     case 'K':
         command = find_command(number);
-        if (command != NULL && length == 1)
-            kill(-command->pid, bytes[0]);
+        /* It may not have come as far as to lead a group. */
+        if (command != NULL && length == 1 && kill(-command->pid, bytes[0]) != 0)
+            kill(command->pid, bytes[0]);
         break;
     case 'N':
         send_frame(number, 'N', bytes, length);
@@ -315,6 +316,7 @@ static void drop_commands(void)
         if (!command->used)
             continue;
         kill(-command->pid, SIGKILL);
+        kill(command->pid, SIGKILL);
         waitpid(command->pid, NULL, 0);
         close_if_open(&command->input);
         close_if_open(&command->output);

@@ -29,7 +29,7 @@ def up(options):
     if running_gateways():
         sys.exit("tools/gateway: some are up already; tools/gateway down ends them")
     print("gateway: building godwit and what runs beside it", flush=True)
-    images.build_programs()
+    images.build_programs(godwit=not options.without_godwit)
     print(f"gateway: starting {options.count} emulated gateways", flush=True)
     network = Network(GATEWAYS, options.count, cpu=options.cpu, gic=options.gic,
                       pages=options.pages, smp=options.smp, memory=options.memory).up()
@@ -110,6 +110,8 @@ def main():
     action.add_argument("--pages", choices=("4k", "16k"), default="4k", help="of the gateway's kernel")
     action.add_argument("--smp", type=int, default=1, help="cores of each")
     action.add_argument("--memory", default="1G")
+    action.add_argument("--without-godwit", action="store_true",
+                        help="do not build it: the gateways get the last one built, if any")
     action.set_defaults(run=up)
     action = actions.add_parser("exec", help="run a command on gateway N, with its exit code")
     action.add_argument("number", type=int, metavar="N")

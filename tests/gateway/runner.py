@@ -110,7 +110,8 @@ class Runner:
 def _clean(network):
     network.link(True)
     for gateway in network:
-        gateway.shell("pkill -9 godwit; while pgrep godwit >/dev/null; do usleep 20000; done; "
+        gateway.shell("set -e; killall -9 -q godwit || :; "
+                      "while pidof godwit >/dev/null; do usleep 20000; done; "
                       "rm -rf /run/godwit /tmp/*; dmesg -c >/dev/null")
 
 

@@ -10,9 +10,9 @@ from .cpio import Archive
 from .paths import BUILD, CACHE, RELEASE, TOP
 
 APPLETS = """ash awk base64 cat chmod cmp cp cut date dd df dmesg echo env false find free grep head
-hexdump hostname insmod ip kill killall ln ls lsmod md5sum mkdir mkfifo mknod mount mv nc nice nproc
-od ping pgrep pidof pkill poweroff ps pwd readlink rm sed seq setsid sh sha256sum sleep sort ss stat
-stty sync tail tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
+hexdump hostname insmod ip kill killall ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nc netstat nproc
+od ping ping6 pidof poweroff printf ps pwd readlink reboot rm sed seq setsid sh sha256sum sleep sort stat
+stty sync tail taskset tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
 
 # In the order in which they are loaded.
 MODULES = ["failover", "net_failover", "virtio_net"]
@@ -62,11 +62,9 @@ while :; do wait; sleep 3600; done
 """
 
 
-def build_programs():
+def build_programs(godwit=True):
     """Compiles the release binary and the programs that run inside."""
-    targets = ["tests/gateway/agent", "tests/guest/counter"]
-    if (TOP / "src/main.c").exists():
-        targets.append("godwit")
+    targets = ["tests/gateway/agent", "tests/guest/counter"] + (["godwit"] if godwit else [])
     subprocess.run([TOP / "tools/build", "aarch64", "--", *targets], check=True)
 
 
