@@ -31,6 +31,20 @@ class Archive:
         self.directory(os.path.dirname(name))
         self._add(name, stat.S_IFCHR | 0o600, b"", major, minor)
 
+    def tree(self, name, outside):
+        """A file, link or folder with all that is in it."""
+        outside = str(outside)
+        if os.path.islink(outside):
+            self.link(name, os.readlink(outside))
+        elif os.path.isdir(outside):
+            if name:
+                self.directory(name)
+            for entry in sorted(os.listdir(outside)):
+                self.tree(f"{name}/{entry}".lstrip("/"), f"{outside}/{entry}")
+        else:
+            with open(outside, "rb") as file:
+                self.file(name, file.read(), stat.S_IMODE(os.stat(outside).st_mode))
+
     def write(self, path):
         temporary = f"{path}.{os.getpid()}"
         with open(temporary, "wb") as out:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds what a gateway and its guest boot: kernels from the cache, initramfs made here."""
-import hashlib
-import lzma
 import os
 import subprocess
 import threading
@@ -87,7 +85,8 @@ def guest_initramfs():
 
 
 def gateway_initramfs(pages="4k", extra=None):
-    """The system of a gateway. extra: {path inside: path outside} of more files."""
+    """The system of a gateway. extra: {path inside: file or folder outside} of more files."""
+    import lzma  # not in every Python that only runs the demo
     archive = Archive()
     _add_busybox(archive)
     _add_mount_points(archive)
@@ -101,7 +100,7 @@ def gateway_initramfs(pages="4k", extra=None):
     archive.file("guest/Image", guest_kernel().read_bytes())
     archive.file("guest/initrd", guest_initramfs().read_bytes())
     for inside, outside in (extra or {}).items():
-        archive.program(inside.lstrip("/"), open(outside, "rb").read())
+        archive.tree(inside.strip("/"), outside)
     return _store(archive, f"gateway-{pages}")
 
 
@@ -132,6 +131,7 @@ def _strip_tool():
 
 def _store(archive, name):
     """Named by content: gateways that run keep theirs, and one image serves many."""
+    import hashlib
     folder = BUILD / "images"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.{os.getpid()}.{threading.get_ident()}.new"
