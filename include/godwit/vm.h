@@ -45,8 +45,8 @@
 
 enum {
     GW_VM_DEVICES = 2,         /* PL011, PL031 */
-    GW_VM_REGISTERS_MAX = 640, /* 259 on Linux 6.12, 70 more with SVE and pointer authentication;
-                                  the largest lists known are below 500 */
+    GW_VM_REGISTERS_MAX = 512, /* 259 on Linux 6.12, 70 more with SVE and pointer authentication;
+                                  other monitors live with 500 */
     GW_VM_COMMAND_LINE_BYTES = 2048, /* the kernel's own limit (COMMAND_LINE_SIZE on arm64) */
 };
 
@@ -106,7 +106,9 @@ struct gw_vm {
     uint32_t features;
     bool has_counter_offset;
     uint32_t register_count;
+    uint32_t constant_count;                 /* how many of them, from the first, never change */
     uint64_t registers[GW_VM_REGISTERS_MAX]; /* in the order in which they are loaded */
+    uint64_t fresh[GW_VCPUS_MAX][GW_VM_REGISTERS_MAX]; /* what a new vCPU has in them */
 
     /* Guarded by `lock`, with is_parked of each vCPU. */
     pthread_mutex_t lock;

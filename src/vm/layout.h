@@ -24,9 +24,9 @@ enum {
     GW_LAYOUT_PL011_INTERRUPT = 1,
     GW_LAYOUT_PL031_INTERRUPT = 2,
 
-    /* Interrupt IDs of the controller: 32 private, 16 fixed, and 32 virtio-mmio from SPI 16 on
-     * as on `virt`; a multiple of 32. */
-    GW_LAYOUT_INTERRUPTS = 96,
+    /* Interrupt IDs of the controller: 32 private, 16 fixed, and 16 for virtio-mmio from SPI 16
+     * on. The least KVM makes; each costs time when the machine moves. */
+    GW_LAYOUT_INTERRUPTS = 64,
 
     /* Private peripheral interrupts of the timers, counted from 0 (INTID less 16). */
     GW_LAYOUT_TIMER_SECURE = 13,

@@ -9,6 +9,11 @@
  * takes them as they come. KVM_REG_ARM64_SVE_VLS was fixed when the vCPU was finalized, so the
  * saved one must equal it.
  *
+ * Each register costs a system call while the guest stands still, so what is known is not asked:
+ * a fresh vCPU's values are read when it is made. ID and firmware registers never change after
+ * that and are saved from there; and a register whose saved value the fresh vCPU has already is
+ * not set again, which is most of them.
+ *
  * Owner: the machine, while halted. Blocks for its system calls.
  */
 #include "internal.h"
@@ -50,7 +55,7 @@ static bool is_counter(uint64_t id)
     return id == KVM_REG_ARM_TIMER_CNT || id == KVM_REG_ARM_PTIMER_CNT;
 }
 
-enum gw_status gw_vm_registers_list(struct gw_vm *vm, struct gw_fault *fault)
+static enum gw_status list_registers(struct gw_vm *vm, struct gw_fault *fault)
 {
     struct {
         struct kvm_reg_list head;
@@ -66,9 +71,35 @@ enum gw_status gw_vm_registers_list(struct gw_vm *vm, struct gw_fault *fault)
     }
     vm->register_count = 0;
     for (int rank = 0; rank <= 2; rank++) {
+        if (rank == 2)
+            vm->constant_count = vm->register_count;
         for (uint64_t i = 0; i < list.head.n; i++) {
             if (order(list.ids[i]) == rank && !is_counter(list.ids[i]))
                 vm->registers[vm->register_count++] = list.ids[i];
+        }
+    }
+    return GW_OK;
+}
+
+/* Whether `fresh` holds a register: those of up to 64 bits. */
+static bool is_small(uint64_t id)
+{
+    return gw_kvm_register_bytes(id) <= sizeof(uint64_t);
+}
+
+enum gw_status gw_vm_registers_list(struct gw_vm *vm, struct gw_fault *fault)
+{
+    enum gw_status status = list_registers(vm, fault);
+    if (status != GW_OK)
+        return status;
+    for (uint32_t index = 0; index < vm->config.vcpu_count; index++) {
+        for (uint32_t i = 0; i < vm->register_count; i++) {
+            uint64_t id = vm->registers[i];
+            int error = is_small(id) ? gw_kvm_get(vm->vcpu[index].fd, id, &vm->fresh[index][i]) : 0;
+            if (error)
+                return gw_fault_set_os(
+                    fault, error, "KVM refused to read register 0x%016" PRIx64 " of vCPU %" PRIu32,
+                    id, index);
         }
     }
     return GW_OK;
@@ -84,6 +115,10 @@ static enum gw_status save_registers(struct gw_vm *vm, uint32_t index,
         uint8_t *room = gw_state_put_room(writer, gw_kvm_register_bytes(id));
         if (!room)
             return GW_OK; /* the writer remembers */
+        if (i < vm->constant_count && is_small(id)) {
+            memcpy(room, &vm->fresh[index][i], gw_kvm_register_bytes(id));
+            continue;
+        }
         struct kvm_one_reg reg = {.id = id, .addr = (uintptr_t)room};
         if (gw_kvm_call(vm->vcpu[index].fd, KVM_GET_ONE_REG, &reg) < 0)
             return gw_fault_set_os(fault, errno,
@@ -116,16 +151,16 @@ enum gw_status gw_vm_vcpu_save(struct gw_vm *vm, uint32_t index, struct gw_state
     return status;
 }
 
-/* `hint` is where it stands when both hosts list the same. */
-static bool is_listed(const struct gw_vm *vm, uint64_t id, uint32_t hint)
+/* Where a register stands in the list, or register_count when it is not there. `hint` is where it
+ * stands when both hosts list the same. */
+static uint32_t find(const struct gw_vm *vm, uint64_t id, uint32_t hint)
 {
     if (hint < vm->register_count && vm->registers[hint] == id)
-        return true;
-    for (uint32_t i = 0; i < vm->register_count; i++) {
-        if (vm->registers[i] == id)
-            return true;
-    }
-    return false;
+        return hint;
+    uint32_t i = 0;
+    while (i < vm->register_count && vm->registers[i] != id)
+        i++;
+    return i;
 }
 
 /* Vector lengths were fixed at the vCPU's birth to all the host has. */
@@ -149,22 +184,26 @@ static enum gw_status load_register(struct gw_vm *vm, uint32_t index, uint64_t i
                                     const uint8_t *value, struct gw_fault *fault)
 {
     int fd = vm->vcpu[index].fd;
-    if (!is_listed(vm, id, hint))
+    uint32_t position = find(vm, id, hint);
+    if (position == vm->register_count)
         return gw_fault_set(fault, GW_REFUSED,
                             "vCPU %" PRIu32 " comes with register 0x%016" PRIx64
                             ", which this host's KVM does not have",
                             index, id);
     if (id == KVM_REG_ARM64_SVE_VLS)
         return check_vector_lengths(fd, index, value, fault);
+    uint64_t low = 0;
+    memcpy(&low, value, is_small(id) ? gw_kvm_register_bytes(id) : sizeof(low));
+    if (is_small(id) && low == vm->fresh[index][position])
+        return GW_OK;
     struct kvm_one_reg reg = {.id = id, .addr = (uintptr_t)value};
-    if (gw_kvm_call(fd, KVM_SET_ONE_REG, &reg) < 0) {
-        uint64_t low = 0;
-        memcpy(&low, value, gw_kvm_register_bytes(id) < 8 ? gw_kvm_register_bytes(id) : 8);
+    if (gw_kvm_call(fd, KVM_SET_ONE_REG, &reg) < 0)
         return gw_fault_set(fault, GW_REFUSED,
                             "this host's KVM refused the value 0x%" PRIx64
                             " for register 0x%016" PRIx64 " of vCPU %" PRIu32 ": %s",
                             low, id, index, strerror(errno));
-    }
+    if (position < vm->constant_count)
+        vm->fresh[index][position] = low;
     return GW_OK;
 }
 

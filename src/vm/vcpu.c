@@ -175,7 +175,8 @@ static bool wait_parked(struct gw_vm_vcpu *vcpu)
 {
     struct gw_vm *vm = vcpu->vm;
     (void)pthread_mutex_lock(&vm->lock);
-    if (!vcpu->is_parked) {
+    /* Not when it was let go again meanwhile, or before the thread came here at all. */
+    if (!vcpu->is_parked && vm->goal == GW_VM_GOAL_HALT) {
         vcpu->is_parked = true;
         if (++vm->parked_count == vm->config.vcpu_count)
             all_parked_locked(vm);
@@ -241,10 +242,11 @@ enum gw_status gw_vm_run(struct gw_vm *vm, struct gw_fault *fault)
     vm->pending &= ~(1U << GW_VM_HALTED);
     vm->is_fresh = false;
     for (uint32_t i = 0; i < vm->config.vcpu_count; i++) {
+        /* Also one that was asked to leave and has not parked yet: it goes on. */
+        set_immediate_exit(&vm->vcpu[i], 0);
         if (!vm->vcpu[i].is_parked)
             continue;
         vm->vcpu[i].is_parked = false;
-        set_immediate_exit(&vm->vcpu[i], 0);
         vm->parked_count--;
     }
     __atomic_store_n(&vm->goal, GW_VM_GOAL_RUN, __ATOMIC_SEQ_CST);
