@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The receiver: the target's one thread beside the owner's. It reads the bulk channel, straight
+ * into guest RAM, and tells the engine what it placed.
+ *
+ * Owner: part of struct gw_incoming, whose thread starts it on a welcomed connection, looks how
+ * it stands, interrupts and joins it. The lock around the engine is never held during I/O.
+ */
+#ifndef GODWIT_RECEIVER_H
+#define GODWIT_RECEIVER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "godwit/batch.h"
+#include "godwit/frame.h"
+#include "godwit/loop.h"
+#include "godwit/message.h"
+#include "godwit/ram.h"
+#include "godwit/status.h"
+#include "godwit/target.h"
+#include "godwit/thread.h"
+#include "godwit/transport.h"
+
+struct gw_receiver {
+    /* Set once, before the first start. */
+    pthread_mutex_t *lock;
+    struct gw_target *target;     /* under the lock */
+    const struct gw_notify *wake; /* the owner's: the engine changed, or the thread ended */
+    const struct gw_ram *ram;
+
+    /* Under the lock. */
+    bool has_ended;
+    struct gw_fault fault; /* why; never GW_OK once it has ended */
+
+    /* The thread's. */
+    struct gw_connection *connection;
+    struct gw_message welcome;
+    uint32_t generation;
+    uint8_t channel;
+    struct gw_batch_table records;
+    uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
+    struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];
+
+    struct gw_thread thread;
+};
+
+/* Sends `welcome` on the connection and reads frames from it, until something fails: the end of
+ * the connection, too. */
+GW_MUST_USE enum gw_status gw_receiver_start(struct gw_receiver *receiver,
+                                             struct gw_connection *connection,
+                                             const struct gw_message *welcome, uint8_t channel,
+                                             uint32_t generation, struct gw_fault *fault);
+
+/* It ends soon, whatever it is doing. Idempotent; harmless when it does not run. */
+void gw_receiver_interrupt(struct gw_receiver *receiver);
+
+/* True once the thread is past its last access to guest RAM; `fault` says why it ended. */
+bool gw_receiver_has_ended(struct gw_receiver *receiver, struct gw_fault *fault);
+
+/* Waits for its end. Idempotent. */
+void gw_receiver_join(struct gw_receiver *receiver);
+
+#endif

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The target side for its owner: start, stop, answers, wishes, figures. The contract:
+ * godwit/incoming.h. */
+#include <unistd.h>
+
+#include "drive/deadline.h"
+#include "godwit/clock.h"
+#include "drive/incoming_internal.h"
+
+/* ---- Start and stop ---- */
+
+static void ignore(void *context, uint32_t events)
+{
+    (void)context;
+    (void)events;
+}
+
+static enum gw_status watch(struct gw_incoming *incoming, struct gw_watch *watch, int fd,
+                            struct gw_fault *fault)
+{
+    return gw_loop_add(&incoming->loop, watch, fd, EPOLLIN, ignore, incoming, fault);
+}
+
+static enum gw_status open_descriptors(struct gw_incoming *incoming,
+                                       const struct gw_incoming_config *config,
+                                       struct gw_fault *fault)
+{
+    struct gw_uri uri;
+    enum gw_status status = gw_uri_decode(&uri, config->uri, fault);
+    if (status == GW_OK) {
+        status = gw_listener_open(&incoming->listener, &uri, &config->transport, fault);
+    }
+    if (status == GW_OK) {
+        status = gw_loop_open(&incoming->loop, fault);
+    }
+    if (status == GW_OK) {
+        status = gw_notify_open(&incoming->wake, fault);
+    }
+    if (status == GW_OK) {
+        incoming->timer_fd = gw_deadline_open(fault);
+        status = incoming->timer_fd < 0 ? GW_HOST : GW_OK;
+    }
+    if (status == GW_OK) {
+        status = watch(incoming, &incoming->wake_watch, incoming->wake.fd, fault);
+    }
+    if (status == GW_OK) {
+        status = watch(incoming, &incoming->timer_watch, incoming->timer_fd, fault);
+    }
+    if (status == GW_OK) {
+        status = watch(incoming, &incoming->listener_watch, incoming->listener.fd, fault);
+    }
+    return status;
+}
+
+static void close_descriptors(struct gw_incoming *incoming)
+{
+    gw_loop_remove(&incoming->wake_watch);
+    gw_loop_remove(&incoming->timer_watch);
+    gw_loop_remove(&incoming->listener_watch);
+    gw_listener_close(&incoming->listener);
+    if (incoming->timer_fd >= 0) {
+        (void)close(incoming->timer_fd);
+    }
+    incoming->timer_fd = -1;
+    gw_notify_close(&incoming->wake);
+    gw_loop_close(&incoming->loop);
+}
+
+/* All but the large arrays, which are written before they are read. */
+static void reset(struct gw_incoming *incoming, const struct gw_incoming_config *config)
+{
+    incoming->ram = config->ram;
+    incoming->loop = (struct gw_loop){.epoll_fd = -1};
+    incoming->wake.fd = -1;
+    incoming->timer_fd = -1;
+    incoming->wake_watch = (struct gw_watch){.loop = NULL};
+    incoming->timer_watch = incoming->wake_watch;
+    incoming->listener_watch = incoming->wake_watch;
+    incoming->listener = (struct gw_listener){.operations = NULL, .fd = -1};
+    incoming->accept_ns = 0;
+    for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
+        incoming->peer[i].role = GW_INCOMING_FREE;
+    }
+    incoming->candidate = NULL;
+    incoming->control = NULL;
+    incoming->bulk = NULL;
+    incoming->old_control = NULL;
+    incoming->old_bulk = NULL;
+    incoming->is_broken = false;
+    incoming->is_closing = false;
+    incoming->is_loading = false;
+    incoming->has_action = false;
+    incoming->state = incoming->state_bytes;
+    incoming->state_count = 0;
+    gw_fault_clear(&incoming->lost);
+    incoming->receiver.lock = &incoming->lock;
+    incoming->receiver.target = &incoming->target;
+    incoming->receiver.wake = &incoming->wake;
+    incoming->receiver.ram = config->ram;
+    incoming->receiver.thread.is_started = false;
+}
+
+enum gw_status gw_incoming_start(struct gw_incoming *incoming,
+                                 const struct gw_incoming_config *config, struct gw_fault *fault)
+{
+    GW_ASSERT(!incoming->is_started);
+    reset(incoming, config);
+    enum gw_status status = open_descriptors(incoming, config, fault);
+    if (status != GW_OK) {
+        close_descriptors(incoming);
+        return status;
+    }
+    (void)gw_uri_encode(&incoming->listener.uri, incoming->address);
+    if (!incoming->has_lock) {
+        (void)pthread_mutex_init(&incoming->lock, NULL);
+        incoming->has_lock = true;
+    }
+    struct gw_target_config target = config->target;
+    target.page_count = config->ram->page_count;
+    target.page_bytes = config->ram->page_bytes;
+    pthread_mutex_lock(&incoming->lock);
+    gw_target_init(&incoming->target, &target);
+    pthread_mutex_unlock(&incoming->lock);
+    incoming->is_started = true;
+    struct gw_target_event event = {.type = GW_TARGET_EV_START};
+    status = gw_incoming_tell(incoming, &event, fault);
+    gw_notify_signal(&incoming->wake);
+    return status;
+}
+
+void gw_incoming_stop(struct gw_incoming *incoming)
+{
+    if (!incoming->is_started) {
+        return;
+    }
+    gw_incoming_cut_link(incoming);
+    close_descriptors(incoming);
+    incoming->has_action = false;
+    incoming->is_started = false;
+}
+
+const char *gw_incoming_address(const struct gw_incoming *incoming)
+{
+    return incoming->address;
+}
+
+int gw_incoming_fd(const struct gw_incoming *incoming)
+{
+    return incoming->loop.epoll_fd;
+}
+
+/* ---- Answers ---- */
+
+const uint8_t *gw_incoming_get_state(const struct gw_incoming *incoming, uint32_t *bytes)
+{
+    *bytes = incoming->state_count;
+    return incoming->state;
+}
+
+/* What follows from it is done in the owner's next work or next. */
+static enum gw_status say(struct gw_incoming *incoming, struct gw_target_event event,
+                          struct gw_fault *fault)
+{
+    if (!incoming->is_started) {
+        return gw_fault_set(fault, GW_ARGUMENT, "no guest is being waited for");
+    }
+    enum gw_status status = gw_incoming_tell(incoming, &event, fault);
+    gw_notify_signal(&incoming->wake);
+    return status;
+}
+
+void gw_incoming_recorded(struct gw_incoming *incoming, const struct gw_fault *fault)
+{
+    struct gw_target_event event = {.type = GW_TARGET_EV_RECORDED};
+    if (fault != NULL) {
+        event = (struct gw_target_event){.type = GW_TARGET_EV_HOST_FAULT, .fault = fault};
+    }
+    (void)!say(incoming, event, NULL);
+}
+
+void gw_incoming_loaded(struct gw_incoming *incoming)
+{
+    incoming->is_loading = false;
+    (void)!say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_LOADED}, NULL);
+}
+
+void gw_incoming_running(struct gw_incoming *incoming)
+{
+    (void)!say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_STARTED}, NULL);
+}
+
+void gw_incoming_host_fault(struct gw_incoming *incoming, const struct gw_fault *fault)
+{
+    incoming->is_loading = false;
+    (void)!say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_HOST_FAULT, .fault = fault},
+               NULL);
+}
+
+/* ---- Wishes ---- */
+
+enum gw_status gw_incoming_give_up(struct gw_incoming *incoming, struct gw_token *token,
+                                   struct gw_fault *fault)
+{
+    enum gw_status status =
+        say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_GIVE_UP}, fault);
+    if (status == GW_OK) {
+        pthread_mutex_lock(&incoming->lock);
+        gw_target_token(&incoming->target, token);
+        pthread_mutex_unlock(&incoming->lock);
+    }
+    return status;
+}
+
+enum gw_status gw_incoming_run_anyway(struct gw_incoming *incoming, const struct gw_token *token,
+                                      struct gw_fault *fault)
+{
+    enum gw_status status = GW_OK;
+    if (incoming->is_started && token != NULL) {
+        pthread_mutex_lock(&incoming->lock);
+        status = gw_target_check_token(&incoming->target, token, fault);
+        pthread_mutex_unlock(&incoming->lock);
+    }
+    if (status != GW_OK) {
+        return status;
+    }
+    return say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_RUN_ANYWAY}, fault);
+}
+
+enum gw_status gw_incoming_forget(struct gw_incoming *incoming, struct gw_fault *fault)
+{
+    return say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_FORGET}, fault);
+}
+
+/* ---- Figures ---- */
+
+void gw_incoming_get_figures(struct gw_incoming *incoming, struct gw_target_figures *figures)
+{
+    if (!incoming->has_lock) {
+        *figures = (struct gw_target_figures){.state = GW_TARGET_NONE,
+                                              .status = gw_target_status_name(GW_TARGET_NONE)};
+        return;
+    }
+    pthread_mutex_lock(&incoming->lock);
+    gw_target_figures(&incoming->target, gw_clock_now_ns(), figures);
+    pthread_mutex_unlock(&incoming->lock);
+}
+
+enum gw_target_state gw_incoming_state(struct gw_incoming *incoming)
+{
+    struct gw_target_figures figures;
+    gw_incoming_get_figures(incoming, &figures);
+    return figures.state;
+}
+
+enum gw_runner gw_incoming_runner(struct gw_incoming *incoming)
+{
+    if (!incoming->has_lock) {
+        return GW_RUNNER_SOURCE;
+    }
+    pthread_mutex_lock(&incoming->lock);
+    enum gw_runner runner = gw_target_runner(&incoming->target);
+    pthread_mutex_unlock(&incoming->lock);
+    return runner;
+}
+
+void gw_incoming_get_fault(struct gw_incoming *incoming, struct gw_fault *fault)
+{
+    gw_fault_clear(fault);
+    if (incoming->has_lock) {
+        pthread_mutex_lock(&incoming->lock);
+        *fault = *gw_target_fault(&incoming->target);
+        pthread_mutex_unlock(&incoming->lock);
+    }
+}

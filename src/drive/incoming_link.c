@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The connections of the target's session: a control channel, served here, and a bulk channel,
+ * which is the receiver's while it runs.
+ *
+ * When something breaks, whatever the source said before is read before the engine hears of the
+ * break (an ABORT and then an end is an ABORT). While the machine loads its state the control
+ * channel is not read, so that no other PREPARE overwrites it.
+ */
+#include "godwit/clock.h"
+#include "drive/incoming_internal.h"
+
+enum { MESSAGES_AT_A_TIME = 64 }; /* then the owner has a turn */
+
+static void break_link(struct gw_incoming *incoming, const struct gw_fault *fault)
+{
+    if (incoming->lost.status == GW_OK) {
+        incoming->lost = *fault;
+        gw_notify_signal(&incoming->wake);
+    }
+}
+
+/* ---- What the engine asks for ---- */
+
+void gw_incoming_admit(struct gw_incoming *incoming, struct gw_incoming_peer *peer)
+{
+    if (incoming->old_control != NULL) {
+        gw_incoming_free_peer(incoming, incoming->old_control); /* it uses the buffers */
+    }
+    struct gw_channel *channel = &peer->channel;
+    channel->in = (struct gw_channel_buffer){incoming->in_bytes, sizeof(incoming->in_bytes)};
+    channel->state =
+        (struct gw_channel_buffer){incoming->state_bytes, sizeof(incoming->state_bytes)};
+    channel->out = (struct gw_channel_buffer){incoming->out_bytes, sizeof(incoming->out_bytes)};
+    channel->heard_ns = gw_clock_now_ns();
+    peer->role = GW_INCOMING_CONTROL;
+    peer->is_ready = false;
+    incoming->candidate = NULL;
+    incoming->control = peer;
+    incoming->is_broken = false;
+    gw_fault_clear(&incoming->lost);
+    gw_incoming_watch_peer(peer, true);
+    gw_notify_signal(&incoming->wake);
+}
+
+void gw_incoming_admit_bulk(struct gw_incoming *incoming, struct gw_incoming_peer *peer,
+                            const struct gw_message *welcome, uint8_t channel)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    incoming->candidate = NULL;
+    if (incoming->control == NULL || incoming->bulk != NULL || incoming->is_broken) {
+        gw_incoming_free_peer(incoming, peer); /* the session broke meanwhile */
+        return;
+    }
+    gw_loop_remove(&peer->watch);
+    peer->role = GW_INCOMING_BULK;
+    peer->is_ready = false;
+    incoming->bulk = peer;
+    if (gw_receiver_start(&incoming->receiver, &peer->channel.connection, welcome, channel,
+                          peer->channel.generation, &fault) != GW_OK) {
+        break_link(incoming, &fault);
+    }
+}
+
+void gw_incoming_send(struct gw_incoming *incoming, const struct gw_message *message)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    if (incoming->control == NULL || incoming->lost.status != GW_OK) {
+        return; /* the engine will hear of it */
+    }
+    if (gw_channel_send(&incoming->control->channel, message, &fault) != GW_OK) {
+        break_link(incoming, &fault);
+    }
+}
+
+void gw_incoming_leave(struct gw_incoming *incoming)
+{
+    if (incoming->bulk != NULL) {
+        gw_receiver_interrupt(&incoming->receiver);
+        incoming->is_closing = true;
+    }
+    if (incoming->control != NULL) {
+        if (incoming->old_control != NULL) {
+            gw_incoming_free_peer(incoming, incoming->old_control);
+        }
+        incoming->old_control = incoming->control;
+        incoming->control = NULL;
+        gw_incoming_dismiss(incoming, incoming->old_control);
+    }
+    incoming->is_broken = false;
+    gw_fault_clear(&incoming->lost);
+    gw_notify_signal(&incoming->wake);
+}
+
+/* ---- Service ---- */
+
+static bool is_reading(const struct gw_incoming *incoming)
+{
+    return !incoming->is_loading && !incoming->has_action;
+}
+
+/* PREPARE's state lies where it was read to, until the next one. */
+static void keep_state(struct gw_incoming *incoming, const struct gw_message *message)
+{
+    if (message->type == GW_FRAME_PREPARE) {
+        incoming->state = message->prepare.state;
+        incoming->state_count = message->prepare.state_bytes;
+    }
+}
+
+/* True when everything that came has been read. */
+static bool receive(struct gw_incoming *incoming, uint64_t now_ns)
+{
+    for (int i = 0; i < MESSAGES_AT_A_TIME; i++) {
+        if (incoming->control == NULL || !is_reading(incoming)) {
+            return false;
+        }
+        struct gw_fault fault = {.status = GW_OK};
+        struct gw_message message;
+        bool is_orderly;
+        enum gw_status status =
+            gw_channel_receive(&incoming->control->channel, now_ns, &message, &is_orderly, &fault);
+        if (status == GW_AGAIN) {
+            return true;
+        }
+        if (status != GW_OK) {
+            break_link(incoming, &fault);
+            return true;
+        }
+        keep_state(incoming, &message);
+        struct gw_target_event event = {.type = GW_TARGET_EV_MESSAGE, .message = &message};
+        (void)!gw_incoming_tell(incoming, &event, NULL);
+        gw_incoming_pump(incoming);
+    }
+    gw_notify_signal(&incoming->wake);
+    return false;
+}
+
+static void check_receiver(struct gw_incoming *incoming)
+{
+    struct gw_fault fault;
+    if (incoming->bulk != NULL && incoming->receiver.thread.is_started &&
+        gw_receiver_has_ended(&incoming->receiver, &fault)) {
+        break_link(incoming, &fault);
+    }
+}
+
+static void serve_control(struct gw_incoming *incoming, uint64_t now_ns)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    struct gw_channel *channel = &incoming->control->channel;
+    if (gw_channel_flush(channel, &fault) > GW_AGAIN) {
+        break_link(incoming, &fault);
+    }
+    /* A peer is not silent while nobody listens. */
+    if (!is_reading(incoming)) {
+        channel->heard_ns = now_ns;
+    } else if (gw_channel_check_idle(channel, now_ns, &fault) != GW_OK) {
+        break_link(incoming, &fault);
+    }
+}
+
+void gw_incoming_serve_link(struct gw_incoming *incoming, uint64_t now_ns)
+{
+    check_receiver(incoming);
+    if (incoming->control == NULL) {
+        return;
+    }
+    serve_control(incoming, now_ns);
+    bool is_all = receive(incoming, now_ns);
+    if (incoming->control != NULL && incoming->lost.status != GW_OK && is_all) {
+        incoming->is_broken = true;
+    }
+    if (incoming->control != NULL) {
+        gw_incoming_watch_peer(incoming->control, is_reading(incoming));
+    }
+}
+
+/* ---- Tearing down ---- */
+
+/* True when no thread reads into guest RAM any more. */
+static bool is_receiver_back(struct gw_incoming *incoming)
+{
+    struct gw_fault fault;
+    if (!incoming->receiver.thread.is_started) {
+        return true;
+    }
+    if (!gw_receiver_has_ended(&incoming->receiver, &fault)) {
+        return false;
+    }
+    gw_receiver_join(&incoming->receiver);
+    return true;
+}
+
+static bool step_closing(struct gw_incoming *incoming)
+{
+    if (!is_receiver_back(incoming)) {
+        return false;
+    }
+    incoming->is_closing = false;
+    struct gw_incoming_peer *bulk = incoming->bulk;
+    if (bulk != NULL) {
+        if (incoming->old_bulk != NULL) {
+            gw_incoming_free_peer(incoming, incoming->old_bulk);
+        }
+        incoming->bulk = NULL;
+        incoming->old_bulk = bulk;
+        gw_incoming_dismiss(incoming, bulk);
+    }
+    return true;
+}
+
+static bool step_broken(struct gw_incoming *incoming)
+{
+    gw_receiver_interrupt(&incoming->receiver);
+    if (!is_receiver_back(incoming)) {
+        return false;
+    }
+    if (incoming->bulk != NULL) {
+        gw_incoming_free_peer(incoming, incoming->bulk);
+    }
+    if (incoming->control != NULL) {
+        gw_incoming_free_peer(incoming, incoming->control);
+    }
+    struct gw_fault fault = incoming->lost;
+    incoming->is_broken = false;
+    gw_fault_clear(&incoming->lost);
+    struct gw_target_event event = {.type = GW_TARGET_EV_LINK_LOST, .fault = &fault};
+    (void)!gw_incoming_tell(incoming, &event, NULL);
+    return true;
+}
+
+bool gw_incoming_step_link(struct gw_incoming *incoming)
+{
+    if (incoming->is_closing) {
+        return step_closing(incoming);
+    }
+    return incoming->is_broken && step_broken(incoming);
+}
+
+void gw_incoming_cut_link(struct gw_incoming *incoming)
+{
+    gw_receiver_interrupt(&incoming->receiver);
+    gw_receiver_join(&incoming->receiver);
+    for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
+        if (incoming->peer[i].role != GW_INCOMING_FREE) {
+            gw_incoming_free_peer(incoming, &incoming->peer[i]);
+        }
+    }
+    incoming->is_closing = false;
+    incoming->is_broken = false;
+    gw_fault_clear(&incoming->lost);
+}
+
+uint64_t gw_incoming_link_deadline(const struct gw_incoming *incoming)
+{
+    if (incoming->control == NULL || !is_reading(incoming)) {
+        return UINT64_MAX;
+    }
+    return gw_channel_deadline(&incoming->control->channel);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source's connections: one generation at a time, a control channel and then a bulk channel.
+ *
+ * Two rules keep what was said last from being lost. When something breaks, whatever the peer
+ * said before is read before the engine hears of the break (a REFUSE and then an end is a
+ * refusal). And when the engine closes, both connections stay open until the peer, having heard
+ * the last message and the end of the control channel, closes too, or GW_OUTGOING_LEAVE_NS have
+ * passed: a socket closed with bytes unread would take back what the peer has not read yet.
+ */
+#include <sys/socket.h>
+
+#include "godwit/clock.h"
+#include "drive/outgoing_internal.h"
+
+enum { MESSAGES_AT_A_TIME = 64 }; /* then the owner has a turn */
+
+static void unwatch(struct gw_outgoing *outgoing)
+{
+    gw_loop_remove(&outgoing->control_watch);
+    gw_loop_remove(&outgoing->bulk_watch);
+}
+
+/* The sender is back. */
+static void close_all(struct gw_outgoing *outgoing)
+{
+    GW_ASSERT(outgoing->sender.phase == GW_SENDER_IDLE);
+    unwatch(outgoing);
+    gw_connection_close(&outgoing->control.connection);
+    gw_connection_close(&outgoing->sender.bulk);
+    outgoing->link = LINK_NONE;
+    outgoing->is_bulk_told = false;
+}
+
+/* The set of descriptors is only ever polled as one: nothing is called from it. */
+static void ignore(void *context, uint32_t events)
+{
+    (void)context;
+    (void)events;
+}
+
+static void watch(struct gw_outgoing *outgoing, struct gw_watch *watch, int fd)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    if (gw_loop_add(&outgoing->loop, watch, fd, EPOLLIN, ignore, outgoing, &fault) != GW_OK) {
+        gw_outgoing_break(outgoing, &fault);
+    }
+}
+
+void gw_outgoing_break(struct gw_outgoing *outgoing, const struct gw_fault *fault)
+{
+    if (outgoing->lost.status == GW_OK) {
+        outgoing->lost = *fault;
+        gw_notify_signal(&outgoing->wake);
+    }
+}
+
+/* ---- What the engine asks for ---- */
+
+void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    if (outgoing->link != LINK_NONE) {
+        gw_outgoing_cut_link(outgoing);
+    }
+    outgoing->generation = generation;
+    outgoing->is_orderly = false;
+    outgoing->is_unsaid = false;
+    gw_fault_clear(&outgoing->lost);
+    outgoing->link = LINK_CONNECTING;
+    enum gw_status status = gw_connection_open(&outgoing->control.connection, &fault);
+    if (status == GW_OK) {
+        status = gw_sender_connect(&outgoing->sender, &outgoing->control.connection, &fault);
+    }
+    if (status != GW_OK) {
+        gw_outgoing_break(outgoing, &fault);
+    }
+}
+
+void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_intro *intro)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    if (outgoing->link != LINK_UP) {
+        return; /* it broke meanwhile: the engine will hear of it */
+    }
+    enum gw_status status = gw_connection_open(&outgoing->sender.bulk, &fault);
+    if (status == GW_OK) {
+        status = gw_sender_send(&outgoing->sender, intro, &fault);
+    }
+    if (status != GW_OK) {
+        gw_outgoing_break(outgoing, &fault);
+    }
+}
+
+/* Wants to hear of room in the socket only while something waits for it. */
+static void watch_control(struct gw_outgoing *outgoing)
+{
+    if (outgoing->control_watch.loop != NULL) {
+        bool is_waiting = outgoing->control.out_end > outgoing->control.out_first;
+        gw_loop_change(&outgoing->control_watch, EPOLLIN | (is_waiting ? EPOLLOUT : 0u));
+    }
+}
+
+void gw_outgoing_send(struct gw_outgoing *outgoing, struct gw_message *message)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    if (outgoing->link != LINK_UP || outgoing->lost.status != GW_OK) {
+        return;
+    }
+    if (message->type == GW_FRAME_PREPARE) {
+        message->prepare.state = outgoing->state;
+        message->prepare.state_bytes = outgoing->state_bytes;
+        message->prepare.is_running = outgoing->is_running;
+    }
+    if (gw_channel_send(&outgoing->control, message, &fault) != GW_OK) {
+        outgoing->is_unsaid = true;
+        gw_outgoing_break(outgoing, &fault);
+    }
+    watch_control(outgoing);
+}
+
+void gw_outgoing_leave(struct gw_outgoing *outgoing)
+{
+    if (outgoing->link == LINK_NONE) {
+        return;
+    }
+    gw_sender_interrupt(&outgoing->sender);
+    outgoing->is_closing = true;
+    outgoing->is_shut = false;
+    outgoing->leave_ns = gw_clock_now_ns();
+    if (outgoing->link == LINK_UP && outgoing->lost.status == GW_OK) {
+        outgoing->leave_ns += GW_OUTGOING_LEAVE_NS;
+    }
+    outgoing->link = LINK_LEAVING;
+    gw_loop_remove(&outgoing->bulk_watch); /* its end tells nothing any more */
+}
+
+/* ---- Service ---- */
+
+static void come_up(struct gw_outgoing *outgoing, uint64_t now_ns)
+{
+    gw_sender_join(&outgoing->sender);
+    outgoing->link = LINK_UP;
+    gw_channel_start(&outgoing->control, outgoing->generation, now_ns);
+    watch(outgoing, &outgoing->control_watch, gw_connection_fd(&outgoing->control.connection));
+    struct gw_source_event event = {.type = GW_SOURCE_EV_LINK_UP};
+    (void)!gw_outgoing_tell(outgoing, &event, NULL);
+}
+
+static void serve_connecting(struct gw_outgoing *outgoing, uint64_t now_ns)
+{
+    struct gw_fault fault;
+    if (gw_sender_get_phase(&outgoing->sender, &fault) != GW_SENDER_ENDED) {
+        return;
+    }
+    if (fault.status == GW_OK) {
+        come_up(outgoing, now_ns);
+    } else {
+        gw_outgoing_break(outgoing, &fault);
+    }
+}
+
+/* True when everything that came has been read. */
+static bool receive(struct gw_outgoing *outgoing, uint64_t now_ns)
+{
+    for (int i = 0; i < MESSAGES_AT_A_TIME; i++) {
+        if (outgoing->link != LINK_UP || outgoing->has_action) {
+            return false;
+        }
+        struct gw_fault fault = {.status = GW_OK};
+        struct gw_message message;
+        bool is_orderly = false;
+        enum gw_status status =
+            gw_channel_receive(&outgoing->control, now_ns, &message, &is_orderly, &fault);
+        if (status == GW_AGAIN) {
+            return true;
+        }
+        if (status != GW_OK) {
+            outgoing->is_orderly = is_orderly && !outgoing->is_unsaid;
+            gw_outgoing_break(outgoing, &fault);
+            return true;
+        }
+        struct gw_source_event event = {.type = GW_SOURCE_EV_MESSAGE, .message = &message};
+        (void)!gw_outgoing_tell(outgoing, &event, NULL);
+        gw_outgoing_pump(outgoing);
+    }
+    gw_notify_signal(&outgoing->wake);
+    return false;
+}
+
+/* After WELCOME the target says nothing on a bulk channel: what can be read there is its end. */
+static void check_bulk(struct gw_outgoing *outgoing)
+{
+    uint8_t byte;
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    size_t count = 0;
+    struct gw_fault fault = {.status = GW_OK};
+    enum gw_status status = gw_connection_read(&outgoing->sender.bulk, &part, 1, &count, &fault);
+    if (status == GW_OK) {
+        (void)gw_fault_set(&fault, GW_PROTOCOL, "%.120s: sent bytes on a bulk channel",
+                           outgoing->sender.bulk.peer);
+    }
+    if (status != GW_AGAIN) {
+        gw_outgoing_break(outgoing, &fault);
+    }
+}
+
+static void check_sender(struct gw_outgoing *outgoing)
+{
+    struct gw_fault fault;
+    enum gw_sender_phase phase = gw_sender_get_phase(&outgoing->sender, &fault);
+    if (phase == GW_SENDER_ENDED) {
+        gw_outgoing_break(outgoing, &fault);
+        return;
+    }
+    if (phase != GW_SENDER_UP) {
+        return;
+    }
+    if (!outgoing->is_bulk_told) {
+        outgoing->is_bulk_told = true;
+        watch(outgoing, &outgoing->bulk_watch, gw_connection_fd(&outgoing->sender.bulk));
+        struct gw_source_event event = {.type = GW_SOURCE_EV_BULK_UP};
+        (void)!gw_outgoing_tell(outgoing, &event, NULL);
+    }
+    check_bulk(outgoing);
+}
+
+static void serve_up(struct gw_outgoing *outgoing, uint64_t now_ns)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    check_sender(outgoing);
+    if (gw_channel_flush(&outgoing->control, &fault) > GW_AGAIN ||
+        gw_channel_check_idle(&outgoing->control, now_ns, &fault) != GW_OK) {
+        outgoing->is_unsaid = true;
+        gw_outgoing_break(outgoing, &fault);
+    }
+    watch_control(outgoing);
+    bool is_all = receive(outgoing, now_ns);
+    if (outgoing->link == LINK_UP && outgoing->lost.status != GW_OK) {
+        if (is_all) {
+            outgoing->link = LINK_BROKEN;
+        } else {
+            gw_notify_signal(&outgoing->wake);
+        }
+    }
+}
+
+void gw_outgoing_serve_link(struct gw_outgoing *outgoing, uint64_t now_ns)
+{
+    if (outgoing->link == LINK_CONNECTING) {
+        serve_connecting(outgoing, now_ns);
+    }
+    if (outgoing->link == LINK_UP) {
+        serve_up(outgoing, now_ns);
+    } else if (outgoing->link == LINK_CONNECTING && outgoing->lost.status != GW_OK) {
+        outgoing->link = LINK_BROKEN;
+    }
+}
+
+/* ---- Tearing down ---- */
+
+/* True when the sender has no job any more. */
+static bool is_sender_back(struct gw_outgoing *outgoing)
+{
+    struct gw_fault fault;
+    enum gw_sender_phase phase = gw_sender_get_phase(&outgoing->sender, &fault);
+    if (phase == GW_SENDER_ENDED) {
+        gw_sender_join(&outgoing->sender);
+    }
+    return phase == GW_SENDER_IDLE || phase == GW_SENDER_ENDED;
+}
+
+static bool step_broken(struct gw_outgoing *outgoing)
+{
+    gw_sender_interrupt(&outgoing->sender);
+    if (!is_sender_back(outgoing)) {
+        return false;
+    }
+    close_all(outgoing);
+    struct gw_fault fault = outgoing->lost;
+    struct gw_source_event event = {.type = GW_SOURCE_EV_LINK_LOST, .fault = &fault};
+    if (outgoing->is_orderly) {
+        event = (struct gw_source_event){.type = GW_SOURCE_EV_LINK_CLOSED};
+    }
+    (void)!gw_outgoing_tell(outgoing, &event, NULL);
+    return true;
+}
+
+/* Sends what is left and the end; reads until the peer's. True when there is no more to wait for.
+ */
+static bool say_goodbye(struct gw_outgoing *outgoing)
+{
+    struct gw_connection *connection = &outgoing->control.connection;
+    int fd = gw_connection_fd(connection);
+    if (fd < 0) {
+        return true;
+    }
+    enum gw_status status = gw_channel_flush(&outgoing->control, NULL);
+    if (status == GW_OK && !outgoing->is_shut) {
+        outgoing->is_shut = true;
+        (void)shutdown(fd, SHUT_WR);
+    }
+    watch_control(outgoing);
+    for (int i = 0; i < MESSAGES_AT_A_TIME && status <= GW_AGAIN; i++) {
+        struct iovec part = {.iov_base = outgoing->in_bytes, .iov_len = sizeof(outgoing->in_bytes)};
+        size_t count = 0;
+        status = gw_connection_read(connection, &part, 1, &count, NULL);
+        if (status == GW_AGAIN) {
+            return false;
+        }
+    }
+    return status > GW_AGAIN;
+}
+
+static bool step_leaving(struct gw_outgoing *outgoing, uint64_t now_ns)
+{
+    bool is_over = now_ns >= outgoing->leave_ns || say_goodbye(outgoing);
+    if (!is_sender_back(outgoing)) {
+        return false;
+    }
+    bool was_closing = outgoing->is_closing;
+    outgoing->is_closing = false;
+    if (is_over) {
+        close_all(outgoing);
+    }
+    return is_over || was_closing;
+}
+
+bool gw_outgoing_step_link(struct gw_outgoing *outgoing, uint64_t now_ns)
+{
+    switch ((enum gw_outgoing_link)outgoing->link) {
+    case LINK_BROKEN:
+        return step_broken(outgoing);
+    case LINK_LEAVING:
+        return step_leaving(outgoing, now_ns);
+    case LINK_NONE:
+    case LINK_CONNECTING:
+    case LINK_UP:
+        break;
+    }
+    return false;
+}
+
+void gw_outgoing_cut_link(struct gw_outgoing *outgoing)
+{
+    gw_sender_interrupt(&outgoing->sender);
+    gw_sender_join(&outgoing->sender);
+    close_all(outgoing);
+    outgoing->is_closing = false;
+}
+
+uint64_t gw_outgoing_link_deadline(const struct gw_outgoing *outgoing)
+{
+    if (outgoing->link == LINK_UP) {
+        return gw_channel_deadline(&outgoing->control);
+    }
+    return outgoing->link == LINK_LEAVING ? outgoing->leave_ns : UINT64_MAX;
+}

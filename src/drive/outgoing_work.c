@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The source's owner thread at work: events to the engine, actions from it. */
+#include <string.h>
+
+#include "drive/deadline.h"
+#include "godwit/clock.h"
+#include "drive/outgoing_internal.h"
+
+enum gw_status gw_outgoing_tell(struct gw_outgoing *outgoing, struct gw_source_event *event,
+                                struct gw_fault *fault)
+{
+    pthread_mutex_lock(&outgoing->lock);
+    event->now_ns = gw_clock_now_ns(); /* read within the lock, so that it never goes back */
+    enum gw_status status = gw_source_handle(&outgoing->source, event, fault);
+    pthread_cond_broadcast(&outgoing->kicked);
+    pthread_mutex_unlock(&outgoing->lock);
+    return status;
+}
+
+/* ---- The tracker ---- */
+
+static void answer_bitmap(struct gw_outgoing *outgoing, enum gw_source_event_type type,
+                          enum gw_status status, const struct gw_fault *fault)
+{
+    struct gw_source_event event = {.type = type, .bitmap = outgoing->bitmap};
+    if (status != GW_OK) {
+        event = (struct gw_source_event){.type = GW_SOURCE_EV_HOST_FAULT, .fault = fault};
+    }
+    (void)!gw_outgoing_tell(outgoing, &event, NULL);
+}
+
+/* Only as many words as RAM has pages: the bitmap of a small guest stays small in memory. */
+static void clear_bitmap(struct gw_outgoing *outgoing)
+{
+    uint64_t words = (outgoing->ram->page_count + 63) / 64;
+    memset(outgoing->bitmap, 0, words * sizeof(outgoing->bitmap[0]));
+}
+
+static void track(struct gw_outgoing *outgoing)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    clear_bitmap(outgoing);
+    enum gw_status status =
+        outgoing->tracker->operations->start(outgoing->tracker, outgoing->bitmap, &fault);
+    outgoing->is_tracking = status == GW_OK;
+    answer_bitmap(outgoing, GW_SOURCE_EV_TRACKED, status, &fault);
+}
+
+static void collect(struct gw_outgoing *outgoing)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    uint64_t added = 0;
+    clear_bitmap(outgoing);
+    enum gw_status status =
+        outgoing->tracker->operations->collect(outgoing->tracker, outgoing->bitmap, &added, &fault);
+    answer_bitmap(outgoing, GW_SOURCE_EV_COLLECTED, status, &fault);
+}
+
+/* The tracker stops when the sender is back, so that nobody re-arms what is being closed. The
+ * engine asks for this only when it is over, and for CLOSE next. */
+static void untrack(struct gw_outgoing *outgoing)
+{
+    gw_sender_interrupt(&outgoing->sender);
+    outgoing->is_untracking = true;
+}
+
+static bool step_untrack(struct gw_outgoing *outgoing)
+{
+    if (!outgoing->is_untracking || outgoing->sender.thread.is_started) {
+        return false;
+    }
+    if (outgoing->is_tracking) {
+        outgoing->tracker->operations->stop(outgoing->tracker);
+    }
+    outgoing->is_tracking = false;
+    outgoing->is_untracking = false;
+    return true;
+}
+
+/* ---- Actions ---- */
+
+/* True when it was done here; false when it is the owner's to do. */
+static bool do_action(struct gw_outgoing *outgoing)
+{
+    struct gw_source_action *action = &outgoing->action;
+    switch (action->type) {
+    case GW_SOURCE_DO_CONNECT:
+        gw_outgoing_connect(outgoing, action->generation);
+        return true;
+    case GW_SOURCE_DO_CONNECT_BULK:
+        gw_outgoing_connect_bulk(outgoing, &action->intro);
+        return true;
+    case GW_SOURCE_DO_SEND:
+        gw_outgoing_send(outgoing, &action->message);
+        return true;
+    case GW_SOURCE_DO_CLOSE:
+        gw_outgoing_leave(outgoing);
+        return true;
+    case GW_SOURCE_DO_TRACK:
+        track(outgoing);
+        return true;
+    case GW_SOURCE_DO_COLLECT:
+        collect(outgoing);
+        return true;
+    case GW_SOURCE_DO_UNTRACK:
+        untrack(outgoing);
+        return true;
+    case GW_SOURCE_DO_RECORD:
+    case GW_SOURCE_DO_STOP:
+    case GW_SOURCE_DO_RESUME:
+    case GW_SOURCE_DO_STATUS:
+    case GW_SOURCE_DO_ROUND:
+    case GW_SOURCE_DO_FINISH:
+        break;
+    }
+    return false;
+}
+
+static bool take_action(struct gw_outgoing *outgoing)
+{
+    pthread_mutex_lock(&outgoing->lock);
+    enum gw_status status = gw_source_next(&outgoing->source, &outgoing->action);
+    pthread_mutex_unlock(&outgoing->lock);
+    return status == GW_OK;
+}
+
+static void set_timer(struct gw_outgoing *outgoing)
+{
+    pthread_mutex_lock(&outgoing->lock);
+    uint64_t deadline_ns = gw_source_deadline(&outgoing->source);
+    pthread_mutex_unlock(&outgoing->lock);
+    uint64_t link_ns = gw_outgoing_link_deadline(outgoing);
+    gw_deadline_set(outgoing->timer_fd, deadline_ns < link_ns ? deadline_ns : link_ns);
+}
+
+void gw_outgoing_pump(struct gw_outgoing *outgoing)
+{
+    for (;;) {
+        if (gw_outgoing_step_link(outgoing, gw_clock_now_ns()) || step_untrack(outgoing)) {
+            continue;
+        }
+        if (outgoing->has_action || outgoing->is_closing || !take_action(outgoing)) {
+            break;
+        }
+        outgoing->has_action = !do_action(outgoing);
+    }
+    set_timer(outgoing);
+}
+
+/* ---- For the owner ---- */
+
+static void tick(struct gw_outgoing *outgoing)
+{
+    pthread_mutex_lock(&outgoing->lock);
+    bool is_due = gw_clock_now_ns() >= gw_source_deadline(&outgoing->source);
+    pthread_mutex_unlock(&outgoing->lock);
+    if (is_due) {
+        struct gw_source_event event = {.type = GW_SOURCE_EV_TICK};
+        (void)!gw_outgoing_tell(outgoing, &event, NULL);
+    }
+}
+
+void gw_outgoing_work(struct gw_outgoing *outgoing)
+{
+    if (!outgoing->is_started) {
+        return;
+    }
+    (void)gw_notify_drain(&outgoing->wake);
+    gw_outgoing_serve_link(outgoing, gw_clock_now_ns());
+    tick(outgoing);
+    gw_outgoing_pump(outgoing);
+}
+
+enum gw_status gw_outgoing_next(struct gw_outgoing *outgoing, struct gw_source_action *action)
+{
+    if (!outgoing->is_started) {
+        return GW_AGAIN;
+    }
+    gw_outgoing_pump(outgoing);
+    if (!outgoing->has_action) {
+        return GW_AGAIN;
+    }
+    /* FINISH waits until the peer has heard the last message. */
+    if (outgoing->action.type == GW_SOURCE_DO_FINISH && outgoing->link == LINK_LEAVING) {
+        return GW_AGAIN;
+    }
+    *action = outgoing->action;
+    outgoing->has_action = false;
+    gw_notify_signal(&outgoing->wake); /* what waited behind it goes on */
+    return GW_OK;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The cases. */
+#include <stdio.h>
+#include <string.h>
+
+#include "embedder.h"
+
+/* 32 MiB where pages have 4 KiB, of which 1 MiB is written most. */
+#define SMALL       .guest = {.pages = 8192, .regions = 1, .threads = 2, .hot = 256}
+#define TWO_REGIONS .guest = {.pages = 8192, .regions = 2, .threads = 3, .hot = 4096}
+#define ANONYMOUS \
+    .guest = {.pages = 8192, .regions = 2, .threads = 2, .hot = 512, .is_anonymous = true}
+#define LIMITS .downtime_ms = 100
+/* Slow enough that the first round lasts while mishaps happen. */
+#define SLOW .downtime_ms = 20, .bandwidth = 100000000
+
+static const struct scenario scenarios[] = {
+    {"tcp", SMALL, LIMITS, .wanted = GW_SOURCE_COMPLETED},
+    {"unix", SMALL, LIMITS, .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
+    {"sync", SMALL, LIMITS, .tracker = GW_UFFD_WP_SYNC, .wanted = GW_SOURCE_COMPLETED},
+    {"regions", TWO_REGIONS, LIMITS, .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
+    {"anonymous", ANONYMOUS, LIMITS, .wanted = GW_SOURCE_COMPLETED},
+    {"anonymous-sync", ANONYMOUS, LIMITS, .tracker = GW_UFFD_WP_SYNC,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"rounds", SMALL, SLOW, .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
+    {"verify", TWO_REGIONS, LIMITS, .is_verifying = true, .wanted = GW_SOURCE_COMPLETED},
+    {"verify-anonymous", ANONYMOUS, LIMITS, .is_verifying = true, .is_unix = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"paused", SMALL, LIMITS, .is_paused = true, .wanted = GW_SOURCE_COMPLETED},
+    {"cancel-at-round", SMALL, SLOW, .mishap = MISHAP_CANCEL_AT_ROUND,
+     .wanted = GW_SOURCE_CANCELLED},
+    {"cancel-at-record", SMALL, LIMITS, .mishap = MISHAP_CANCEL_AT_RECORD,
+     .wanted = GW_SOURCE_CANCELLED},
+    {"cancel-at-stop", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_CANCEL_AT_STOP,
+     .wanted = GW_SOURCE_CANCELLED},
+    {"record-fails", SMALL, LIMITS, .mishap = MISHAP_RECORD_FAILS, .wanted = GW_SOURCE_FAILED},
+    {"stop-fails", SMALL, LIMITS, .mishap = MISHAP_STOP_FAILS, .wanted = GW_SOURCE_FAILED},
+    {"kill-at-round", SMALL, SLOW, .mishap = MISHAP_KILL_AT_ROUND, .wanted = GW_SOURCE_FAILED},
+    {"kill-at-stop", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_KILL_AT_STOP,
+     .wanted = GW_SOURCE_FAILED},
+    {"load-fails", SMALL, LIMITS, .mishap = MISHAP_LOAD_FAILS, .wanted = GW_SOURCE_FAILED},
+    {"die-at-load", SMALL, LIMITS, .mishap = MISHAP_DIE_AT_LOAD, .wanted = GW_SOURCE_FAILED},
+    /* Held: B's records settle it when B is back. Before `took` the guest goes on in A; after it
+     * the guest was B's, and died with it. */
+    {"die-at-took", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_DIE_AT_TOOK,
+     .wanted = GW_SOURCE_FAILED},
+    {"die-at-run", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_DIE_AT_RUN,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"misfit", SMALL, LIMITS, .mishap = MISHAP_MISFIT, .wanted = GW_SOURCE_FAILED},
+    {"nobody", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_NOBODY, .wanted = GW_SOURCE_FAILED},
+};
+
+enum { SCENARIOS = sizeof(scenarios) / sizeof(scenarios[0]) };
+
+/* Anything that must succeed, or be cancelled at round 1, drawn by the seed. */
+static void draw(struct scenario *scenario, uint64_t seed)
+{
+    uint64_t bits = seed * UINT64_C(0x9e3779b97f4a7c15);
+    bits ^= bits >> 29;
+    *scenario = (struct scenario){.name = "random", .wanted = GW_SOURCE_COMPLETED};
+    scenario->is_unix = (bits & 1) != 0;
+    scenario->is_verifying = (bits >> 1 & 3) == 0;
+    scenario->tracker = (bits >> 3 & 3) == 0 ? GW_UFFD_WP_SYNC : GW_UFFD_WP_BEST;
+    scenario->guest.is_anonymous = (bits >> 5 & 1) != 0;
+    scenario->guest.pages = 64 + (bits >> 6) % 4000;
+    scenario->guest.regions = 1 + (uint32_t)(bits >> 20 & 1);
+    scenario->guest.threads = 1 + (uint32_t)(bits >> 21 & 3);
+    scenario->guest.hot = 16 + (uint32_t)((bits >> 23) % scenario->guest.pages) / 4;
+    scenario->downtime_ms = 20 + (bits >> 37 & 255);
+    scenario->bandwidth = (bits >> 45 & 3) == 0 ? 100000000 : 0;
+    if ((bits >> 47 & 7) == 0) {
+        scenario->mishap = MISHAP_CANCEL_AT_STOP;
+        scenario->wanted = GW_SOURCE_CANCELLED;
+    }
+}
+
+bool scenario_get(struct scenario *scenario, const char *name, uint64_t seed)
+{
+    if (strcmp(name, "random") == 0) {
+        draw(scenario, seed);
+        scenario->guest.seed = seed;
+        return true;
+    }
+    for (int i = 0; i < SCENARIOS; i++) {
+        if (strcmp(scenarios[i].name, name) == 0) {
+            *scenario = scenarios[i];
+            scenario->guest.seed = seed;
+            return true;
+        }
+    }
+    return false;
+}
+
+void scenario_list(void)
+{
+    for (int i = 0; i < SCENARIOS; i++) {
+        printf("%s\n", scenarios[i].name);
+    }
+    printf("random\n");
+}
+
+void embedder_facts(struct gw_facts *facts, const struct scenario *scenario, bool is_target)
+{
+    bool is_misfit = is_target && scenario->mishap == MISHAP_MISFIT;
+    facts->count = 0;
+    enum gw_status status =
+        gw_facts_put(facts, "machine", GW_FACT_TEXT, gw_fact_text_encode("scribble"));
+    GW_ASSERT(status == GW_OK);
+    status = gw_facts_put(facts, "scribblers", GW_FACT_DECIMAL,
+                          scenario->guest.threads + (is_misfit ? 1 : 0));
+    GW_ASSERT(status == GW_OK);
+}
