@@ -150,7 +150,7 @@ static void put_timer(struct writer *w)
     begin(w, "timer");
     put_strings(w, "compatible", "arm,armv8-timer\0arm,armv7-timer");
     put_cells(w, "interrupts", cells, 12);
-    put_bytes(w, "always-on", NULL, 0);
+    put_bytes(w, "always-on", "", 0);
     end(w);
 }
 
@@ -164,7 +164,7 @@ static void put_gic(struct writer *w, const struct gw_tree *tree)
     begin(w, "intc@8000000");
     put_string(w, "compatible", "arm,gic-v3");
     put_u32(w, "#interrupt-cells", 3);
-    put_bytes(w, "interrupt-controller", NULL, 0);
+    put_bytes(w, "interrupt-controller", "", 0);
     put_cells(w, "reg", reg, 8);
     put_u32(w, "phandle", PHANDLE_GIC);
     end(w);
