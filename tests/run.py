@@ -49,13 +49,13 @@ class Counter:
               f"{self.counts['skip']} skipped", flush=True)
 
 
-def run_program(command, log, timeout, env=None):
+def run_program(command, log, timeout, env, folder):
     """(outcome, detail) of a program; its output goes to the log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as out:
         try:
             code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                  cwd=TOP, timeout=timeout, env={**os.environ, **(env or {})},
+                                  cwd=folder, timeout=timeout, env={**os.environ, **env},
                                   check=False).returncode
         except subprocess.TimeoutExpired:
             out.write(f"\ntimed out after {timeout} s\n".encode())
@@ -97,7 +97,8 @@ class Programs:
             command.insert(0, "qemu-aarch64")
         start = time.monotonic()
         outcome, detail = run_program(command, LOGS / self.name / f"{test['name']}.log",
-                                      test["timeout"] or 600, test["env"])
+                                      test["timeout"] or 600, test["env"],
+                                      test["workdir"] or BUILD / self.build)
         counter.report(self.name, test["name"], outcome, time.monotonic() - start, detail,
                        f"tools/test {self.name} -k {test['name']}")
 
