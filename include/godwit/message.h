@@ -22,10 +22,10 @@
 
 enum {
     GW_SESSION_BYTES = 16,
-    GW_NAME_BYTES = 32,           /* a guest's name with its NUL */
+    GW_NAME_BYTES = 64,           /* a guest's name with its NUL */
     GW_REASON_BYTES = 200,        /* a sentence with its NUL */
     GW_MESSAGE_SMALL_BYTES = 256, /* the largest payload of all messages but HELLO and PREPARE */
-    GW_HELLO_BYTES_MAX = 48 + GW_FACTS_MAX * 40,
+    GW_HELLO_BYTES_MAX = 80 + GW_FACTS_MAX * 40,
     GW_PREPARE_BYTES_MAX = 24 + 8 * GW_BULK_CHANNELS_MAX + (int)GW_STATE_BYTES_MAX,
 };
 

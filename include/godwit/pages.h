@@ -64,7 +64,8 @@ GW_MUST_USE enum gw_status gw_pages_pick(struct gw_pages *pages, bool is_stopped
 /* Picks the next stretch to verify; GW_AGAIN when the window is full or all were picked. */
 GW_MUST_USE enum gw_status gw_pages_pick_verify(struct gw_pages *pages, struct gw_batch *batch);
 
-/* True when the round has picked all it will, and all of it was sent. */
+/* True when the round has picked all it will, and all of it was sent and acknowledged: only then
+ * is it known what came back suspect, and how fast the target takes pages. */
 bool gw_pages_is_round_over(const struct gw_pages *pages);
 
 void gw_pages_sent(struct gw_pages *pages, uint64_t sequence);

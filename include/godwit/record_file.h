@@ -16,7 +16,7 @@
 
 #include "godwit/status.h"
 
-enum { GW_RECORD_FILE_NAME_MAX = 64 }; /* longest name, without a slash and without the NUL */
+enum { GW_RECORD_FILE_NAME_MAX = 80 }; /* longest name, without a slash and without the NUL */
 
 /* Makes the directory, and parents that are missing, with mode 0700. One that is there must be a
  * directory of this user that no one else may write to, else GW_ARGUMENT. */

@@ -77,6 +77,7 @@ size_t gw_run_budget(const struct gw_budget_item **items);
 enum gw_run_dead_action {
     GW_RUN_DEAD_SHOW = 0,    /* change nothing: say what the records say and what is possible */
     GW_RUN_DEAD_GIVE_UP = 1, /* record that this side never runs the guest; make a token */
+    GW_RUN_DEAD_FORGET = 2,  /* drop the record of a guest that left: it may be booted here anew */
 };
 
 struct gw_run_dead {

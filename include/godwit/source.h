@@ -168,6 +168,7 @@ struct gw_source_figures {
     uint64_t verify_ns;            /* of it all, spent on digests while stopped */
     uint64_t expected_downtime_ns; /* what is left at the acknowledged bandwidth */
     uint64_t wire_bytes, raw_pages, zero_pages;
+    uint64_t stopped_bytes; /* of wire_bytes, while the guest stood still */
     uint64_t remaining_pages, total_pages;
     uint64_t rounds;
     uint64_t dirty_pages_per_s; /* of the last round */
@@ -245,7 +246,7 @@ struct gw_source {
     uint64_t verify_start_ns, verify_ns;
     uint64_t asked_ns, round_trip_ns; /* INTRO sent; INTRO to WELCOME */
     uint64_t rounds, dirty_pages_per_s, suspects;
-    uint64_t wire_bytes, raw_pages, zero_pages;
+    uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;
     struct gw_pace pace;
     struct gw_pages pages;
     uint32_t action_first, action_count;

@@ -33,6 +33,8 @@
     S(LOADING, NOBODY, "device")    /* the machine's state is being loaded */                     \
     S(READY, NOBODY, "device")      /* loaded; may not run without COMMIT */                      \
     S(TAKING, NOBODY, "device")     /* COMMIT heard; `took` is being recorded */                  \
+    S(CLAIMING, NOBODY, "device")   /* the operator says run: `took` is being recorded; when that \
+                                       cannot be, back to READY */                                \
     S(STARTING, TARGET, "device")   /* recorded: ours; the guest is being started */              \
     S(RUNNING, TARGET, "completed") /* ours; the source has not said DONE yet */                  \
     S(DONE, TARGET, "completed")    /* ours, and the source knows */                              \

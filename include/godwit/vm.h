@@ -9,10 +9,10 @@
  * Owner: all of it is in struct gw_vm, which the caller declares static (it holds the stacks of
  * the vCPU threads) and which must not move between open and close. The RAM is the caller's and
  * outlives it.
- * Threads: one thread (the machine's owner) calls everything here but close's peers: console_put
- * and console_take may come from any thread, facts_* and fd from any after open. vCPUs run in
- * threads of their own, made by open and ended by close; they wait parked while halted. They hold
- * no lock while in the guest, so a vCPU asleep on a missing page keeps nobody else waiting.
+ * Threads: one thread, the machine's owner, calls everything; console_put and console_take may
+ * come from another. vCPUs run in threads of their own, made by open and ended by close; they wait
+ * parked while halted. They hold no lock while in the guest, so a vCPU asleep on a missing page
+ * keeps nobody else waiting.
  * Signals: open installs a handler that does nothing for GW_VM_SIGNAL, which only vCPU threads
  * take.
  * Blocks: open, boot and load for the time of their system calls; close until all vCPUs are out;
@@ -151,7 +151,8 @@ void gw_vm_close(struct gw_vm *vm);
 GW_MUST_USE enum gw_status gw_vm_boot(struct gw_vm *vm, const struct gw_vm_boot *boot,
                                       struct gw_fault *fault);
 
-/* Starts or resumes all vCPUs. Refused (GW_ARGUMENT) when the guest has ended or there is none. */
+/* Starts or resumes all vCPUs. GW_ARGUMENT when there is no guest, when it has ended, or when it
+ * was loaded and its time is not set yet. */
 GW_MUST_USE enum gw_status gw_vm_run(struct gw_vm *vm, struct gw_fault *fault);
 
 /* Asks all vCPUs to leave the guest. HALTED follows, at once when they are out already. No
@@ -188,7 +189,7 @@ GW_MUST_USE enum gw_status gw_vm_save(struct gw_vm *vm, uint8_t *bytes, size_t c
 GW_MUST_USE enum gw_status gw_vm_load(struct gw_vm *vm, const uint8_t *bytes, size_t count,
                                       struct gw_fault *fault);
 
-/* The last act before the first run after load: the guest's counter and wall clock go on from
+/* Once after each load, as the last act before run: the guest's counter and wall clock go on from
  * their values at the stop plus `elapsed_ns` (0: as if no time had passed). Both go on from here
  * whether or not the guest runs. */
 GW_MUST_USE enum gw_status gw_vm_set_elapsed(struct gw_vm *vm, uint64_t elapsed_ns,

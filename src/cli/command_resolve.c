@@ -91,13 +91,15 @@ static int resolve_dead(const struct gw_cli_values *values, const struct gw_cli_
 {
     struct gw_run_dead dead = {.has_record = false};
     struct gw_fault fault = {.status = GW_OK};
-    enum gw_run_dead_action what = action == GIVE_UP ? GW_RUN_DEAD_GIVE_UP : GW_RUN_DEAD_SHOW;
+    enum gw_run_dead_action what = action == GIVE_UP             ? GW_RUN_DEAD_GIVE_UP
+                                   : action == RUN_OTHER_IS_DEAD ? GW_RUN_DEAD_FORGET
+                                                                 : GW_RUN_DEAD_SHOW;
     if (gw_run_resolve_dead(places->state_dir, values->name, what, &dead, &fault) != GW_OK)
         return gw_cli_fail_with(&fault);
     print_result(&dead.result);
     if (action == SHOW && dead.can_give_up)
         (void)printf("possible: godwit resolve %s --give-up\n", values->name);
-    if (action == RUN_TOKEN || action == RUN_OTHER_IS_DEAD)
+    if (action == RUN_TOKEN)
         return gw_cli_fail(GW_RUN_EXIT_FAILED,
                            "no process holds %s here, so that there is nothing "
                            "to run; --run is for the side where the guest's memory is",
@@ -143,12 +145,15 @@ static const struct gw_cli_option options[] = {
 const struct gw_cli_command gw_cli_command_resolve = {
     .name = "resolve",
     .summary = "settle a guest that a broken handover left held",
-    .about = "A guest is held when the link broke, or a side died, after the source gave it away\n"
-             "and before it heard that the target runs it. Each side then keeps it and runs it\n"
-             "not, so that it never runs twice. When both reach each other again they settle it\n"
-             "by themselves; this is for when they cannot.\n\n"
-             "Without an option it says what is known and what can be done. Best: --give-up on\n"
-             "one side, and --run TOKEN on the other with the token that it printed.",
+    .about =
+        "A guest is held when the link broke, or a side died, after the source gave it away\n"
+        "and before it heard that the target runs it. Each side then keeps it and runs it\n"
+        "not, so that it never runs twice. When both reach each other again they settle it\n"
+        "by themselves; this is for when they cannot.\n\n"
+        "Without an option it says what is known and what can be done. Best: --give-up on\n"
+        "one side, and --run TOKEN on the other with the token that it printed.\n\n"
+        "Where no monitor is left, --run --other-is-dead forgets that the guest left here, so\n"
+        "that `godwit run` may boot it anew.",
     .examples = "godwit resolve router\n"
                 "godwit resolve router --give-up              # on one side: prints a token\n"
                 "godwit resolve router --run TOKEN            # on the other\n"

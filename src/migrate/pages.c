@@ -170,7 +170,8 @@ enum gw_status gw_pages_pick_verify(struct gw_pages *pages, struct gw_batch *bat
 
 bool gw_pages_is_round_over(const struct gw_pages *pages)
 {
-    if (pages->sequence_sent != pages->sequence_picked) {
+    if (pages->sequence_acked != pages->sequence_picked ||
+        pages->sequence_sent != pages->sequence_picked) {
         return false;
     }
     return pages->cursor == pages->page_count ||

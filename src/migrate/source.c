@@ -305,9 +305,13 @@ static enum gw_status refuse_operator(const struct gw_source *source,
                         states[source->state].status);
 }
 
-/* The engine's own events, as long as one is due. */
+/* The engine's own events, when one is due. */
 static void raise_due(struct gw_source *source, uint64_t now_ns)
 {
+    if (source->state == GW_SOURCE_ACTIVE && source->is_switching) {
+        source->is_switching = false;
+        raise_self(source, GW_SOURCE_EV_SWITCH, now_ns);
+    }
     if (source->state == GW_SOURCE_ACTIVE && !source->is_collecting &&
         gw_pages_is_round_over(&source->pages)) {
         raise_self(source, GW_SOURCE_EV_ROUND_END, now_ns);
@@ -371,10 +375,6 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
         handle_host(source, event);
     }
     raise_due(source, event->now_ns);
-    if (source->state == GW_SOURCE_ACTIVE && source->is_switching) {
-        source->is_switching = false;
-        raise_self(source, GW_SOURCE_EV_SWITCH, event->now_ns);
-    }
     return GW_OK;
 }
 
@@ -389,9 +389,10 @@ static enum gw_status pick_last(struct gw_source *source, uint64_t now_ns, struc
 {
     struct gw_pages *pages = &source->pages;
     if (pages->dirty_count > 0) {
-        if (pages->cursor == pages->page_count) {
-            gw_pages_begin_round(pages); /* a suspect batch left dirty pages behind the cursor */
+        if (gw_pages_pick(pages, true, batch) == GW_OK) {
+            return GW_OK;
         }
+        gw_pages_begin_round(pages); /* a suspect batch left dirty pages behind the cursor */
         return gw_pages_pick(pages, true, batch);
     }
     if (!source->config.is_verifying || pages->sequence_acked < pages->sequence_unstopped) {

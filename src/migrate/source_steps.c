@@ -95,6 +95,7 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
     gw_pages_sent(&source->pages, event->sent.sequence);
     gw_pace_sent(&source->pace, event->sent.wire_bytes, event->now_ns);
     source->wire_bytes += event->sent.wire_bytes;
+    source->stopped_bytes += source->state == GW_SOURCE_FINISHING ? event->sent.wire_bytes : 0;
     source->raw_pages += event->sent.raw_pages;
     source->zero_pages += event->sent.zero_pages;
 }

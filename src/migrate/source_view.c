@@ -33,6 +33,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .expected_downtime_ns =
             gw_pace_time_ns(&source->pace, remaining * source->config.page_bytes),
         .wire_bytes = source->wire_bytes,
+        .stopped_bytes = source->stopped_bytes,
         .raw_pages = source->raw_pages,
         .zero_pages = source->zero_pages,
         .remaining_pages = remaining,
@@ -57,7 +58,7 @@ enum gw_status gw_source_check_token(const struct gw_source *source, const struc
                                      struct gw_fault *fault)
 {
     if (memcmp(&token->session, &source->config.session, sizeof(token->session)) != 0 ||
-        token->epoch != source->epoch) {
+        token->epoch < source->epoch) { /* giving an epoch up gives all before it up too */
         return gw_fault_set(fault, GW_ARGUMENT,
                             "the token is of another migration: it names epoch %llu, wanted "
                             "epoch %llu of this session",

@@ -356,11 +356,13 @@ static enum gw_status handle_other(struct gw_target *target, const struct gw_tar
     const struct row *row = &table[target->state][event->type];
     bool is_operator = event->type == GW_TARGET_EV_START || event->type == GW_TARGET_EV_GIVE_UP ||
                        event->type == GW_TARGET_EV_RUN_ANYWAY || event->type == GW_TARGET_EV_FORGET;
+    if (event->type == GW_TARGET_EV_HOST_FAULT) {
+        target->records_owed -= target->records_owed > 0; /* a record is answered by this too */
+    }
     if (!row->is_legal) {
         return is_operator ? refuse_operator(target, fault) : GW_OK;
     }
     if (event->type == GW_TARGET_EV_HOST_FAULT) {
-        target->records_owed -= target->records_owed > 0; /* it may have been a record's answer */
         gw_fault_clear(&target->fault);
         (void)gw_fault_set(&target->fault, event->fault->status, "%s", event->fault->text);
     }

@@ -49,7 +49,7 @@
     BEFORE_READY(T, LOADING)                                                                       \
                                                                                                    \
     T(READY, COMMIT, TAKING, take)                                                                 \
-    T(READY, RUN_ANYWAY, TAKING, take_anyway)                                                      \
+    T(READY, RUN_ANYWAY, CLAIMING, take_anyway)                                                    \
     T(READY, ABORT, ABORTING, record_aborted)                                                      \
     T(READY, GIVE_UP, ABORTING, record_aborted)                                                    \
     T(READY, INTRO_SAME, READY, readmit)                                                           \
@@ -59,6 +59,12 @@
     T(TAKING, RECORDED, STARTING, run)                                                             \
     T(TAKING, HOST_FAULT, ABORTING, record_aborted)                                                \
     T(TAKING, LINK_LOST, TAKING, nothing)                                                          \
+                                                                                                   \
+    T(CLAIMING, RECORDED, STARTING, run)                                                           \
+    T(CLAIMING, HOST_FAULT, READY, nothing)                                                        \
+    T(CLAIMING, COMMIT, CLAIMING, nothing)                                                         \
+    T(CLAIMING, ABORT, ABORTING, record_aborted)                                                   \
+    T(CLAIMING, LINK_LOST, CLAIMING, nothing)                                                      \
                                                                                                    \
     T(STARTING, STARTED, RUNNING, tell_running)                                                    \
     T(STARTING, HOST_FAULT, ABORTING, record_aborted)                                              \

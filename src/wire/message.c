@@ -9,7 +9,7 @@
 enum {
     INTRO_BYTES = 48,
     WELCOME_BYTES = 16,
-    HELLO_FIXED_BYTES = 48,
+    HELLO_FIXED_BYTES = 80,
     FACT_BYTES = 40,
     ACK_BYTES = 16,
     PING_BYTES = 8,
@@ -85,9 +85,9 @@ static uint32_t encode_welcome(const struct gw_welcome *welcome, uint8_t *bytes)
 static uint32_t encode_hello(const struct gw_hello *hello, uint8_t *bytes)
 {
     memcpy(bytes, hello->guest_name, GW_NAME_BYTES);
-    gw_put_64(bytes + 32, hello->page_count);
-    gw_put_32(bytes + 40, hello->page_bytes);
-    gw_put_32(bytes + 44, hello->facts->count);
+    gw_put_64(bytes + 64, hello->page_count);
+    gw_put_32(bytes + 72, hello->page_bytes);
+    gw_put_32(bytes + 76, hello->facts->count);
     uint8_t *at = bytes + HELLO_FIXED_BYTES;
     for (uint32_t i = 0; i < hello->facts->count; i++, at += FACT_BYTES) {
         const struct gw_fact *fact = &hello->facts->fact[i];
@@ -276,9 +276,9 @@ static enum gw_status decode_hello(struct gw_hello *hello, const uint8_t *bytes,
     if (count < HELLO_FIXED_BYTES) {
         return bad(fault, GW_FRAME_HELLO, "length", count, HELLO_FIXED_BYTES);
     }
-    *hello = (struct gw_hello){.page_count = gw_get_64(bytes + 32),
-                               .page_bytes = gw_get_32(bytes + 40),
-                               .fact_count = gw_get_32(bytes + 44),
+    *hello = (struct gw_hello){.page_count = gw_get_64(bytes + 64),
+                               .page_bytes = gw_get_32(bytes + 72),
+                               .fact_count = gw_get_32(bytes + 76),
                                .fact_bytes = bytes + HELLO_FIXED_BYTES};
     if (!is_name(bytes, GW_NAME_BYTES)) {
         return gw_fault_set(fault, GW_PROTOCOL, "HELLO from the peer: the guest's name is no text");

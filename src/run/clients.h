@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Control clients: the socket, its connections, and what each still has to be told. A client that
+ * sends garbage gets errors; one that does not read is dropped once its queue is full; neither
+ * touches the guest. Main thread.
+ */
+#ifndef GW_RUN_CLIENTS_H
+#define GW_RUN_CLIENTS_H
+
+#include "godwit/loop.h"
+#include "godwit/qmp.h"
+
+enum { GW_CLIENT_OUT_BYTES = 3 * GW_QMP_MESSAGE_BYTES };
+
+struct gw_client {
+    int fd; /* -1: free */
+    struct gw_watch watch;
+    struct gw_qmp_session session;
+    size_t in_at, in_count; /* bytes read and not looked at */
+    uint8_t in[1024];
+    size_t out_at, out_count;
+    char out[GW_CLIENT_OUT_BYTES];
+    bool is_ended; /* it closed its end; what is queued still goes out */
+};
+
+struct gw_clients {
+    int listener_fd; /* -1: none */
+    struct gw_watch watch;
+    bool is_events; /* capability `events` */
+    struct gw_qmp_message message;
+    struct gw_client client[GW_CLIENTS_MAX];
+};
+
+GW_MUST_USE enum gw_status gw_clients_open(const char *path, struct gw_fault *fault);
+void gw_clients_close(const char *path);
+
+/* Queues a message for every client that negotiated. */
+void gw_clients_tell(const struct gw_qmp_message *message);
+
+bool gw_clients_is_any(void);
+
+#endif

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What each control command does. A refusal is a sentence; nothing was done then. */
+#include <stdio.h>
+
+#include "run/storage.h"
+
+#define MONITOR (&gw_run_storage.monitor)
+
+static enum gw_status refuse_held(struct gw_fault *fault, const char *what)
+{
+    return gw_fault_set(fault, GW_ARGUMENT,
+                        "guest %s is held: %s is refused until its outcome is known; wait for the "
+                        "link, or see `godwit resolve %s`",
+                        MONITOR->config->name, what, MONITOR->config->name);
+}
+
+static bool is_held(void)
+{
+    return gw_outbound_is_held() || gw_inbound_is_held();
+}
+
+static enum gw_status stop(struct gw_fault *fault)
+{
+    switch (MONITOR->state) {
+    case GW_INFO_RUN_PAUSED:
+        return GW_OK;
+    case GW_INFO_RUN_RUNNING:
+        gw_guest_pause();
+        return GW_OK;
+    default:
+        return gw_fault_set(fault, GW_ARGUMENT, "the guest does not run here: it is in state %s",
+                            gw_info_run_state_name(MONITOR->state));
+    }
+}
+
+static enum gw_status cont(struct gw_fault *fault)
+{
+    if (is_held()) {
+        return refuse_held(fault, "cont");
+    }
+    switch (MONITOR->state) {
+    case GW_INFO_RUN_RUNNING:
+        return GW_OK;
+    case GW_INFO_RUN_PAUSED:
+        return gw_guest_run(fault);
+    case GW_INFO_RUN_POSTMIGRATE:
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the guest runs at %s: running it here too would make two of it",
+                            MONITOR->peer);
+    default:
+        return gw_fault_set(fault, GW_ARGUMENT, "the guest cannot run now: it is in state %s",
+                            gw_info_run_state_name(MONITOR->state));
+    }
+}
+
+static enum gw_status quit(struct gw_fault *fault)
+{
+    if (is_held()) {
+        return refuse_held(fault, "quit");
+    }
+    if (MONITOR->is_unsettled) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the source has not confirmed that guest %s runs here, and may ask: "
+                            "wait for the link, or see `godwit resolve %s`",
+                            MONITOR->config->name, MONITOR->config->name);
+    }
+    (void)gw_monitor_quit();
+    return GW_OK;
+}
+
+static enum gw_status cancel(struct gw_fault *fault)
+{
+    /* as in QEMU, cancelling nothing succeeds */
+    return MONITOR->is_leaving ? gw_outgoing_cancel(&gw_run_storage.outgoing, fault) : GW_OK;
+}
+
+static void set_parameters(const struct gw_qmp_parameters *parameters)
+{
+    struct gw_info_parameters *now = &MONITOR->parameters;
+    if (parameters->has_downtime_limit) {
+        now->downtime_limit_ms = parameters->value.downtime_limit_ms;
+    }
+    if (parameters->has_bandwidth_max) {
+        now->bandwidth_max_bytes = parameters->value.bandwidth_max_bytes;
+    }
+    if (MONITOR->is_leaving) {
+        gw_outgoing_set_limits(&gw_run_storage.outgoing, now->downtime_limit_ms * GW_NS_PER_MS,
+                               now->bandwidth_max_bytes);
+    }
+}
+
+/* Resolving */
+
+static enum gw_status give_up(struct gw_info_resolve *result, struct gw_fault *fault)
+{
+    struct gw_token token;
+    bool is_source = MONITOR->is_leaving;
+    enum gw_status status =
+        is_source ? gw_outgoing_give_up(&gw_run_storage.outgoing, &token, fault)
+        : MONITOR->is_arriving
+            ? gw_incoming_give_up(&gw_run_storage.incoming, &token, fault)
+            : gw_fault_set(fault, GW_ARGUMENT, "nothing to resolve: no migration is under way");
+    if (status) {
+        return status;
+    }
+    gw_token_encode(&token, result->token);
+    (void)snprintf(result->text, sizeof(result->text),
+                   "this side never runs %s; on the other: godwit resolve %s --run TOKEN",
+                   MONITOR->config->name, MONITOR->config->name);
+    return GW_OK;
+}
+
+static enum gw_status run_anyway(const struct gw_token *token, struct gw_info_resolve *result,
+                                 struct gw_fault *fault)
+{
+    enum gw_status status;
+    if (MONITOR->is_leaving) {
+        status = gw_outgoing_run_anyway(&gw_run_storage.outgoing, token, fault);
+    } else if (MONITOR->is_unsettled) {
+        status = gw_incoming_forget(&gw_run_storage.incoming, fault);
+    } else if (MONITOR->is_arriving) {
+        status = gw_incoming_run_anyway(&gw_run_storage.incoming, token, fault);
+    } else {
+        status = gw_fault_set(fault, GW_ARGUMENT, "nothing to resolve: no migration is under way");
+    }
+    if (status == GW_OK) {
+        (void)snprintf(result->text, sizeof(result->text), "guest %s runs here",
+                       MONITOR->config->name);
+    }
+    return status;
+}
+
+static enum gw_status resolve(const struct gw_qmp_resolve *resolve, struct gw_info_resolve *result,
+                              struct gw_fault *fault)
+{
+    struct gw_token token;
+    enum gw_status status;
+    switch (resolve->action) {
+    case GW_QMP_RESOLVE_GIVE_UP:
+        return give_up(result, fault);
+    case GW_QMP_RESOLVE_RUN_TOKEN:
+        status = gw_token_decode(&token, resolve->token, fault);
+        return status ? status : run_anyway(&token, result, fault);
+    case GW_QMP_RESOLVE_RUN_OTHER_IS_DEAD:
+        return run_anyway(NULL, result, fault);
+    }
+    return GW_OK;
+}
+
+static void reply_empty(struct gw_qmp_message *reply, const char *id, enum gw_status status,
+                        const struct gw_fault *fault)
+{
+    if (status == GW_OK) {
+        gw_qmp_encode_empty(reply, id);
+    } else {
+        gw_qmp_encode_error(reply, id, fault->text);
+    }
+}
+
+static void reply_resolve(struct gw_qmp_message *reply, const char *id,
+                          const struct gw_qmp_resolve *arguments)
+{
+    struct gw_fault fault = {0};
+    struct gw_info_resolve result = {0};
+    if (resolve(arguments, &result, &fault) == GW_OK) {
+        gw_qmp_encode_resolve(reply, id, &result);
+    } else {
+        gw_qmp_encode_error(reply, id, fault.text);
+    }
+}
+
+static void reply_status(struct gw_qmp_message *reply, const char *id)
+{
+    struct gw_info_status status;
+    struct gw_info_migrate migrate;
+    gw_report_status(&status);
+    gw_report_migrate(&migrate);
+    gw_qmp_encode_status(reply, id, &status, &migrate);
+}
+
+static void reply_migrate(struct gw_qmp_message *reply, const char *id)
+{
+    struct gw_info_migrate migrate;
+    gw_report_migrate(&migrate);
+    gw_qmp_encode_migrate(reply, id, &migrate);
+}
+
+void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_message *reply)
+{
+    struct gw_clients *clients = &gw_run_storage.clients;
+    struct gw_fault fault = {0};
+    const char *id = request->id;
+    switch (request->command) {
+    case GW_QMP_CAPABILITIES:
+        gw_qmp_encode_empty(reply, id);
+        break;
+    case GW_QMP_QUERY_VERSION:
+        gw_qmp_encode_version(reply, id);
+        break;
+    case GW_QMP_QUERY_COMMANDS:
+        gw_qmp_encode_commands(reply, id);
+        break;
+    case GW_QMP_QUERY_STATUS:
+        gw_qmp_encode_run_state(reply, id, MONITOR->state);
+        break;
+    case GW_QMP_QUERY_NAME:
+        gw_qmp_encode_name(reply, id, MONITOR->config->name);
+        break;
+    case GW_QMP_STOP:
+        reply_empty(reply, id, stop(&fault), &fault);
+        break;
+    case GW_QMP_CONT:
+        reply_empty(reply, id, cont(&fault), &fault);
+        break;
+    case GW_QMP_QUIT:
+        reply_empty(reply, id, quit(&fault), &fault);
+        break;
+    case GW_QMP_MIGRATE:
+        reply_empty(reply, id, gw_outbound_start(&request->arguments.migrate, &fault), &fault);
+        break;
+    case GW_QMP_MIGRATE_CANCEL:
+        reply_empty(reply, id, cancel(&fault), &fault);
+        break;
+    case GW_QMP_QUERY_MIGRATE:
+        reply_migrate(reply, id);
+        break;
+    case GW_QMP_MIGRATE_SET_PARAMETERS:
+        set_parameters(&request->arguments.parameters);
+        gw_qmp_encode_empty(reply, id);
+        break;
+    case GW_QMP_QUERY_MIGRATE_PARAMETERS:
+        gw_qmp_encode_parameters(reply, id, &MONITOR->parameters);
+        break;
+    case GW_QMP_MIGRATE_SET_CAPABILITIES:
+        if (request->arguments.capabilities.has_events) {
+            clients->is_events = request->arguments.capabilities.is_events;
+        }
+        gw_qmp_encode_empty(reply, id);
+        break;
+    case GW_QMP_QUERY_MIGRATE_CAPABILITIES:
+        gw_qmp_encode_capabilities(reply, id, clients->is_events);
+        break;
+    case GW_QMP_STATUS:
+        reply_status(reply, id);
+        break;
+    case GW_QMP_RESOLVE:
+        reply_resolve(reply, id, &request->arguments.resolve);
+        break;
+    case GW_QMP_COMMAND_COUNT:
+        break;
+    }
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's console: see console.h. */
+#include "run/console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "godwit/unix_socket.h"
+#include "run/storage.h"
+
+#define CONSOLE (&gw_run_storage.console)
+
+enum { ESCAPE = 1 /* Ctrl-A, as in QEMU */ };
+
+static void read_input(void *context, uint32_t events);
+static void write_queued(void *context, uint32_t events);
+
+static void drop_client(struct gw_console *console)
+{
+    gw_loop_remove(&console->in_watch);
+    (void)close(console->in_fd);
+    console->in_fd = -1;
+    console->out_fd = -1;
+    console->in_count = 0;
+    console->out_count = 0;
+}
+
+static void accept_client(void *context, uint32_t events)
+{
+    struct gw_console *console = context;
+    struct gw_fault fault = {0};
+    int fd;
+    (void)events;
+    if (gw_unix_accept(console->listener_fd, &fd, &fault) != GW_OK) {
+        return;
+    }
+    if (console->in_fd >= 0) {
+        drop_client(console); /* the newest is whom the operator means */
+    }
+    console->in_fd = fd;
+    console->out_fd = fd;
+    if (gw_loop_add(&gw_run_storage.monitor.loop, &console->in_watch, fd, EPOLLIN, read_input,
+                    console, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+        (void)close(fd);
+        console->in_fd = -1;
+        console->out_fd = -1;
+    }
+}
+
+static enum gw_status open_unix(struct gw_console *console, const char *path,
+                                struct gw_fault *fault)
+{
+    enum gw_status status = gw_unix_listen(path, &console->listener_fd, fault);
+    if (status) {
+        return status;
+    }
+    console->is_out_pollable = true;
+    return gw_loop_add(&gw_run_storage.monitor.loop, &console->listener_watch, console->listener_fd,
+                       EPOLLIN, accept_client, console, fault);
+}
+
+static enum gw_status open_file(struct gw_console *console, const char *path,
+                                struct gw_fault *fault)
+{
+    console->out_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (console->out_fd < 0) {
+        return gw_fault_set_os(fault, errno, "the console's file %s cannot be opened", path);
+    }
+    return GW_OK;
+}
+
+static void set_raw(struct gw_console *console)
+{
+    struct termios raw;
+    if (tcgetattr(STDIN_FILENO, &console->terminal) != 0) {
+        return;
+    }
+    raw = console->terminal;
+    raw.c_iflag &= ~(tcflag_t)(ICRNL | INLCR | IXON | ISTRIP);
+    raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | ISIG | IEXTEN);
+    console->is_terminal = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+    if (console->is_terminal) {
+        gw_monitor_say("the console is this terminal; Ctrl-A x ends godwit");
+    }
+}
+
+static void open_stdio(struct gw_console *console)
+{
+    struct gw_fault fault = {0};
+    struct gw_loop *loop = &gw_run_storage.monitor.loop;
+    console->out_fd = STDOUT_FILENO;
+    /* A regular file cannot be polled: it is always ready, or it is at its end. */
+    console->is_out_pollable = gw_loop_add(loop, &console->out_watch, STDOUT_FILENO, 0,
+                                           write_queued, console, &fault) == GW_OK;
+    gw_fault_clear(&fault);
+    if (gw_loop_add(loop, &console->in_watch, STDIN_FILENO, EPOLLIN, read_input, console, &fault) ==
+        GW_OK) {
+        console->in_fd = STDIN_FILENO;
+        if (isatty(STDIN_FILENO)) {
+            set_raw(console);
+        }
+    }
+}
+
+enum gw_status gw_console_open(const struct gw_run_config *config, struct gw_fault *fault)
+{
+    struct gw_console *console = CONSOLE;
+    console->kind = config->console;
+    console->out_fd = -1;
+    console->in_fd = -1;
+    console->listener_fd = -1;
+    switch (config->console) {
+    case GW_RUN_CONSOLE_FILE:
+        return open_file(console, config->console_path, fault);
+    case GW_RUN_CONSOLE_UNIX:
+        return open_unix(console, config->console_path, fault);
+    case GW_RUN_CONSOLE_STDIO:
+        open_stdio(console);
+        return GW_OK;
+    }
+    return GW_OK;
+}
+
+void gw_console_close(void)
+{
+    struct gw_console *console = CONSOLE;
+    if (console->is_terminal) {
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &console->terminal);
+    }
+    if (console->kind == GW_RUN_CONSOLE_UNIX && console->listener_fd >= 0) {
+        gw_unix_close(console->listener_fd, gw_run_storage.monitor.config->console_path);
+    }
+}
+
+/* Writes what can be written without waiting; returns how much, or -1 when it cannot be. */
+static ssize_t write_some(struct gw_console *console, const uint8_t *bytes, size_t count)
+{
+    ssize_t done = console->kind == GW_RUN_CONSOLE_UNIX
+                       ? send(console->out_fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT)
+                       : write(console->out_fd, bytes, count);
+    if (done < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return 0;
+    }
+    if (done < 0 && !console->is_fault_told && console->kind != GW_RUN_CONSOLE_UNIX) {
+        console->is_fault_told = true;
+        gw_monitor_say("the console cannot be written (%s): its output is dropped until it can",
+                       strerror(errno));
+    }
+    return done;
+}
+
+static void flush(struct gw_console *console)
+{
+    while (console->out_count > 0) {
+        ssize_t done = write_some(console, console->out + console->out_at, console->out_count);
+        if (done == 0) {
+            break;
+        }
+        if (done < 0) {
+            console->dropped += console->out_count;
+            console->out_count = 0;
+            break;
+        }
+        console->is_fault_told = false;
+        console->out_at += (size_t)done;
+        console->out_count -= (size_t)done;
+    }
+    if (console->out_count == 0) {
+        console->out_at = 0;
+    }
+}
+
+/* Standard output may be shared with others, so it is not switched to non-blocking: it is written
+ * only when the kernel says there is room, and little at a time. */
+static void write_queued(void *context, uint32_t events)
+{
+    struct gw_console *console = context;
+    (void)events;
+    enum { ROOM = 512 }; /* PIPE_BUF: so much fits when a pipe is writable (POSIX write(2)) */
+    size_t count = console->out_count < ROOM ? console->out_count : ROOM;
+    ssize_t done = count ? write_some(console, console->out + console->out_at, count) : 0;
+    if (done < 0) {
+        console->dropped += console->out_count;
+        console->out_count = 0;
+    } else {
+        console->out_at += (size_t)done;
+        console->out_count -= (size_t)done;
+    }
+    if (console->out_count == 0) {
+        console->out_at = 0;
+        gw_loop_change(&console->out_watch, 0);
+    }
+}
+
+static size_t queue(struct gw_console *console, const uint8_t *bytes, size_t count)
+{
+    if (console->out_at > 0) {
+        memmove(console->out, console->out + console->out_at, console->out_count);
+        console->out_at = 0;
+    }
+    size_t room = sizeof(console->out) - console->out_count;
+    size_t take = count < room ? count : room;
+    memcpy(console->out + console->out_count, bytes, take);
+    console->out_count += take;
+    return take;
+}
+
+void gw_console_write(const uint8_t *bytes, size_t count)
+{
+    struct gw_console *console = CONSOLE;
+    if (console->out_fd < 0) {
+        console->dropped += count;
+        return;
+    }
+    console->dropped += count - queue(console, bytes, count);
+    if (console->kind == GW_RUN_CONSOLE_STDIO && console->is_out_pollable) {
+        gw_loop_change(&console->out_watch, EPOLLOUT);
+    } else {
+        flush(console);
+    }
+}
+
+static void feed(struct gw_console *console)
+{
+    size_t taken = gw_vm_console_put(&gw_run_storage.vm, console->in, console->in_count);
+    memmove(console->in, console->in + taken, console->in_count - taken);
+    console->in_count -= taken;
+    if (console->in_fd >= 0) {
+        gw_loop_change(&console->in_watch, console->in_count < sizeof(console->in) ? EPOLLIN : 0);
+    }
+}
+
+void gw_console_feed(void)
+{
+    feed(CONSOLE);
+}
+
+/* Ctrl-A x ends; Ctrl-A Ctrl-A types one. Returns how many bytes are for the guest. */
+static size_t take_escapes(struct gw_console *console, uint8_t *bytes, size_t count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (console->is_escape) {
+            console->is_escape = false;
+            if (bytes[i] == 'x') {
+                gw_monitor_quit();
+            } else if (bytes[i] == ESCAPE) {
+                bytes[kept++] = bytes[i];
+            }
+        } else if (bytes[i] == ESCAPE) {
+            console->is_escape = true;
+        } else {
+            bytes[kept++] = bytes[i];
+        }
+    }
+    return kept;
+}
+
+static void read_input(void *context, uint32_t events)
+{
+    struct gw_console *console = context;
+    (void)events;
+    uint8_t *end = console->in + console->in_count;
+    ssize_t got = read(console->in_fd, end, sizeof(console->in) - console->in_count);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (got <= 0 && console->kind == GW_RUN_CONSOLE_UNIX) {
+        drop_client(console);
+        return;
+    }
+    if (got <= 0) {
+        gw_loop_remove(&console->in_watch);
+        console->in_fd = -1;
+        return;
+    }
+    size_t count = (size_t)got;
+    console->in_count += console->is_terminal ? take_escapes(console, end, count) : count;
+    feed(console);
+}

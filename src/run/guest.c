@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest's life on this side: the machine's events and the console's bytes. */
+#include "run/storage.h"
+
+#define MONITOR (&gw_run_storage.monitor)
+#define VM      (&gw_run_storage.vm)
+
+void gw_guest_console_ready(void)
+{
+    uint8_t bytes[512];
+    size_t count;
+    while ((count = gw_vm_console_take(VM, bytes, sizeof(bytes))) > 0) {
+        gw_console_write(bytes, count);
+    }
+}
+
+/* Pages the machine itself wrote: a migration must send them. */
+static void mark_written(void *context, uint64_t page, uint64_t count)
+{
+    gw_marks_put(context, page, count);
+}
+
+static void ended(enum gw_info_run_state state, enum gw_qmp_event event, int code)
+{
+    gw_guest_console_ready();
+    gw_outbound_guest_ended();
+    gw_monitor_set_state(state);
+    gw_monitor_event(event);
+    gw_monitor_end(code);
+}
+
+static void halted(void)
+{
+    gw_guest_console_ready();
+    if (MONITOR->is_halt_awaited) {
+        gw_outbound_halted();
+    }
+}
+
+static void handle_event(const struct gw_vm_event *event)
+{
+    switch (event->kind) {
+    case GW_VM_HALTED:
+        halted();
+        break;
+    case GW_VM_POWERED_OFF:
+        gw_monitor_say("guest %s powered off", MONITOR->config->name);
+        ended(GW_INFO_RUN_SHUTDOWN, GW_QMP_EVENT_SHUTDOWN, GW_RUN_EXIT_DONE);
+        break;
+    case GW_VM_RESET_ASKED:
+        gw_monitor_say("guest %s asked for a reset, which godwit does not do: start it again with "
+                       "godwit run",
+                       MONITOR->config->name);
+        ended(GW_INFO_RUN_SHUTDOWN, GW_QMP_EVENT_RESET, GW_RUN_EXIT_RESET);
+        break;
+    case GW_VM_CRASHED:
+        gw_monitor_say("guest %s crashed: %s", MONITOR->config->name, event->text);
+        ended(GW_INFO_RUN_GUEST_PANICKED, GW_QMP_EVENT_GUEST_PANICKED, GW_RUN_EXIT_CRASHED);
+        break;
+    case GW_VM_CONSOLE:
+        gw_guest_console_ready();
+        break;
+    case GW_VM_CONSOLE_ROOM:
+        gw_console_feed();
+        break;
+    }
+}
+
+static void handle(void *context, uint32_t events)
+{
+    struct gw_vm_event event;
+    (void)context;
+    (void)events;
+    while (gw_vm_event_next(VM, &event) == GW_OK) {
+        handle_event(&event);
+    }
+}
+
+enum gw_status gw_guest_open(struct gw_fault *fault)
+{
+    const struct gw_run_config *config = MONITOR->config;
+    const struct gw_vm_config vm_config = {.vcpu_count = config->vcpu_count,
+                                           .pages_written = mark_written,
+                                           .context = &gw_run_storage.marks};
+    gw_ram_init(&gw_run_storage.ram);
+    enum gw_status status =
+        gw_ram_add_memfd(&gw_run_storage.ram, GW_VM_RAM_BASE, config->memory_bytes, fault);
+    if (!status) {
+        status = gw_vm_open(VM, &vm_config, &gw_run_storage.ram, fault);
+    }
+    if (!status) {
+        status = gw_vm_facts(VM, &gw_run_storage.facts, fault);
+    }
+    if (status) {
+        return status;
+    }
+    return gw_loop_add(&MONITOR->loop, &MONITOR->vm_watch, gw_vm_event_fd(VM), EPOLLIN, handle,
+                       NULL, fault);
+}
+
+enum gw_status gw_guest_boot(struct gw_fault *fault)
+{
+    const struct gw_run_config *config = MONITOR->config;
+    const struct gw_vm_boot boot = {.kernel = config->kernel,
+                                    .flat = config->flat,
+                                    .initrd = config->initrd,
+                                    .command_line = config->cmdline};
+    enum gw_status status = gw_vm_boot(VM, &boot, fault);
+    return status ? status : gw_guest_run(fault);
+}
+
+enum gw_status gw_guest_run(struct gw_fault *fault)
+{
+    enum gw_status status = gw_vm_run(VM, fault);
+    if (status) {
+        return status;
+    }
+    gw_monitor_set_state(GW_INFO_RUN_RUNNING);
+    if (MONITOR->is_stop_told) {
+        MONITOR->is_stop_told = false;
+        gw_monitor_event(GW_QMP_EVENT_RESUME);
+    }
+    return GW_OK;
+}
+
+void gw_guest_pause(void)
+{
+    gw_vm_halt(VM);
+    gw_monitor_set_state(GW_INFO_RUN_PAUSED);
+    MONITOR->is_stop_told = true;
+    gw_monitor_event(GW_QMP_EVENT_STOP);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A guest comes: does for the target engine what only the machine's owner can. */
+#include "run/storage.h"
+
+#define MONITOR  (&gw_run_storage.monitor)
+#define INCOMING (&gw_run_storage.incoming)
+
+bool gw_inbound_is_held(void)
+{
+    struct gw_target_figures figures;
+    if (!MONITOR->is_arriving) {
+        return false;
+    }
+    gw_incoming_get_figures(INCOMING, &figures);
+    return figures.is_held;
+}
+
+static void load(void)
+{
+    struct gw_fault fault = {0};
+    uint32_t bytes = 0;
+    const uint8_t *state = gw_incoming_get_state(INCOMING, &bytes);
+    if (gw_vm_load(&gw_run_storage.vm, state, bytes, &fault) != GW_OK) {
+        gw_incoming_host_fault(INCOMING, &fault);
+        return;
+    }
+    MONITOR->is_tracker_ready = false; /* load may have built the VM anew */
+    gw_incoming_loaded(INCOMING);
+}
+
+static void run(const struct gw_target_action *action)
+{
+    struct gw_fault fault = {0};
+    uint64_t elapsed_ns = MONITOR->config->is_guest_clock_stopped ? 0 : action->elapsed_ns;
+    enum gw_status status = gw_vm_set_elapsed(&gw_run_storage.vm, elapsed_ns, &fault);
+    if (!status && action->is_running) {
+        status = gw_guest_run(&fault);
+    } else if (!status) {
+        gw_monitor_set_state(GW_INFO_RUN_PAUSED);
+    }
+    if (status) {
+        gw_incoming_host_fault(INCOMING, &fault);
+        return;
+    }
+    gw_incoming_running(INCOMING);
+    MONITOR->has_arrived = true;
+    MONITOR->is_unsettled = true;
+}
+
+/* It is here now: that it once left is history. Not worth a failure: `run --incoming` does not
+ * look at that record, and a boot refused for it says what to do. */
+static void forget_departure(void)
+{
+    struct gw_fault fault = {0};
+    if (gw_records_clear_departure(MONITOR->config, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+    }
+}
+
+static void record(const struct gw_target_action *action)
+{
+    struct gw_fault fault = {0};
+    enum gw_status status = gw_records_put_history(MONITOR->config, &action->history, &fault);
+    gw_incoming_recorded(INCOMING, status ? &fault : NULL);
+}
+
+static void finish(void)
+{
+    struct gw_fault fault;
+    if (gw_incoming_state(INCOMING) == GW_TARGET_DONE) {
+        gw_loop_remove(&MONITOR->incoming_watch);
+        gw_incoming_stop(INCOMING);
+        MONITOR->is_arriving = false;
+        MONITOR->is_unsettled = false;
+        forget_departure();
+        gw_monitor_say("guest %s came and is settled", MONITOR->config->name);
+        gw_monitor_event_migration();
+        return;
+    }
+    gw_incoming_get_fault(INCOMING, &fault);
+    gw_monitor_say("no guest came: %s", fault.text[0] ? fault.text : "the source went away");
+    gw_monitor_event_migration();
+    if (gw_incoming_state(INCOMING) == GW_TARGET_NONE) {
+        gw_monitor_end(GW_RUN_EXIT_HOST);
+    } else if (MONITOR->config->is_once) {
+        gw_monitor_end(GW_RUN_EXIT_FAILED);
+    }
+}
+
+static void act(const struct gw_target_action *action)
+{
+    switch (action->type) {
+    case GW_TARGET_DO_RECORD:
+        record(action);
+        break;
+    case GW_TARGET_DO_LOAD:
+        load();
+        break;
+    case GW_TARGET_DO_RUN:
+        run(action);
+        break;
+    case GW_TARGET_DO_STATUS:
+        gw_monitor_event_migration();
+        break;
+    case GW_TARGET_DO_FINISH:
+        finish();
+        break;
+    default:
+        break; /* gw_incoming does the others itself */
+    }
+}
+
+static void handle(void *context, uint32_t events)
+{
+    struct gw_target_action action;
+    (void)context;
+    (void)events;
+    gw_incoming_work(INCOMING);
+    while (MONITOR->is_arriving && gw_incoming_next(INCOMING, &action) == GW_OK) {
+        act(&action);
+    }
+    if (!gw_inbound_is_held()) {
+        MONITOR->held_since_ns = 0;
+    } else if (MONITOR->held_since_ns == 0) {
+        MONITOR->held_since_ns = gw_clock_now_ns();
+    }
+}
+
+enum gw_status gw_inbound_start(struct gw_fault *fault)
+{
+    const struct gw_run_config *config = MONITOR->config;
+    struct gw_incoming_config incoming = {.target = {.facts = &gw_run_storage.facts},
+                                          .uri = config->incoming_uri,
+                                          .ram = &gw_run_storage.ram,
+                                          .transport = gw_transport_defaults};
+    incoming.transport.is_plaintext_allowed = config->is_plaintext;
+    enum gw_status status = gw_records_get_history(config, &incoming.target.history, fault);
+    if (!status) {
+        status = gw_incoming_start(INCOMING, &incoming, fault);
+    }
+    if (!status) {
+        status = gw_loop_add(&MONITOR->loop, &MONITOR->incoming_watch, gw_incoming_fd(INCOMING),
+                             EPOLLIN, handle, NULL, fault);
+    }
+    if (status) {
+        return status;
+    }
+    MONITOR->is_arriving = true;
+    gw_monitor_set_state(GW_INFO_RUN_INMIGRATE);
+    gw_monitor_say("guest %s may come to %s", config->name, gw_incoming_address(INCOMING));
+    return GW_OK;
+}

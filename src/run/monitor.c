@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The monitor's loop: start, state, end. See monitor.h for who does what. */
+#include "run/monitor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "godwit/record_file.h"
+#include "run/storage.h"
+
+#define MONITOR (&gw_run_storage.monitor)
+
+#define LAST_WORD_NS (1 * GW_NS_PER_S) /* clients' time to hear how it ended */
+
+void gw_monitor_say(const char *format, ...)
+{
+    char line[GW_FAULT_TEXT_BYTES + 128];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    (void)dprintf(STDERR_FILENO, "godwit: %s\n", line);
+}
+
+void gw_monitor_set_state(enum gw_info_run_state state)
+{
+    MONITOR->state = state;
+}
+
+void gw_monitor_end(int code)
+{
+    if (MONITOR->is_ending) {
+        return;
+    }
+    MONITOR->is_ending = true;
+    MONITOR->exit_code = code;
+    MONITOR->end_ns = gw_clock_now_ns() + LAST_WORD_NS;
+}
+
+bool gw_monitor_quit(void)
+{
+    struct gw_fault fault = {0};
+    if (gw_outbound_is_held() || gw_inbound_is_held() || MONITOR->is_unsettled) {
+        gw_monitor_say("guest %s is not settled: see `godwit resolve %s`", MONITOR->config->name,
+                       MONITOR->config->name);
+        return false;
+    }
+    if (MONITOR->is_leaving && gw_outgoing_cancel(&gw_run_storage.outgoing, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+    }
+    gw_monitor_event(GW_QMP_EVENT_QUIT);
+    gw_monitor_end(MONITOR->state == GW_INFO_RUN_POSTMIGRATE ? GW_RUN_EXIT_MIGRATED
+                                                             : GW_RUN_EXIT_DONE);
+    return true;
+}
+
+/* Events */
+
+static struct gw_qmp_time now(void)
+{
+    uint64_t wall_ns = gw_clock_wall_ns();
+    return (struct gw_qmp_time){.seconds = wall_ns / GW_NS_PER_S,
+                                .microseconds = (uint32_t)(wall_ns % GW_NS_PER_S / GW_NS_PER_US)};
+}
+
+void gw_monitor_event(enum gw_qmp_event event)
+{
+    struct gw_qmp_message *message = &gw_run_storage.clients.message;
+    gw_qmp_encode_event(message, now(), event);
+    gw_clients_tell(message);
+}
+
+void gw_monitor_event_migration(void)
+{
+    struct gw_info_migrate info;
+    struct gw_qmp_message *message = &gw_run_storage.clients.message;
+    if (gw_run_storage.clients.is_events) {
+        gw_report_migrate(&info);
+        gw_qmp_encode_event_migration(message, now(), &info);
+        gw_clients_tell(message);
+    }
+}
+
+void gw_monitor_event_pass(uint64_t pass)
+{
+    struct gw_qmp_message *message = &gw_run_storage.clients.message;
+    if (gw_run_storage.clients.is_events) {
+        gw_qmp_encode_event_pass(message, now(), pass);
+        gw_clients_tell(message);
+    }
+}
+
+/* Signals */
+
+static void handle_signal(void *context, uint32_t events)
+{
+    struct signalfd_siginfo info;
+    (void)context;
+    (void)events;
+    if (read(MONITOR->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        (void)gw_monitor_quit();
+    }
+}
+
+static enum gw_status open_signals(struct gw_fault *fault)
+{
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    MONITOR->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (MONITOR->signal_fd < 0) {
+        return gw_fault_set_os(fault, errno, "signals cannot be watched");
+    }
+    return gw_loop_add(&MONITOR->loop, &MONITOR->signal_watch, MONITOR->signal_fd, EPOLLIN,
+                       handle_signal, NULL, fault);
+}
+
+/* Start and end */
+
+static enum gw_status check_limits(const struct gw_run_config *config, struct gw_fault *fault)
+{
+    if (config->memory_bytes > GW_RAM_BYTES_MAX) {
+        return gw_fault_set(
+            fault, GW_LIMIT,
+            "--memory is %llu bytes, this build for board " GW_BOARD_NAME " takes at most %llu",
+            (unsigned long long)config->memory_bytes, (unsigned long long)GW_RAM_BYTES_MAX);
+    }
+    if (config->vcpu_count > GW_VCPUS_MAX) {
+        return gw_fault_set(fault, GW_LIMIT,
+                            "--cpus is %u, this build for board " GW_BOARD_NAME " takes at most %d",
+                            config->vcpu_count, GW_VCPUS_MAX);
+    }
+    return GW_OK;
+}
+
+static enum gw_status start(const struct gw_run_config *config, struct gw_fault *fault)
+{
+    enum gw_status status = check_limits(config, fault);
+    if (!status) {
+        status = gw_state_directory_open(config->state_dir, fault);
+    }
+    if (!status && !config->incoming_uri) {
+        status = gw_records_check_boot(config, fault);
+    }
+    if (!status) {
+        status = gw_loop_open(&MONITOR->loop, fault);
+    }
+    if (!status) {
+        status = open_signals(fault);
+    }
+    if (!status) {
+        status = gw_clients_open(config->control_path, fault);
+    }
+    if (!status) {
+        status = gw_console_open(config, fault);
+    }
+    if (!status) {
+        status = gw_guest_open(fault);
+    }
+    if (!status) {
+        status = config->incoming_uri ? gw_inbound_start(fault) : gw_guest_boot(fault);
+    }
+    return status;
+}
+
+static bool is_over(void)
+{
+    return MONITOR->is_ending && (!gw_clients_is_any() || gw_clock_now_ns() >= MONITOR->end_ns);
+}
+
+static void loop(void)
+{
+    struct gw_fault fault = {0};
+    while (!is_over()) {
+        uint64_t timeout_ns = GW_LOOP_FOREVER;
+        if (MONITOR->is_ending) {
+            uint64_t at = gw_clock_now_ns();
+            timeout_ns = MONITOR->end_ns > at ? MONITOR->end_ns - at : 0;
+        }
+        if (gw_loop_run_once(&MONITOR->loop, timeout_ns, &fault) != GW_OK) {
+            gw_monitor_say("%s", fault.text);
+            gw_monitor_end(GW_RUN_EXIT_MONITOR);
+            return;
+        }
+    }
+}
+
+static int exit_code(const struct gw_fault *fault)
+{
+    switch (fault->status) {
+    case GW_HOST:
+        return GW_RUN_EXIT_HOST;
+    case GW_ARGUMENT:
+    case GW_LIMIT:
+        return GW_RUN_EXIT_USAGE;
+    default:
+        return GW_RUN_EXIT_FAILED;
+    }
+}
+
+int gw_run(const struct gw_run_config *config)
+{
+    struct gw_fault fault = {0};
+    MONITOR->config = config;
+    MONITOR->state = GW_INFO_RUN_PRELAUNCH;
+    MONITOR->start_ns = gw_clock_now_ns();
+    MONITOR->parameters = (struct gw_info_parameters){.downtime_limit_ms = 300};
+    gw_run_storage.clients.listener_fd = -1;
+    gw_run_storage.console.listener_fd = -1;
+    if (start(config, &fault) == GW_OK) {
+        loop();
+    } else {
+        gw_monitor_say("%s", fault.text);
+        MONITOR->exit_code = exit_code(&fault);
+    }
+    gw_outgoing_stop(&gw_run_storage.outgoing);
+    gw_incoming_stop(&gw_run_storage.incoming);
+    gw_vm_close(&gw_run_storage.vm);
+    gw_console_close();
+    gw_clients_close(config->control_path);
+    return MONITOR->exit_code;
+}

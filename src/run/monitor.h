@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The monitor: one loop in the main thread that everything is attached to. Who owns what:
+ *
+ *   monitor.c   the run state, and when and how the process ends
+ *   guest.c     the machine's events: halted, powered off, crashed, console
+ *   outbound.c  the guest leaves: what the source engine asks of the machine
+ *   inbound.c   a guest comes: what the target engine asks of the machine
+ *   clients.c   control connections: bytes, events
+ *   commands.c  what each command does
+ *   report.c    figures as the control protocol wants them
+ *   console.c   where the guest's console goes
+ *
+ * All of it runs in the main thread; none of it blocks but for records on disk.
+ */
+#ifndef GW_RUN_MONITOR_H
+#define GW_RUN_MONITOR_H
+
+#include "godwit/info.h"
+#include "godwit/loop.h"
+#include "godwit/message.h"
+#include "godwit/qmp.h"
+#include "godwit/record.h"
+#include "godwit/run.h"
+
+struct gw_monitor {
+    const struct gw_run_config *config;
+    struct gw_loop loop;
+    enum gw_info_run_state state; /* written by gw_monitor_set_state alone */
+    uint64_t start_ns;
+    bool is_ending;
+    int exit_code;
+    uint64_t end_ns; /* ending: at the latest then */
+
+    struct gw_watch vm_watch, signal_watch, outgoing_watch, incoming_watch;
+    int signal_fd;
+    bool is_tracker_ready;
+
+    /* guest.c */
+    bool is_stop_told; /* STOP was told, and RESUME not since */
+
+    /* outbound.c */
+    bool is_leaving;    /* a migration away is under way */
+    bool has_left_once; /* outgoing figures are there to be reported */
+    bool was_running;   /* before STOP */
+    bool is_halt_awaited;
+    bool is_verifying;
+    char peer[GW_INFO_URI_BYTES];
+    struct gw_session session, withdrawn;
+    struct gw_info_parameters parameters;
+    uint64_t held_since_ns;
+
+    /* inbound.c */
+    bool is_arriving; /* listens or receives */
+    bool is_unsettled;
+    bool has_arrived;
+};
+
+/* The one place where the run state changes. */
+void gw_monitor_set_state(enum gw_info_run_state state);
+
+/* Ends the process with `code` once control clients have heard the last word, within a second. */
+void gw_monitor_end(int code);
+
+/* `quit`: ends, unless a guest is held. Returns false and says why when it is. */
+bool gw_monitor_quit(void);
+
+/* A line on standard error. */
+void gw_monitor_say(const char *format, ...) GW_PRINTF(1, 2);
+
+/* An event to every control client. */
+void gw_monitor_event(enum gw_qmp_event event);
+void gw_monitor_event_migration(void);
+void gw_monitor_event_pass(uint64_t pass);
+
+/* guest.c */
+GW_MUST_USE enum gw_status gw_guest_open(struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_guest_boot(struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_guest_run(struct gw_fault *fault); /* state RUNNING */
+void gw_guest_pause(void);                                       /* state PAUSED follows */
+void gw_guest_console_ready(void);
+
+/* outbound.c */
+GW_MUST_USE enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate,
+                                             struct gw_fault *fault);
+void gw_outbound_halted(void);
+void gw_outbound_guest_ended(void);
+bool gw_outbound_is_held(void);
+
+/* inbound.c */
+GW_MUST_USE enum gw_status gw_inbound_start(struct gw_fault *fault);
+bool gw_inbound_is_held(void);
+
+/* records.c */
+GW_MUST_USE enum gw_status gw_records_check_boot(const struct gw_run_config *config,
+                                                 struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_records_get_history(const struct gw_run_config *config,
+                                                  struct gw_history *history,
+                                                  struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_records_put_history(const struct gw_run_config *config,
+                                                  const struct gw_history *history,
+                                                  struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_records_put_departure(const struct gw_run_config *config,
+                                                    const struct gw_departure *departure,
+                                                    struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_records_clear_departure(const struct gw_run_config *config,
+                                                      struct gw_fault *fault);
+
+/* report.c */
+void gw_report_migrate(struct gw_info_migrate *info);
+void gw_report_status(struct gw_info_status *info);
+void gw_report_session(const struct gw_session *session, char text[GW_INFO_SESSION_BYTES]);
+
+/* commands.c: executes one request and fills the reply. */
+void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_message *reply);
+
+#endif

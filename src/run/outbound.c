@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The guest leaves: does for the source engine what only the machine's owner can. */
+#include <stdio.h>
+#include <string.h>
+
+#include "run/storage.h"
+
+#define MONITOR  (&gw_run_storage.monitor)
+#define OUTGOING (&gw_run_storage.outgoing)
+
+static enum gw_status ready_tracker(struct gw_fault *fault)
+{
+    struct gw_kvm_slot slots[GW_RAM_REGIONS_MAX];
+    for (uint32_t i = 0; i < GW_RAM_REGIONS_MAX; i++) {
+        slots[i] = (struct gw_kvm_slot){.slot = i};
+    }
+    if (MONITOR->is_tracker_ready) {
+        return GW_OK;
+    }
+    enum gw_status status =
+        gw_tracker_kvm_log_init(&gw_run_storage.tracker, gw_vm_fd(&gw_run_storage.vm),
+                                &gw_run_storage.ram, slots, &gw_run_storage.marks, fault);
+    MONITOR->is_tracker_ready = status == GW_OK;
+    return status;
+}
+
+bool gw_outbound_is_held(void)
+{
+    struct gw_source_figures figures;
+    if (!MONITOR->is_leaving) {
+        return false;
+    }
+    gw_outgoing_get_figures(OUTGOING, &figures);
+    return figures.is_held;
+}
+
+/* STOP: the machine is halted first; gw_outbound_halted() goes on. */
+static void stop_guest(void)
+{
+    MONITOR->was_running = MONITOR->state == GW_INFO_RUN_RUNNING;
+    MONITOR->is_halt_awaited = true;
+    gw_monitor_set_state(GW_INFO_RUN_FINISH_MIGRATE);
+    gw_vm_halt(&gw_run_storage.vm);
+}
+
+void gw_outbound_halted(void)
+{
+    struct gw_saved_state *saved = &gw_run_storage.saved;
+    struct gw_fault fault = {0};
+    size_t bytes = 0;
+    uint64_t halted_ns = gw_clock_now_ns() - gw_vm_elapsed(&gw_run_storage.vm);
+    MONITOR->is_halt_awaited = false;
+    if (MONITOR->was_running) {
+        MONITOR->is_stop_told = true;
+        gw_monitor_event(GW_QMP_EVENT_STOP);
+    }
+    if (gw_vm_save(&gw_run_storage.vm, saved->bytes, sizeof(saved->bytes), &bytes, &fault)) {
+        gw_outgoing_host_fault(OUTGOING, &fault);
+        return;
+    }
+    gw_outgoing_stopped(OUTGOING, halted_ns, saved->bytes, (uint32_t)bytes, MONITOR->was_running);
+}
+
+void gw_outbound_guest_ended(void)
+{
+    struct gw_fault fault = {0};
+    if (!MONITOR->is_leaving) {
+        return;
+    }
+    MONITOR->was_running = false;
+    (void)gw_fault_set(&fault, GW_HOST, "the guest ended by itself before it could move");
+    if (MONITOR->is_halt_awaited) {
+        MONITOR->is_halt_awaited = false;
+        gw_outgoing_host_fault(OUTGOING, &fault);
+    } else if (gw_outgoing_cancel(OUTGOING, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+    }
+}
+
+/* Back here: as it was before STOP. */
+static void resume(void)
+{
+    struct gw_fault fault = {0};
+    if (MONITOR->is_ending) {
+        return;
+    }
+    if (!MONITOR->was_running) {
+        gw_monitor_set_state(GW_INFO_RUN_PAUSED);
+    } else if (gw_guest_run(&fault) != GW_OK) {
+        gw_monitor_say("the guest cannot go on here: %s", fault.text);
+        gw_monitor_set_state(GW_INFO_RUN_INTERNAL_ERROR);
+        gw_monitor_end(GW_RUN_EXIT_MONITOR);
+    }
+}
+
+static void record(struct gw_source_action *action)
+{
+    struct gw_fault fault = {0};
+    (void)snprintf(action->departure.peer, sizeof(action->departure.peer), "%.*s",
+                   GW_PEER_BYTES - 1, MONITOR->peer);
+    enum gw_status status = gw_records_put_departure(MONITOR->config, &action->departure, &fault);
+    gw_outgoing_recorded(OUTGOING, status ? &fault : NULL);
+}
+
+static void told_status(void)
+{
+    struct gw_source_figures figures;
+    gw_outgoing_get_figures(OUTGOING, &figures);
+    if (gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
+        gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
+    }
+    gw_monitor_event_migration();
+}
+
+static void finish(void)
+{
+    struct gw_fault fault;
+    enum gw_source_state state = gw_outgoing_state(OUTGOING);
+    gw_outgoing_get_fault(OUTGOING, &fault);
+    gw_loop_remove(&MONITOR->outgoing_watch);
+    gw_outgoing_stop(OUTGOING);
+    MONITOR->is_leaving = false;
+    MONITOR->withdrawn = MONITOR->session;
+    if (state == GW_SOURCE_COMPLETED) {
+        gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
+        gw_monitor_say("guest %s moved to %s", MONITOR->config->name, MONITOR->peer);
+    } else {
+        gw_monitor_say("guest %s stays here: %s", MONITOR->config->name, fault.text);
+    }
+    gw_monitor_event_migration();
+    if (state == GW_SOURCE_COMPLETED && !MONITOR->config->is_lingering) {
+        gw_monitor_end(GW_RUN_EXIT_MIGRATED);
+    }
+}
+
+static void act(struct gw_source_action *action)
+{
+    struct gw_source_figures figures;
+    switch (action->type) {
+    case GW_SOURCE_DO_RECORD:
+        record(action);
+        break;
+    case GW_SOURCE_DO_STOP:
+        stop_guest();
+        break;
+    case GW_SOURCE_DO_RESUME:
+        resume();
+        break;
+    case GW_SOURCE_DO_STATUS:
+        told_status();
+        break;
+    case GW_SOURCE_DO_ROUND:
+        gw_outgoing_get_figures(OUTGOING, &figures);
+        gw_monitor_event_pass(figures.rounds);
+        break;
+    case GW_SOURCE_DO_FINISH:
+        finish();
+        break;
+    default:
+        break; /* gw_outgoing does the others itself */
+    }
+}
+
+static void handle(void *context, uint32_t events)
+{
+    struct gw_source_action action;
+    (void)context;
+    (void)events;
+    gw_outgoing_work(OUTGOING);
+    while (MONITOR->is_leaving && gw_outgoing_next(OUTGOING, &action) == GW_OK) {
+        act(&action);
+    }
+    if (!gw_outbound_is_held()) {
+        MONITOR->held_since_ns = 0;
+    } else if (MONITOR->held_since_ns == 0) {
+        MONITOR->held_since_ns = gw_clock_now_ns();
+    }
+}
+
+static enum gw_status check_start(struct gw_fault *fault)
+{
+    if (MONITOR->is_leaving) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "There's a migration process in progress: to %s; cancel it or wait",
+                            MONITOR->peer);
+    }
+    if (gw_inbound_is_held() || MONITOR->is_unsettled) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the source this guest came from has not confirmed that it runs here: "
+                            "wait for the link, or see `godwit resolve %s`",
+                            MONITOR->config->name);
+    }
+    switch (MONITOR->state) {
+    case GW_INFO_RUN_RUNNING:
+    case GW_INFO_RUN_PAUSED:
+        return GW_OK;
+    case GW_INFO_RUN_INMIGRATE:
+        return gw_fault_set(fault, GW_ARGUMENT, "Guest is waiting for an incoming migration");
+    case GW_INFO_RUN_POSTMIGRATE:
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "Can't migrate the vm that was paused due to previous migration: the "
+                            "guest runs at %s",
+                            MONITOR->peer);
+    default:
+        return gw_fault_set(fault, GW_ARGUMENT, "the guest is in state %s and cannot move",
+                            gw_info_run_state_name(MONITOR->state));
+    }
+}
+
+static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate)
+{
+    const struct gw_info_parameters *parameters = &MONITOR->parameters;
+    uint64_t downtime_ms =
+        migrate->has_downtime_limit ? migrate->downtime_limit_ms : parameters->downtime_limit_ms;
+    *config = (struct gw_outgoing_config){
+        .source = {.session = MONITOR->session,
+                   .withdrawn = MONITOR->withdrawn,
+                   .facts = &gw_run_storage.facts,
+                   .downtime_ns_max = downtime_ms * GW_NS_PER_MS,
+                   .bandwidth_max = migrate->has_bandwidth_max ? migrate->bandwidth_max_bytes
+                                                               : parameters->bandwidth_max_bytes,
+                   .is_verifying = migrate->is_verify},
+        .uri = MONITOR->peer,
+        .ram = &gw_run_storage.ram,
+        .tracker = &gw_run_storage.tracker.tracker,
+        .transport = gw_transport_defaults};
+    config->transport.is_plaintext_allowed = migrate->is_plaintext || MONITOR->config->is_plaintext;
+    (void)snprintf(config->source.guest_name, sizeof(config->source.guest_name), "%s",
+                   MONITOR->config->name);
+}
+
+enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw_fault *fault)
+{
+    struct gw_outgoing_config config;
+    enum gw_status status = check_start(fault);
+    if (!status) {
+        status = ready_tracker(fault);
+    }
+    if (!status) {
+        status = gw_random_bytes(&MONITOR->session, sizeof(MONITOR->session), fault);
+    }
+    if (status) {
+        return status;
+    }
+    (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", migrate->uri);
+    fill_config(&config, migrate);
+    status = gw_outgoing_start(OUTGOING, &config, fault);
+    if (status) {
+        return status;
+    }
+    MONITOR->is_leaving = true;
+    MONITOR->has_left_once = true;
+    MONITOR->is_verifying = migrate->is_verify;
+    status = gw_loop_add(&MONITOR->loop, &MONITOR->outgoing_watch, gw_outgoing_fd(OUTGOING),
+                         EPOLLIN, handle, NULL, fault);
+    if (status) {
+        gw_outgoing_stop(OUTGOING);
+        MONITOR->is_leaving = false;
+    }
+    return status;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Handover records on disk: NAME.outgoing says where a guest went, NAME.incoming which sessions
+ * came (godwit/record.h). Blocks for the disk. Main thread, or a command without a monitor.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "godwit/record_file.h"
+#include "run/monitor.h"
+
+enum { FILE_NAME_BYTES = GW_INFO_NAME_BYTES + 16 };
+static_assert(GW_INFO_NAME_BYTES - 1 + 9 <= (int)GW_RECORD_FILE_NAME_MAX,
+              "NAME.outgoing is a file name");
+
+static void file_name(char name[FILE_NAME_BYTES], const char *guest, const char *kind)
+{
+    (void)snprintf(name, FILE_NAME_BYTES, "%s.%s", guest, kind);
+}
+
+static enum gw_status get_departure(const char *state_dir, const char *guest,
+                                    struct gw_departure *departure, bool *is_found,
+                                    struct gw_fault *fault)
+{
+    char name[FILE_NAME_BYTES];
+    uint8_t bytes[GW_DEPARTURE_FILE_BYTES];
+    size_t size = 0;
+    file_name(name, guest, "outgoing");
+    enum gw_status status =
+        gw_record_file_get(state_dir, name, bytes, sizeof(bytes), &size, is_found, fault);
+    if (status || !*is_found) {
+        return status;
+    }
+    return gw_departure_decode(departure, bytes, size, fault);
+}
+
+static enum gw_status get_history(const char *state_dir, const char *guest,
+                                  struct gw_history *history, bool *is_found,
+                                  struct gw_fault *fault)
+{
+    char name[FILE_NAME_BYTES];
+    uint8_t bytes[GW_RECORD_FILE_BYTES];
+    size_t size = 0;
+    file_name(name, guest, "incoming");
+    *history = (struct gw_history){0};
+    enum gw_status status =
+        gw_record_file_get(state_dir, name, bytes, sizeof(bytes), &size, is_found, fault);
+    if (status || !*is_found) {
+        return status;
+    }
+    return gw_history_decode(history, bytes, size, fault);
+}
+
+static enum gw_status put_departure(const char *state_dir, const char *guest,
+                                    const struct gw_departure *departure, struct gw_fault *fault)
+{
+    char name[FILE_NAME_BYTES];
+    uint8_t bytes[GW_DEPARTURE_FILE_BYTES];
+    file_name(name, guest, "outgoing");
+    gw_departure_encode(departure, bytes);
+    return gw_record_file_put(state_dir, name, bytes, sizeof(bytes), fault);
+}
+
+static enum gw_status put_history(const char *state_dir, const char *guest,
+                                  const struct gw_history *history, struct gw_fault *fault)
+{
+    char name[FILE_NAME_BYTES];
+    uint8_t bytes[GW_RECORD_FILE_BYTES];
+    file_name(name, guest, "incoming");
+    gw_history_encode(history, bytes);
+    return gw_record_file_put(state_dir, name, bytes, sizeof(bytes), fault);
+}
+
+enum gw_status gw_records_put_departure(const struct gw_run_config *config,
+                                        const struct gw_departure *departure,
+                                        struct gw_fault *fault)
+{
+    return put_departure(config->state_dir, config->name, departure, fault);
+}
+
+enum gw_status gw_records_clear_departure(const struct gw_run_config *config,
+                                          struct gw_fault *fault)
+{
+    char name[FILE_NAME_BYTES];
+    file_name(name, config->name, "outgoing");
+    return gw_record_file_clear(config->state_dir, name, fault);
+}
+
+enum gw_status gw_records_get_history(const struct gw_run_config *config,
+                                      struct gw_history *history, struct gw_fault *fault)
+{
+    bool is_found = false;
+    return get_history(config->state_dir, config->name, history, &is_found, fault);
+}
+
+enum gw_status gw_records_put_history(const struct gw_run_config *config,
+                                      const struct gw_history *history, struct gw_fault *fault)
+{
+    return put_history(config->state_dir, config->name, history, fault);
+}
+
+enum gw_status gw_records_check_boot(const struct gw_run_config *config, struct gw_fault *fault)
+{
+    struct gw_departure departure;
+    bool is_found = false;
+    enum gw_status status =
+        get_departure(config->state_dir, config->name, &departure, &is_found, fault);
+    if (status || !is_found || departure.state == GW_DEPARTURE_KEPT) {
+        return status;
+    }
+    return gw_fault_set(fault, GW_ARGUMENT,
+                        "guest %s %s %s: booting it here would make a second one. If it is gone "
+                        "for good over there: godwit resolve %s --run --other-is-dead",
+                        config->name,
+                        departure.state == GW_DEPARTURE_LEFT ? "moved to" : "was being moved to",
+                        departure.peer, config->name);
+}
+
+/* Resolving where no monitor is left. */
+
+static void explain_departure(const char *guest, const struct gw_departure *departure,
+                              struct gw_run_dead *dead)
+{
+    bool is_open = departure->state == GW_DEPARTURE_LEAVING;
+    dead->role = GW_INFO_SOURCE;
+    dead->can_give_up = is_open;
+    gw_report_session(&departure->session, dead->session);
+    (void)snprintf(dead->peer, sizeof(dead->peer), "%s", departure->peer);
+    (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                   is_open ? "%s was being moved to %s when its monitor here died, and with it "
+                             "this copy; it may run there"
+                           : "%s moved to %s and runs there",
+                   guest, departure->peer);
+}
+
+static enum gw_status give_up_departure(const char *state_dir, const char *guest,
+                                        struct gw_departure *departure, struct gw_run_dead *dead,
+                                        struct gw_fault *fault)
+{
+    const struct gw_token token = {
+        .session = departure->session, .epoch = departure->epoch, .who = 's'};
+    departure->state = GW_DEPARTURE_LEFT;
+    enum gw_status status = put_departure(state_dir, guest, departure, fault);
+    if (status) {
+        return status;
+    }
+    gw_token_encode(&token, dead->result.token);
+    (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                   "recorded: this side never runs %s; on %s: godwit resolve %s --run TOKEN", guest,
+                   departure->peer, guest);
+    return GW_OK;
+}
+
+static enum gw_status give_up_history(const char *state_dir, const char *guest,
+                                      struct gw_history *history, struct gw_run_dead *dead,
+                                      struct gw_fault *fault)
+{
+    const struct gw_session session = history->entry[0].session;
+    const struct gw_token token = {.session = session, .epoch = UINT64_MAX, .who = 't'};
+    gw_history_put(history, &session, GW_RECORD_ABORTED, UINT64_MAX);
+    enum gw_status status = put_history(state_dir, guest, history, fault);
+    if (status) {
+        return status;
+    }
+    gw_token_encode(&token, dead->result.token);
+    (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                   "recorded: this side never runs %s; on the source: godwit resolve %s --run "
+                   "TOKEN",
+                   guest, guest);
+    return GW_OK;
+}
+
+static void explain_history(const char *guest, const struct gw_history *history,
+                            struct gw_run_dead *dead)
+{
+    const struct gw_record_entry *entry = &history->entry[0];
+    bool took = entry->state == GW_RECORD_TOOK;
+    dead->role = GW_INFO_TARGET;
+    dead->can_give_up = !took;
+    gw_report_session(&entry->session, dead->session);
+    (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                   took ? "%s came here, ran here, and its monitor is gone: it ended with it"
+                        : "%s was on its way here when the monitor died; it never ran here",
+                   guest);
+}
+
+enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
+                                   enum gw_run_dead_action action, struct gw_run_dead *dead,
+                                   struct gw_fault *fault)
+{
+    struct gw_departure departure;
+    struct gw_history history;
+    bool has_departure = false;
+    bool has_history = false;
+    *dead = (struct gw_run_dead){0};
+    enum gw_status status = get_departure(state_dir, name, &departure, &has_departure, fault);
+    if (!status) {
+        status = get_history(state_dir, name, &history, &has_history, fault);
+    }
+    if (status) {
+        return status;
+    }
+    bool is_source = has_departure && departure.state != GW_DEPARTURE_KEPT;
+    dead->has_record = is_source || (has_history && history.count > 0);
+    if (!dead->has_record) {
+        (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                       "no monitor runs %s here, and no record says that it ever left or came",
+                       name);
+        return GW_OK;
+    }
+    if (is_source) {
+        explain_departure(name, &departure, dead);
+    } else {
+        explain_history(name, &history, dead);
+    }
+    if (action == GW_RUN_DEAD_SHOW) {
+        return GW_OK;
+    }
+    if (action == GW_RUN_DEAD_FORGET) {
+        char file[FILE_NAME_BYTES];
+        file_name(file, name, "outgoing");
+        (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                       "the record is gone: the next `godwit run` boots %s anew", name);
+        return gw_record_file_clear(state_dir, file, fault);
+    }
+    if (!dead->can_give_up) {
+        return gw_fault_set(fault, GW_REFUSED, "%s; there is nothing to give up",
+                            dead->result.text);
+    }
+    return is_source ? give_up_departure(state_dir, name, &departure, dead, fault)
+                     : give_up_history(state_dir, name, &history, dead, fault);
+}

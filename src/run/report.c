@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Figures of the engines as the control protocol wants them. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "run/storage.h"
+
+#define MONITOR (&gw_run_storage.monitor)
+
+static enum gw_info_migration status_by_name(const char *name)
+{
+    for (int i = 0; i < GW_INFO_MIGRATION_COUNT; i++) {
+        if (strcmp(gw_info_migration_name((enum gw_info_migration)i), name) == 0) {
+            return (enum gw_info_migration)i;
+        }
+    }
+    return GW_INFO_MIGRATION_NONE;
+}
+
+void gw_report_session(const struct gw_session *session, char text[GW_INFO_SESSION_BYTES])
+{
+    for (int i = 0; i < GW_SESSION_BYTES; i++) {
+        (void)snprintf(text + 2 * i, (size_t)(GW_INFO_SESSION_BYTES - 2 * i), "%02x",
+                       session->id[i]);
+    }
+}
+
+static void report_ram(const struct gw_source_figures *figures, struct gw_info_ram *ram)
+{
+    uint64_t page_bytes = gw_run_storage.ram.page_bytes;
+    *ram = (struct gw_info_ram){.transferred_bytes = figures->wire_bytes,
+                                .remaining_bytes = figures->remaining_pages * page_bytes,
+                                .total_bytes = figures->total_pages * page_bytes,
+                                .zero_pages = figures->zero_pages,
+                                .normal_pages = figures->raw_pages,
+                                .downtime_bytes = figures->stopped_bytes,
+                                .rounds = figures->rounds,
+                                .dirty_pages_per_second = figures->dirty_pages_per_s,
+                                .pages_per_second = figures->bandwidth / page_bytes,
+                                .acked_bits_per_second = figures->bandwidth * 8,
+                                .page_bytes = (uint32_t)page_bytes};
+}
+
+static enum gw_info_verify verify_state(const struct gw_source_figures *figures,
+                                        const struct gw_fault *fault)
+{
+    if (!MONITOR->is_verifying) {
+        return GW_INFO_VERIFY_OFF;
+    }
+    if (figures->is_verified) {
+        return GW_INFO_VERIFY_EQUAL;
+    }
+    return fault->status == GW_CORRUPT ? GW_INFO_VERIFY_DIFFERENT : GW_INFO_VERIFY_PENDING;
+}
+
+static uint64_t held_ms(void)
+{
+    return MONITOR->held_since_ns ? (gw_clock_now_ns() - MONITOR->held_since_ns) / GW_NS_PER_MS : 0;
+}
+
+static void report_source(struct gw_info_migrate *info)
+{
+    struct gw_source_figures figures;
+    struct gw_fault fault;
+    gw_outgoing_get_figures(&gw_run_storage.outgoing, &figures);
+    gw_outgoing_get_fault(&gw_run_storage.outgoing, &fault);
+    info->status = status_by_name(figures.status);
+    info->role = GW_INFO_SOURCE;
+    info->has_ram = figures.setup_ns > 0;
+    report_ram(&figures, &info->ram);
+    info->has_downtime = figures.downtime_ns > 0;
+    info->verify = verify_state(&figures, &fault);
+    info->total_ms = figures.total_ns / GW_NS_PER_MS;
+    info->setup_ms = figures.setup_ns / GW_NS_PER_MS;
+    info->downtime_us = figures.downtime_ns / GW_NS_PER_US;
+    info->expected_downtime_us = figures.expected_downtime_ns == UINT64_MAX
+                                     ? 0
+                                     : figures.expected_downtime_ns / GW_NS_PER_US;
+    info->verify_ms = figures.verify_ns / GW_NS_PER_MS;
+    info->epoch = figures.epoch;
+    info->reason = fault.status;
+    (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
+    (void)snprintf(info->peer, sizeof(info->peer), "%s", MONITOR->peer);
+    gw_report_session(&MONITOR->session, info->session);
+    if (figures.is_held) {
+        info->held = (struct gw_info_held){.is_held = true,
+                                           .can_give_up = true,
+                                           .can_run_with_token = true,
+                                           .can_run_other_is_dead = true,
+                                           .held_ms = held_ms()};
+        (void)snprintf(info->held.text, sizeof(info->held.text),
+                       "the guest was committed to %s, which has not confirmed that it runs "
+                       "there%s%s; it is asked again until it answers",
+                       MONITOR->peer, fault.text[0] ? ": " : "", fault.text);
+    }
+}
+
+static void report_target(struct gw_info_migrate *info)
+{
+    struct gw_target_figures figures;
+    struct gw_fault fault;
+    gw_incoming_get_figures(&gw_run_storage.incoming, &figures);
+    gw_incoming_get_fault(&gw_run_storage.incoming, &fault);
+    info->status = status_by_name(figures.status);
+    info->role = GW_INFO_TARGET;
+    info->total_ms = figures.total_ns / GW_NS_PER_MS;
+    info->epoch = figures.epoch;
+    info->reason = fault.status;
+    (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
+    gw_report_session(&gw_run_storage.incoming.target.session, info->session);
+    if (figures.is_held) {
+        info->held = (struct gw_info_held){.is_held = true,
+                                           .can_give_up = true,
+                                           .can_run_with_token = true,
+                                           .can_run_other_is_dead = true,
+                                           .held_ms = held_ms()};
+        (void)snprintf(info->held.text, sizeof(info->held.text),
+                       "the guest is loaded and waits for the source's word%s%s",
+                       fault.text[0] ? ": " : "", fault.text);
+    } else if (figures.is_unsettled) {
+        info->held = (struct gw_info_held){.is_held = false, .can_run_other_is_dead = true};
+        (void)snprintf(info->held.text, sizeof(info->held.text),
+                       "the guest runs here; the source has not confirmed that it knows. To stop "
+                       "waiting for it: resolve --run --other-is-dead");
+    }
+}
+
+void gw_report_migrate(struct gw_info_migrate *info)
+{
+    *info = (struct gw_info_migrate){.status = GW_INFO_MIGRATION_NONE};
+    if (MONITOR->has_left_once) {
+        report_source(info);
+    } else if (MONITOR->config->incoming_uri) {
+        report_target(info);
+    }
+}
+
+void gw_report_status(struct gw_info_status *info)
+{
+    *info = (struct gw_info_status){
+        .state = MONITOR->state,
+        .memory_bytes = MONITOR->config->memory_bytes,
+        .up_ms = (gw_clock_now_ns() - MONITOR->start_ns) / GW_NS_PER_MS,
+        .vcpu_count = MONITOR->config->vcpu_count,
+        .pid = (uint32_t)getpid(),
+    };
+    (void)snprintf(info->name, sizeof(info->name), "%s", MONITOR->config->name);
+    if (MONITOR->is_arriving) {
+        (void)snprintf(info->incoming, sizeof(info->incoming), "%s",
+                       gw_incoming_address(&gw_run_storage.incoming));
+    }
+}

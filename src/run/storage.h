@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All memory of a running monitor, in one list: X(type, name, what it is for). The storage
+ * struct, `godwit limits` and the check against the board come from this list.
+ */
+#ifndef GW_RUN_STORAGE_H
+#define GW_RUN_STORAGE_H
+
+#include "godwit/incoming.h"
+#include "godwit/kvm_log.h"
+#include "godwit/marks.h"
+#include "godwit/outgoing.h"
+#include "godwit/ram.h"
+#include "godwit/vm.h"
+#include "run/clients.h"
+#include "run/console.h"
+#include "run/monitor.h"
+
+#define GW_RUN_STORAGE(X)                                                       \
+    X(struct gw_monitor, monitor, "monitor")                                    \
+    X(struct gw_vm, vm, "machine: vCPU threads with their stacks, devices")     \
+    X(struct gw_ram, ram, "guest RAM's regions")                                \
+    X(struct gw_facts, facts, "facts a peer must share")                        \
+    X(struct gw_tracker_kvm_log, tracker, "dirty tracker")                      \
+    X(struct gw_marks, marks, "pages written by the monitor")                   \
+    X(struct gw_outgoing, outgoing, "migration away: engine, channels, thread") \
+    X(struct gw_incoming, incoming, "migration here: engine, channels, thread") \
+    X(struct gw_saved_state, saved, "machine state while it is handed over")    \
+    X(struct gw_console, console, "console")                                    \
+    X(struct gw_clients, clients, "control clients")
+
+/* The machine's state, between STOP and the end of a migration. */
+struct gw_saved_state {
+    uint8_t bytes[GW_STATE_BYTES_MAX];
+};
+
+struct gw_run_storage {
+#define MEMBER(type, name, purpose) type name;
+    GW_RUN_STORAGE(MEMBER)
+#undef MEMBER
+};
+
+extern struct gw_run_storage gw_run_storage;
+
+#endif
