@@ -284,6 +284,6 @@ enum gw_status gw_vm_boot(struct gw_vm *vm, const struct gw_vm_boot *boot, struc
         status = write_tree(vm, boot, initrd_gpa, initrd_bytes, fault);
     if (status == GW_OK)
         status = point_vcpu(vm, entry, fault);
-    vm->has_guest = status == GW_OK;
+    vm->has_guest = vm->is_settled = status == GW_OK;
     return status;
 }

@@ -84,6 +84,8 @@ uint64_t gw_vm_elapsed(const struct gw_vm *vm)
 
 enum gw_status gw_vm_set_elapsed(struct gw_vm *vm, uint64_t elapsed_ns, struct gw_fault *fault)
 {
+    if (vm->is_settled)
+        return gw_fault_set(fault, GW_ARGUMENT, "the guest's time is set already");
     uint64_t hz = counter_hz();
     uint64_t ticks = elapsed_ns / GW_NS_PER_S * hz + elapsed_ns % GW_NS_PER_S * hz / GW_NS_PER_S;
     vm->wall_offset_ns = (int64_t)(vm->halted_wall_ns + elapsed_ns - gw_clock_wall_ns());
@@ -91,6 +93,7 @@ enum gw_status gw_vm_set_elapsed(struct gw_vm *vm, uint64_t elapsed_ns, struct g
     if (error)
         return gw_fault_set_os(fault, error, "KVM refused to set the guest's counter");
     vm->is_settled = true;
+    gw_vm_time_note(vm); /* for one who moves it on without running it */
     gw_vm_alarm_service(vm);
     return GW_OK;
 }

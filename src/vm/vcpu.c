@@ -234,9 +234,12 @@ void gw_vm_threads_stop(struct gw_vm *vm)
 
 enum gw_status gw_vm_run(struct gw_vm *vm, struct gw_fault *fault)
 {
-    if (!vm->has_guest || vm->ending)
-        return gw_fault_set(fault, GW_ARGUMENT, "there is no guest to run: %s",
-                            vm->ending ? "it has ended" : "nothing was booted or loaded");
+    const char *missing = !vm->has_guest    ? "nothing was booted or loaded"
+                          : vm->ending      ? "it has ended"
+                          : !vm->is_settled ? "its time is not set"
+                                            : NULL;
+    if (missing)
+        return gw_fault_set(fault, GW_ARGUMENT, "there is no guest to run: %s", missing);
     (void)pthread_mutex_lock(&vm->lock);
     vm->is_halt_asked = false;
     vm->pending &= ~(1U << GW_VM_HALTED);
