@@ -8,6 +8,7 @@ the last line they print.
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -100,7 +101,7 @@ class Programs:
                                       test["timeout"] or 600, test["env"],
                                       test["workdir"] or BUILD / self.build)
         counter.report(self.name, test["name"], outcome, time.monotonic() - start, detail,
-                       f"tools/test {self.name} -k {test['name']}")
+                       f"tools/test {self.name} -k {shlex.quote(test['name'])}")
 
 
 class Lint:
@@ -121,7 +122,7 @@ class Lint:
             start = time.monotonic()
             outcome, lines = test()
             counter.report(self.name, self.test_name(test), outcome, time.monotonic() - start,
-                           "\n".join(lines), f"tools/test lint -k {self.test_name(test)}")
+                           "\n".join(lines), f"tools/test {self.name} -k {self.test_name(test)}")
 
 
 class Image(Lint):
