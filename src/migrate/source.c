@@ -13,15 +13,26 @@
 
 enum origin { ORIGIN_OPERATOR, ORIGIN_HOST, ORIGIN_PEER, ORIGIN_SELF };
 
+/* A row is three bytes, so that a table of every state and event stays small. */
 struct row {
     bool is_legal;
-    enum gw_source_state to;
-    gw_source_step *step;
+    uint8_t to;   /* enum gw_source_state */
+    uint8_t step; /* index into steps */
+};
+
+#define STEP(name) STEP_##name,
+enum step { GW_SOURCE_STEPS(STEP) STEP_COUNT };
+#undef STEP
+
+static gw_source_step *const steps[STEP_COUNT] = {
+#define STEP(name) [STEP_##name] = gw_source_step_##name,
+    GW_SOURCE_STEPS(STEP)
+#undef STEP
 };
 
 static const struct row table[GW_SOURCE_STATE_COUNT][GW_SOURCE_EVENT_COUNT] = {
 #define ROW(from, event, to, step) \
-    [GW_SOURCE_##from][GW_SOURCE_EV_##event] = {true, GW_SOURCE_##to, gw_source_step_##step},
+    [GW_SOURCE_##from][GW_SOURCE_EV_##event] = {true, GW_SOURCE_##to, STEP_##step},
     GW_SOURCE_TRANSITIONS(ROW)
 #undef ROW
 };
@@ -117,11 +128,11 @@ static void go(struct gw_source *source, const struct row *row, const struct gw_
     if (row->to != source->state) {
         source->limit_ns = 0;
     }
-    source->state = row->to;
+    source->state = (enum gw_source_state)row->to;
     if (strcmp(before, states[row->to].status) != 0) {
         (void)gw_source_emit(source, GW_SOURCE_DO_STATUS);
     }
-    row->step(source, event);
+    steps[row->step](source, event);
 }
 
 static void raise_self(struct gw_source *source, enum gw_source_event_type type, uint64_t now_ns);

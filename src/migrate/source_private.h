@@ -27,14 +27,18 @@ void gw_source_drop_link(struct gw_source *source, const struct gw_fault *fault,
 
 typedef void gw_source_step(struct gw_source *source, const struct gw_source_event *event);
 
-gw_source_step gw_source_step_connect, gw_source_step_introduce, gw_source_step_hello,
-    gw_source_step_open_bulk, gw_source_step_track, gw_source_step_first_round,
-    gw_source_step_count_sent, gw_source_step_count_acked, gw_source_step_take_back,
-    gw_source_step_collect, gw_source_step_judge, gw_source_step_record_leaving,
-    gw_source_step_stop, gw_source_step_collect_last, gw_source_step_last_round,
-    gw_source_step_prepare, gw_source_step_commit, gw_source_step_done, gw_source_step_done_again,
-    gw_source_step_back_off, gw_source_step_ask, gw_source_step_give_up, gw_source_step_finish,
-    gw_source_step_nothing, gw_source_step_end;
+/* The steps, by name: gw_source_step_NAME() in source_steps.c. */
+/* clang-format off */
+#define GW_SOURCE_STEPS(X) \
+    X(connect) X(introduce) X(hello) X(open_bulk) X(track) X(first_round) X(count_sent) \
+    X(count_acked) X(take_back) X(collect) X(judge) X(record_leaving) X(stop) X(collect_last) \
+    X(last_round) X(prepare) X(commit) X(done) X(done_again) X(back_off) X(ask) X(give_up) \
+    X(finish) X(nothing) X(end)
+/* clang-format on */
+
+#define GW_SOURCE_STEP_DECLARE(name) gw_source_step gw_source_step_##name;
+GW_SOURCE_STEPS(GW_SOURCE_STEP_DECLARE)
+#undef GW_SOURCE_STEP_DECLARE
 
 /* True when what is left fits into the downtime limit. */
 bool gw_source_fits(const struct gw_source *source);

@@ -11,15 +11,26 @@
 #include "migrate/target_private.h"
 #include "migrate/target_table.h"
 
+/* A row is three bytes, so that a table of every state and event stays small. */
 struct row {
     bool is_legal;
-    enum gw_target_state to;
-    gw_target_step *step;
+    uint8_t to;   /* enum gw_target_state */
+    uint8_t step; /* index into steps */
+};
+
+#define STEP(name) STEP_##name,
+enum step { GW_TARGET_STEPS(STEP) STEP_COUNT };
+#undef STEP
+
+static gw_target_step *const steps[STEP_COUNT] = {
+#define STEP(name) [STEP_##name] = gw_target_step_##name,
+    GW_TARGET_STEPS(STEP)
+#undef STEP
 };
 
 static const struct row table[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT] = {
 #define ROW(from, event, to, step) \
-    [GW_TARGET_##from][GW_TARGET_EV_##event] = {true, GW_TARGET_##to, gw_target_step_##step},
+    [GW_TARGET_##from][GW_TARGET_EV_##event] = {true, GW_TARGET_##to, STEP_##step},
     GW_TARGET_TRANSITIONS(ROW)
 #undef ROW
 };
@@ -131,11 +142,11 @@ static void go(struct gw_target *target, const struct row *row, const struct gw_
 {
     const char *before = states[target->state].status;
     target->row_taken[target->state][event->type] = 1;
-    target->state = row->to;
+    target->state = (enum gw_target_state)row->to;
     if (strcmp(before, states[row->to].status) != 0) {
         (void)gw_target_emit(target, GW_TARGET_DO_STATUS);
     }
-    row->step(target, event);
+    steps[row->step](target, event);
 }
 
 static void raise_self(struct gw_target *target, enum gw_target_event_type type, uint64_t now_ns)

@@ -16,11 +16,16 @@ enum gw_standing gw_target_standing(const struct gw_target *target,
 
 typedef void gw_target_step(struct gw_target *target, const struct gw_target_event *event);
 
-gw_target_step gw_target_step_recall, gw_target_step_admit, gw_target_step_replace,
-    gw_target_step_readmit, gw_target_step_admit_bulk, gw_target_step_open, gw_target_step_accept,
-    gw_target_step_place, gw_target_step_compare, gw_target_step_gather, gw_target_step_load,
-    gw_target_step_ready, gw_target_step_take, gw_target_step_take_anyway, gw_target_step_run,
-    gw_target_step_tell_running, gw_target_step_record_aborted, gw_target_step_tell_aborted,
-    gw_target_step_refuse, gw_target_step_drop, gw_target_step_finish, gw_target_step_nothing;
+/* The steps, by name: gw_target_step_NAME() in target_steps.c. */
+/* clang-format off */
+#define GW_TARGET_STEPS(X) \
+    X(recall) X(admit) X(replace) X(readmit) X(admit_bulk) X(open) X(accept) X(place) \
+    X(compare) X(gather) X(load) X(ready) X(take) X(take_anyway) X(run) X(tell_running) \
+    X(record_aborted) X(tell_aborted) X(refuse) X(drop) X(finish) X(nothing)
+/* clang-format on */
+
+#define GW_TARGET_STEP_DECLARE(name) gw_target_step gw_target_step_##name;
+GW_TARGET_STEPS(GW_TARGET_STEP_DECLARE)
+#undef GW_TARGET_STEP_DECLARE
 
 #endif
