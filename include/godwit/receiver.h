@@ -19,6 +19,7 @@
 #include "godwit/loop.h"
 #include "godwit/message.h"
 #include "godwit/ram.h"
+#include "godwit/ram_io.h"
 #include "godwit/status.h"
 #include "godwit/target.h"
 #include "godwit/thread.h"
@@ -40,6 +41,7 @@ struct gw_receiver {
     struct gw_message welcome;
     uint32_t generation;
     uint8_t channel;
+    struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
     struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];

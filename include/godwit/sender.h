@@ -18,6 +18,7 @@
 #include "godwit/loop.h"
 #include "godwit/message.h"
 #include "godwit/ram.h"
+#include "godwit/ram_io.h"
 #include "godwit/source.h"
 #include "godwit/status.h"
 #include "godwit/thread.h"
@@ -51,6 +52,7 @@ struct gw_sender {
     struct gw_connection *connecting; /* the control channel's, or `bulk` */
     struct gw_connection bulk;
     struct gw_intro intro;
+    struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch batch;
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];

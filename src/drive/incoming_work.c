@@ -3,7 +3,6 @@
 #include "drive/deadline.h"
 #include "godwit/clock.h"
 #include "drive/incoming_internal.h"
-#include "drive/ram_io.h"
 
 enum gw_status gw_incoming_tell(struct gw_incoming *incoming, struct gw_target_event *event,
                                 struct gw_fault *fault)
@@ -21,7 +20,7 @@ static void discard(struct gw_incoming *incoming)
 {
     struct gw_fault fault = {.status = GW_OK};
     GW_ASSERT(!incoming->receiver.thread.is_started); /* the engine closes first */
-    if (gw_ram_io_clear(incoming->ram, 0, incoming->ram->page_count, &fault) != GW_OK) {
+    if (gw_ram_discard(incoming->ram, 0, incoming->ram->page_count, &fault) != GW_OK) {
         struct gw_target_event event = {.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault};
         (void)!gw_incoming_tell(incoming, &event, NULL);
     }

@@ -8,7 +8,7 @@
 #include "drive/framing.h"
 #include "godwit/clock.h"
 #include "godwit/crc32c.h"
-#include "drive/ram_io.h"
+#include "godwit/ram_io.h"
 
 /* ---- The thread: introduction ---- */
 
@@ -98,8 +98,8 @@ static enum gw_status fill(struct gw_sender *sender, struct gw_fault *fault)
             gw_batch_add_zero(&sender->builder, batch->run[i].page, batch->run[i].count);
             continue;
         }
-        enum gw_status status =
-            gw_ram_io_read(sender->ram, sender->tracker, &batch->run[i], &sender->builder, fault);
+        enum gw_status status = gw_ram_io_read(sender->ram, &sender->data, sender->tracker,
+                                               &batch->run[i], &sender->builder, fault);
         if (status != GW_OK) {
             return status;
         }
@@ -137,7 +137,7 @@ static enum gw_status send_digest(struct gw_sender *sender, struct gw_batch_sent
     struct gw_verify verify = {
         .page = run->page,
         .count = run->count,
-        .digest = gw_ram_io_digest(sender->ram, run->page, run->count),
+        .digest = gw_ram_io_digest(sender->ram, &sender->data, run->page, run->count),
     };
     uint8_t bytes[GW_FRAME_HEADER_BYTES + GW_VERIFY_BYTES];
     gw_verify_encode(&verify, bytes + GW_FRAME_HEADER_BYTES);
@@ -275,6 +275,7 @@ enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *i
                               struct gw_fault *fault)
 {
     sender->intro = *intro;
+    sender->data = (struct gw_ram_data){0};
     return start(sender, &sender->bulk, run_send, fault);
 }
 

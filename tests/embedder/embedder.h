@@ -17,6 +17,8 @@
 #include "godwit/uffd_wp.h"
 #include "guest.h"
 
+enum { DIES = 9 }; /* B's exit status where a case lets it die */
+
 /* What goes wrong, and when. */
 enum mishap {
     MISHAP_NONE,

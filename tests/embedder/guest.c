@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "godwit/limits.h"
 
 enum {
-    STEPS_AT_A_TIME = 32, /* between two looks whether to park */
-    STAMPS = 8,           /* words written in each page */
+    WRITES_AT_A_TIME = 32, /* then a thread idles, as most guests do most of the time */
+    IDLE_NS = 500000,      /* so a thread dirties 256 MB a second at most */
+    STAMPS = 8,            /* words written in each page */
 };
 
 struct scribbler {
@@ -34,12 +36,13 @@ static struct {
     struct state state;
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    pthread_cond_t halting; /* wakes those who idle */
     bool is_halting;
     uint32_t parked;
-    atomic_bool is_halt_asked; /* is_halting, to look at without the lock */
-    atomic_ullong writes;
-    uint64_t writes_wanted; /* guest_wait sleeps until then */
-} guest = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    uint64_t writes, writes_wanted; /* guest_wait returns when as many were made */
+} guest = {.lock = PTHREAD_MUTEX_INITIALIZER,
+           .changed = PTHREAD_COND_INITIALIZER,
+           .halting = PTHREAD_COND_INITIALIZER};
 
 static uint64_t next_random(uint64_t *random)
 {
@@ -113,35 +116,49 @@ static void scribble(struct scribbler *scribbler)
     scribbler->writes++;
 }
 
+/* With the lock. */
 static void park(void)
 {
-    pthread_mutex_lock(&guest.lock);
-    if (guest.is_halting) {
-        guest.parked++;
-        pthread_cond_broadcast(&guest.changed);
-        while (guest.is_halting) {
-            pthread_cond_wait(&guest.changed, &guest.lock);
-        }
-        guest.parked--;
-        pthread_cond_broadcast(&guest.changed);
+    guest.parked++;
+    pthread_cond_broadcast(&guest.changed);
+    while (guest.is_halting) {
+        pthread_cond_wait(&guest.changed, &guest.lock);
     }
-    if (atomic_load(&guest.writes) >= guest.writes_wanted) {
-        pthread_cond_broadcast(&guest.changed);
-    }
-    pthread_mutex_unlock(&guest.lock);
+    guest.parked--;
+    pthread_cond_broadcast(&guest.changed);
+}
+
+/* With the lock. */
+static void idle(void)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += IDLE_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    (void)pthread_cond_timedwait(&guest.halting, &guest.lock, &until);
 }
 
 static void *run(void *context)
 {
     struct scribbler *scribbler = context;
-    for (uint64_t round = 0;; round++) {
-        if (atomic_load(&guest.is_halt_asked) || round % 64 == 0) {
+    pthread_mutex_lock(&guest.lock);
+    for (;;) {
+        if (guest.is_halting) {
             park();
         }
-        for (int i = 0; i < STEPS_AT_A_TIME; i++) {
+        pthread_mutex_unlock(&guest.lock);
+        for (int i = 0; i < WRITES_AT_A_TIME; i++) {
             scribble(scribbler);
         }
-        atomic_fetch_add(&guest.writes, STEPS_AT_A_TIME);
+        pthread_mutex_lock(&guest.lock);
+        guest.writes += WRITES_AT_A_TIME;
+        if (guest.writes >= guest.writes_wanted) {
+            pthread_cond_broadcast(&guest.changed);
+        }
+        if (!guest.is_halting) {
+            idle();
+        }
     }
     return NULL;
 }
@@ -157,7 +174,6 @@ void guest_go(void)
 {
     pthread_mutex_lock(&guest.lock);
     guest.is_halting = false;
-    atomic_store(&guest.is_halt_asked, false);
     pthread_cond_broadcast(&guest.changed);
     wait_parked(0);
     pthread_mutex_unlock(&guest.lock);
@@ -167,29 +183,27 @@ void guest_halt(void)
 {
     pthread_mutex_lock(&guest.lock);
     guest.is_halting = true;
-    atomic_store(&guest.is_halt_asked, true);
+    pthread_cond_broadcast(&guest.halting);
     wait_parked(guest.config.threads);
     pthread_mutex_unlock(&guest.lock);
 }
 
 bool guest_is_running(void)
 {
-    return !atomic_load(&guest.is_halt_asked);
+    pthread_mutex_lock(&guest.lock);
+    bool is_running = !guest.is_halting;
+    pthread_mutex_unlock(&guest.lock);
+    return is_running;
 }
 
-void guest_wait(uint64_t steps)
+void guest_wait(uint64_t writes)
 {
     pthread_mutex_lock(&guest.lock);
-    guest.writes_wanted = atomic_load(&guest.writes) + steps;
-    while (atomic_load(&guest.writes) < guest.writes_wanted) {
+    guest.writes_wanted = guest.writes + writes;
+    while (guest.writes < guest.writes_wanted) {
         pthread_cond_wait(&guest.changed, &guest.lock);
     }
     pthread_mutex_unlock(&guest.lock);
-}
-
-uint64_t guest_count_writes(void)
-{
-    return atomic_load(&guest.writes);
 }
 
 /* ---- State ---- */
@@ -243,7 +257,6 @@ bool guest_open(const struct guest_config *config)
         return false;
     }
     guest.is_halting = true;
-    atomic_store(&guest.is_halt_asked, true);
     for (uint32_t i = 0; i < config->threads; i++) {
         struct scribbler *scribbler = &guest.state.scribbler[i];
         *scribbler = (struct scribbler){

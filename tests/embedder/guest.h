@@ -11,7 +11,6 @@
 #define EMBEDDER_GUEST_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,8 +37,8 @@ void guest_go(void);
 void guest_halt(void);
 bool guest_is_running(void);
 
-/* Waits until the threads have made `steps` more writes. */
-void guest_wait(uint64_t steps);
+/* Waits until the threads have made so many more writes. */
+void guest_wait(uint64_t writes);
 
 /* While halted: the state, at most GW_STATE_BYTES_MAX bytes; and back (false: not a state). */
 uint32_t guest_save(uint8_t *bytes);
@@ -47,7 +46,5 @@ bool guest_load(const uint8_t *bytes, uint32_t count);
 
 /* While halted: how many pages hold anything else than their version says. Names the first. */
 uint64_t guest_count_wrong(void);
-
-uint64_t guest_count_writes(void);
 
 #endif

@@ -14,7 +14,7 @@
 static void give_up(int signal_number)
 {
     (void)signal_number;
-    static const char text[] = "embedder: no end after 100 s\n";
+    static const char text[] = "embedder: no end after 60 s\n";
     (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
     _exit(1);
 }
@@ -46,7 +46,7 @@ int main(int count, char **words)
     }
     (void)signal(SIGPIPE, SIG_IGN); /* the other process may die at any moment */
     (void)signal(SIGALRM, give_up);
-    (void)alarm(100);
+    (void)alarm(60);
     if (is_again) {
         scenario.mishap = MISHAP_NONE; /* it happened already */
     }

@@ -34,6 +34,7 @@ static struct gw_tracker_uffd_wp tracker;
 static struct gw_facts facts;
 static uint8_t state[GW_STATE_BYTES_MAX];
 static struct other other;
+static bool has_other_failed;
 static char directory[] = "/tmp/godwit-embedder-XXXXXX";
 static const char *program;
 static char seed_text[24];
@@ -63,13 +64,23 @@ static bool start_other(const struct scenario *scenario, const char *mode, const
     return pid > 0;
 }
 
+/* Ends it by the end of its input. Its own end must be one of those a case brings about: a
+ * sanitizer's report, say, is not. */
 static void end_other(void)
 {
-    if (other.pid > 0) {
-        (void)close(other.to);
-        (void)close(other.from);
-        (void)waitpid(other.pid, NULL, 0);
-        other.pid = 0;
+    int status = 0;
+    if (other.pid == 0) {
+        return;
+    }
+    (void)close(other.to);
+    (void)close(other.from);
+    (void)waitpid(other.pid, &status, 0);
+    other.pid = 0;
+    bool is_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    bool is_wanted = WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == DIES);
+    if (!is_killed && !is_wanted) {
+        fprintf(stderr, "embedder: B ended with wait status 0x%x\n", (unsigned)status);
+        has_other_failed = true;
     }
 }
 
@@ -396,5 +407,5 @@ int source_main(const struct scenario *scenario, uint64_t seed, const char *own_
         status = run(scenario);
     }
     clean_up();
-    return status;
+    return has_other_failed ? 1 : status;
 }

@@ -68,7 +68,7 @@ static void load(const struct scenario *scenario)
     const uint8_t *bytes = gw_incoming_get_state(&incoming, &count);
     struct gw_fault fault = {.status = GW_OK};
     if (scenario->mishap == MISHAP_DIE_AT_LOAD) {
-        _exit(9);
+        _exit(DIES);
     }
     if (scenario->mishap == MISHAP_LOAD_FAILS || !guest_load(bytes, count)) {
         (void)gw_fault_set(&fault, GW_CORRUPT, "section \"scribbler\" is of version 9, wanted 1");
@@ -81,7 +81,7 @@ static void load(const struct scenario *scenario)
 static void run(const struct scenario *scenario, const struct gw_target_action *action)
 {
     if (scenario->mishap == MISHAP_DIE_AT_RUN) {
-        _exit(9);
+        _exit(DIES);
     }
     say(guest_count_wrong() == 0 ? "verified" : "damaged");
     if (action->is_running) {
@@ -114,7 +114,7 @@ static bool do_action(const struct scenario *scenario, const char *directory,
     switch (action->type) {
     case GW_TARGET_DO_RECORD:
         if (scenario->mishap == MISHAP_DIE_AT_TOOK && is_taking(&action->history)) {
-            _exit(9);
+            _exit(DIES);
         }
         put_history(directory, &action->history);
         break;

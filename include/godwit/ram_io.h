@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the channel threads do with guest RAM: read runs for a batch, digest a stretch. Holes are
+ * never read, because reading one through the mapping allocates it.
+ *
+ * Memory: guest RAM and the caller's. Any thread, each on pages of its own.
+ */
+#ifndef GODWIT_RAM_IO_H
+#define GODWIT_RAM_IO_H
+
+#include <stdint.h>
+
+#include "godwit/batch.h"
+#include "godwit/ram.h"
+#include "godwit/status.h"
+#include "godwit/tracker.h"
+
+/* What was last looked up: [from, first) were holes, [first, end) were touched. Zeroed: nothing. */
+struct gw_ram_data {
+    uint64_t from, first, end;
+};
+
+/* Re-arms the tracker for a run, which may span regions, then adds its pages to the batch. `data`
+ * remembers touched pages from one call to the next. */
+GW_MUST_USE enum gw_status gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data,
+                                          struct gw_tracker *tracker, const struct gw_run *run,
+                                          struct gw_batch_builder *builder,
+                                          struct gw_fault *fault);
+
+/* The digest of pages nobody writes now, nor has between calls with the same `data` that had none
+ * of gw_ram_io_read in between (godwit/digest.h). */
+uint64_t gw_ram_io_digest(const struct gw_ram *ram, struct gw_ram_data *data, uint64_t page,
+                          uint64_t count);
+
+#endif
