@@ -73,9 +73,17 @@ static enum gw_status read_directory(const char *path, struct gw_fault *fault)
     return bytes < 0 ? gw_fault_set_os(fault, error, "cannot read %s", path) : GW_OK;
 }
 
-static int compare_names(const void *a, const void *b)
+/* By insertion: there are a few dozen at most. */
+static void sort_names(void)
 {
-    return strcmp(a, b);
+    for (size_t i = 1; i < name_count; i++) {
+        char name[sizeof(names[0])];
+        size_t at = i;
+        memcpy(name, names[i], sizeof(name));
+        for (; at > 0 && strcmp(names[at - 1], name) > 0; at--)
+            memcpy(names[at], names[at - 1], sizeof(name));
+        memcpy(names[at], name, sizeof(name));
+    }
 }
 
 static void print_dead(const char *name, const char *why, bool is_json)
@@ -139,7 +147,7 @@ static int run_list(struct gw_cli_values *values)
     if (gw_cli_runtime_dir(directory, &fault) != GW_OK ||
         read_directory(directory, &fault) != GW_OK)
         return gw_cli_fail_with(&fault);
-    qsort(names, name_count, sizeof(names[0]), compare_names);
+    sort_names();
     if (!values->is_json)
         (void)printf("%-20s %-15s %4s %8s %8s  %s\n", "NAME", "STATE", "CPUS", "MEMORY", "PID",
                      "MIGRATION");

@@ -168,7 +168,9 @@ static void probe_huge_pages(struct gw_probe *probe)
                  is_built ? text : "none can be");
     bool is_known =
         read_text("/sys/kernel/mm/transparent_hugepage/shmem_enabled", text, sizeof(text));
-    bool is_never = !is_known || strstr(text, "[never]") || strstr(text, "[deny]");
+    const char *chosen = strchr(text, '['); /* "always [never] deny" */
+    bool is_never = !is_known || !chosen || strncmp(chosen, "[never]", 7) == 0 ||
+                    strncmp(chosen, "[deny]", 6) == 0;
     gw_probe_put(probe, "transparent huge pages for shmem",
                  is_never ? GW_PROBE_OPTIONAL : GW_PROBE_OK,
                  is_never ? "optional, for speed: echo advise > "

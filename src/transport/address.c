@@ -6,7 +6,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum gw_status gw_address_resolve(const struct gw_uri *uri, struct gw_address_list *list,
@@ -61,14 +60,18 @@ bool gw_address_is_loopback(const struct gw_address *address)
 
 void gw_address_get_uri(const struct gw_address *address, struct gw_uri *uri)
 {
-    *uri = (struct gw_uri){.scheme = GW_URI_TCP};
-    char port[8] = "0";
-    int error = getnameinfo((const struct sockaddr *)&address->storage, address->size, uri->host,
-                            sizeof(uri->host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
-    if (error != 0) {
-        (void)snprintf(uri->host, sizeof(uri->host), "unknown");
+    bool is_v6 = address->storage.ss_family == AF_INET6;
+    const void *host =
+        is_v6 ? (const void *)&as_v6(address)->sin6_addr : (const void *)&as_v4(address)->sin_addr;
+    *uri = (struct gw_uri){.scheme = GW_URI_TCP,
+                           .port =
+                               ntohs(is_v6 ? as_v6(address)->sin6_port : as_v4(address)->sin_port)};
+    (void)inet_ntop(address->storage.ss_family, host, uri->host, sizeof(uri->host));
+    if (is_v6 && as_v6(address)->sin6_scope_id != 0) { /* a link-local one names its link */
+        size_t used = strlen(uri->host);
+        (void)snprintf(uri->host + used, sizeof(uri->host) - used, "%%%u",
+                       as_v6(address)->sin6_scope_id);
     }
-    uri->port = (uint16_t)strtoul(port, NULL, 10);
 }
 
 enum gw_status gw_address_check_plaintext(const struct gw_address_list *list,
