@@ -221,26 +221,36 @@ static void read_words(char *words, size_t size)
         close(fd);
 }
 
+/* The longest gap since it was last asked for. */
+static atomic_llong longest_gap_us;
+
+/* Looks at the clock and does nothing else: printing waits for the console. */
+static void *run_gaps(void *argument)
+{
+    int64_t last_us = read_clock_us(CLOCK_MONOTONIC);
+    (void)argument;
+    for (;;) {
+        sleep_us(TICK_US);
+        int64_t now_us = read_clock_us(CLOCK_MONOTONIC);
+        if (now_us - last_us > atomic_load(&longest_gap_us))
+            atomic_store(&longest_gap_us, now_us - last_us);
+        last_us = now_us;
+    }
+    return NULL;
+}
+
 /* Counts for ever. */
 static void count(bool ticks, bool loaded, struct load *load, int cpus)
 {
-    int64_t last_us = read_clock_us(CLOCK_MONOTONIC);
-    int64_t line_us = last_us;
-    int64_t gap_us = 0;
-    uint64_t number = 1;
-    for (bool odd = false;; odd = !odd) {
-        sleep_us(TICK_US);
-        int64_t now_us = read_clock_us(CLOCK_MONOTONIC);
-        if (now_us - last_us > gap_us)
-            gap_us = now_us - last_us;
-        last_us = now_us;
-        if (ticks && odd)
-            printf(".\n");
-        if (now_us < line_us + LINE_US)
-            continue;
-        print_line(number++, gap_us, loaded, load, cpus);
-        line_us = now_us;
-        gap_us = 0;
+    int64_t line_us = read_clock_us(CLOCK_MONOTONIC);
+    for (uint64_t number = 1;; number++) {
+        while (read_clock_us(CLOCK_MONOTONIC) < line_us + LINE_US) {
+            sleep_us(2 * TICK_US);
+            if (ticks)
+                printf(".\n");
+        }
+        line_us = read_clock_us(CLOCK_MONOTONIC);
+        print_line(number, atomic_exchange(&longest_gap_us, 0), loaded, load, cpus);
     }
 }
 
@@ -255,5 +265,6 @@ int main(void)
     bool loaded = start_load(&load, words);
     int cpus = start_cpus(words);
     start_thread(run_console, NULL);
+    start_thread(run_gaps, NULL);
     count(strstr(words, "ticks") != NULL, loaded, &load, cpus);
 }

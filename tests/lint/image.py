@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the linked release may hold: no heap that can grow, no shared library, no fat.
 
-A static program that reaches the C library's malloc holds its symbols. Ours may be there: they
-serve a fixed arena (src/base/arena.c). Whose they are is told by their neighbours: the C library's
-allocator brings helpers of its own, and the arena marks itself.
+A static program that reaches the C library's malloc holds its symbols and those of its helpers.
+Ours may be there: they serve a fixed arena. Whose they are is told by their debugging information,
+which the C library's objects lack.
 """
 import os
 import re
@@ -21,7 +21,7 @@ LIBC_HEAP = re.compile(
     r"__malloc_allzerop|__bin_chunk|__libc_malloc_impl|enframe|alloc_slot|try_avail|brk|sbrk|__brk)$")
 FAMILY = {"malloc", "calloc", "realloc", "free", "aligned_alloc", "__libc_malloc", "__libc_calloc",
           "__libc_realloc", "__libc_free"}
-ARENA_MARK = "gw_arena_"
+ARENA_SOURCE = "src/base/arena.c"
 
 
 def tool(name):
@@ -29,19 +29,27 @@ def tool(name):
 
 
 def symbols(binary):
-    """Defined symbols: {name: type letter}."""
+    """Defined symbols: {name: address}."""
     done = subprocess.run([tool("nm"), "--defined-only", "--format=posix", binary],
                           check=True, capture_output=True, text=True)
-    return {line.split()[0]: line.split()[1] for line in done.stdout.split("\n") if line}
+    lines = [line.split() for line in done.stdout.split("\n") if line]
+    return {words[0]: words[2] for words in lines if len(words) > 2}
+
+
+def source_of(binary, address):
+    done = subprocess.run([tool("addr2line"), "-e", binary, address],
+                          check=True, capture_output=True, text=True)
+    return done.stdout.split(":")[0]
 
 
 def heap_problems(binary):
     found = symbols(binary)
     lines = [f"{binary}: {name} is linked: a heap that can grow" for name in found
              if LIBC_HEAP.match(name)]
-    family = sorted(FAMILY & set(found))
-    if family and not any(name.startswith(ARENA_MARK) for name in found):
-        lines.append(f"{binary}: {', '.join(family)} without the arena (no {ARENA_MARK}* symbol)")
+    for name in sorted(FAMILY & set(found)):
+        source = source_of(binary, found[name])
+        if not source.endswith(ARENA_SOURCE):
+            lines.append(f"{binary}: {name} is linked and not the arena's (it is from {source})")
     return lines
 
 

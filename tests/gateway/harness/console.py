@@ -31,11 +31,12 @@ class Console:
         self._changed = changed or threading.Condition()
         self._echo = echo
         self._buffer = b""
+        self._begun_us = None
         self._ended = False
         self.first_seen_us = None
         self.last_seen_us = None
         self.bytes = b""
-        self.lines = []  # (text, seen_us)
+        self.lines = []  # (text, when its first byte came: a line takes a while to print)
 
     def feed(self, data):
         now_us = time.monotonic_ns() // 1000
@@ -43,12 +44,16 @@ class Console:
             self.first_seen_us = self.first_seen_us or now_us
             self.last_seen_us = now_us
             self.bytes += data
-            *whole, self._buffer = (self._buffer + data).split(b"\n")
+            *whole, rest = (self._buffer + data).split(b"\n")
             for line in whole:
                 text = line.rstrip(b"\r").decode(errors="replace")
-                self.lines.append((text, now_us))
+                self.lines.append((text, self._begun_us or now_us))
+                self._begun_us = None
                 if self._echo:
                     self._echo(text)
+            if rest and (whole or not self._buffer):
+                self._begun_us = now_us
+            self._buffer = rest
             self._changed.notify_all()
 
     def end(self):

@@ -127,7 +127,7 @@ class Gateway:
         self.check("sh", "-c", f"cat >'{path}' && chmod {mode} '{path}'", stdin=content)
 
     def pull(self, path):
-        result = self.run("cat", path)
+        result = self.start("cat", path).wait()
         if result.code != 0:
             raise AssertionError(f"gateway {self.number}: {result.error.decode()}")
         return result.output
