@@ -65,7 +65,7 @@ static void start_thread(void *(*run)(void *), void *argument)
 struct load {
     uint64_t *memory;
     uint64_t pages;
-    uint64_t pages_per_tick;
+    uint64_t pages_per_s;
     atomic_ullong passes;
 };
 
@@ -89,17 +89,28 @@ static void load_page(struct load *load, uint64_t pass, uint64_t page)
     }
 }
 
+/* Sleeps until the page at this index since the start is due. Far behind, as after a blackout, it
+ * forgets the lag instead of making up for it. */
+static void pace_load(const struct load *load, uint64_t done, int64_t *start_us)
+{
+    int64_t due_us = (int64_t)(done * 1000000 / load->pages_per_s);
+    int64_t now_us = read_clock_us(CLOCK_MONOTONIC) - *start_us;
+    if (now_us < due_us)
+        sleep_us(TICK_US);
+    else if (now_us > due_us + LINE_US)
+        *start_us += now_us - due_us;
+}
+
 static void *run_load(void *argument)
 {
     struct load *load = argument;
+    int64_t start_us = read_clock_us(CLOCK_MONOTONIC);
     uint64_t done = 0;
     for (uint64_t pass = 0;; pass++) {
         for (uint64_t page = 0; page < load->pages; page++) {
             load_page(load, pass, page);
-            if (++done >= load->pages_per_tick) {
-                done = 0;
-                sleep_us(TICK_US);
-            }
+            if (++done % 8 == 0)
+                pace_load(load, done, &start_us);
         }
         atomic_store(&load->passes, pass + 1);
     }
@@ -111,7 +122,8 @@ static bool start_load(struct load *load, const char *words)
     unsigned megabytes;
     unsigned rate;
     const char *word = strstr(words, "load=");
-    if (word == NULL || sscanf(word, "load=%u@%u", &megabytes, &rate) != 2)
+    if (word == NULL || sscanf(word, "load=%u@%u", &megabytes, &rate) != 2 || megabytes == 0 ||
+        rate == 0)
         return false;
     uint64_t bytes = (uint64_t)megabytes << 20;
     load->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -120,7 +132,7 @@ static bool start_load(struct load *load, const char *words)
         return false;
     }
     load->pages = bytes / LOAD_PAGE_BYTES;
-    load->pages_per_tick = ((uint64_t)rate << 20) / LOAD_PAGE_BYTES * TICK_US / 1000000;
+    load->pages_per_s = ((uint64_t)rate << 20) / LOAD_PAGE_BYTES;
     start_thread(run_load, load);
     return true;
 }

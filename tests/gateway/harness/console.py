@@ -81,6 +81,16 @@ class Console:
             return counts[-1] if len(counts) >= wanted else None
         return self._wait(find, f"{more} more counts", timeout)
 
+    def wait_for_load(self, passes, timeout=120):
+        """Waits until the guest's memory load has gone `passes` further times over its memory."""
+        counts = self.counts()
+        wanted = (counts[-1].load_passes if counts else 0) + passes
+
+        def find():
+            last = self.counts()[-1:]
+            return last[0] if last and last[0].load_passes >= wanted else None
+        return self._wait(find, f"{passes} more passes of its load", timeout)
+
     def tail(self, lines=12):
         with self._changed:
             return "\n".join(text for text, _ in self.lines[-lines:])

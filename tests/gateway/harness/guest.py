@@ -18,7 +18,8 @@ MIGRATED_AWAY = 20
 
 
 class Report:
-    """What `godwit migrate --json` said: code (its exit code), lines (each a dict), error."""
+    """What `godwit migrate --json` said: code (its exit code), lines (each a dict), and what its
+    last line holds; error is the sentence of a failure."""
 
     def __init__(self, result):
         self.code = result.code
@@ -26,6 +27,7 @@ class Report:
         self.lines = [json.loads(line) for line in result.text().splitlines() if line.strip()]
         self.last = self.lines[-1] if self.lines else {}
         self.status = self.last.get("status")
+        self.error = (self.last.get("error-desc") or self.last.get("error") or self.error)
         ram = self.last.get("ram", {})
         own = self.last.get("__org.godwit", {})
         self.total_ms = self.last.get("total-time")
