@@ -46,7 +46,7 @@ struct gw_channel {
     uint64_t sent, received;     /* sequence of the last frame each way */
     uint64_t out_first, out_end; /* bytes of `out` not yet taken by the kernel */
     uint64_t heard_ns;           /* when the peer was last heard */
-    bool is_pinged;              /* asked since then */
+    uint64_t pinged_ns;          /* when it was asked since then; 0: not */
     uint64_t wire_bytes;         /* sent, headers included */
     struct gw_frame_header header;
     bool has_header;

@@ -17,7 +17,7 @@ void gw_channel_start(struct gw_channel *channel, uint32_t generation, uint64_t 
     channel->out_first = 0;
     channel->out_end = 0;
     channel->heard_ns = now_ns;
-    channel->is_pinged = false;
+    channel->pinged_ns = 0;
     channel->wire_bytes = 0;
     channel->has_header = false;
     channel->got = 0;
@@ -104,7 +104,7 @@ static enum gw_status read_part(struct gw_channel *channel, uint8_t *bytes, uint
         }
         channel->got += (uint32_t)count;
         channel->heard_ns = now_ns;
-        channel->is_pinged = false;
+        channel->pinged_ns = 0;
     }
     return GW_OK;
 }
@@ -230,10 +230,13 @@ enum gw_status gw_channel_receive(struct gw_channel *channel, uint64_t now_ns,
 
 /* ---- Silence ---- */
 
+/* A third of the idle time to wonder, the rest of it for an answer: counted from the question, so
+ * that one who was busy elsewhere for long does not take his own silence for the peer's. */
 uint64_t gw_channel_deadline(const struct gw_channel *channel)
 {
     uint64_t idle_ns = channel->connection.options.idle_ns_max;
-    return channel->heard_ns + (channel->is_pinged ? idle_ns : idle_ns / 3);
+    return channel->pinged_ns == 0 ? channel->heard_ns + idle_ns / 3
+                                   : channel->pinged_ns + (idle_ns - idle_ns / 3);
 }
 
 enum gw_status gw_channel_check_idle(struct gw_channel *channel, uint64_t now_ns,
@@ -242,12 +245,11 @@ enum gw_status gw_channel_check_idle(struct gw_channel *channel, uint64_t now_ns
     if (now_ns < gw_channel_deadline(channel)) {
         return GW_OK;
     }
-    if (channel->is_pinged) {
-        return gw_fault_set(fault, GW_LINK, "%.120s said nothing for %" PRIu64 " s",
-                            channel->connection.peer,
-                            channel->connection.options.idle_ns_max / GW_NS_PER_S);
+    if (channel->pinged_ns != 0) {
+        return gw_fault_set(fault, GW_LINK, "%.120s said nothing for %" PRIu64 " ms",
+                            channel->connection.peer, (now_ns - channel->heard_ns) / GW_NS_PER_MS);
     }
-    channel->is_pinged = true;
+    channel->pinged_ns = now_ns;
     struct gw_message ping = {.type = GW_FRAME_PING, .ping_ns = now_ns};
     return gw_channel_send(channel, &ping, fault);
 }

@@ -145,35 +145,39 @@ static void check_receiver(struct gw_incoming *incoming)
     }
 }
 
-static void serve_control(struct gw_incoming *incoming, uint64_t now_ns)
+/* A peer is not silent while nobody listens. */
+static void check_idle(struct gw_incoming *incoming, bool is_all, uint64_t now_ns)
 {
     struct gw_fault fault = {.status = GW_OK};
     struct gw_channel *channel = &incoming->control->channel;
-    if (gw_channel_flush(channel, &fault) > GW_AGAIN) {
-        break_link(incoming, &fault);
-    }
-    /* A peer is not silent while nobody listens. */
     if (!is_reading(incoming)) {
         channel->heard_ns = now_ns;
-    } else if (gw_channel_check_idle(channel, now_ns, &fault) != GW_OK) {
+    } else if (is_all && gw_channel_check_idle(channel, now_ns, &fault) != GW_OK) {
         break_link(incoming, &fault);
     }
 }
 
 void gw_incoming_serve_link(struct gw_incoming *incoming, uint64_t now_ns)
 {
+    struct gw_fault fault = {.status = GW_OK};
     check_receiver(incoming);
     if (incoming->control == NULL) {
         return;
     }
-    serve_control(incoming, now_ns);
+    if (gw_channel_flush(&incoming->control->channel, &fault) > GW_AGAIN) {
+        break_link(incoming, &fault);
+    }
     bool is_all = receive(incoming, now_ns);
-    if (incoming->control != NULL && incoming->lost.status != GW_OK && is_all) {
+    if (incoming->control == NULL) {
+        return;
+    }
+    if (incoming->lost.status == GW_OK) {
+        check_idle(incoming, is_all, now_ns);
+    }
+    if (incoming->lost.status != GW_OK && is_all) {
         incoming->is_broken = true;
     }
-    if (incoming->control != NULL) {
-        gw_incoming_watch_peer(incoming->control, is_reading(incoming));
-    }
+    gw_incoming_watch_peer(incoming->control, is_reading(incoming));
 }
 
 /* ---- Tearing down ---- */

@@ -229,19 +229,24 @@ static void serve_up(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     struct gw_fault fault = {.status = GW_OK};
     check_sender(outgoing);
-    if (gw_channel_flush(&outgoing->control, &fault) > GW_AGAIN ||
+    if (gw_channel_flush(&outgoing->control, &fault) > GW_AGAIN) {
+        outgoing->is_unsaid = true;
+        gw_outgoing_break(outgoing, &fault);
+    }
+    bool is_all = receive(outgoing, now_ns);
+    if (outgoing->link != LINK_UP) {
+        return;
+    }
+    if (is_all && outgoing->lost.status == GW_OK &&
         gw_channel_check_idle(&outgoing->control, now_ns, &fault) != GW_OK) {
         outgoing->is_unsaid = true;
         gw_outgoing_break(outgoing, &fault);
     }
     watch_control(outgoing);
-    bool is_all = receive(outgoing, now_ns);
-    if (outgoing->link == LINK_UP && outgoing->lost.status != GW_OK) {
-        if (is_all) {
-            outgoing->link = LINK_BROKEN;
-        } else {
-            gw_notify_signal(&outgoing->wake);
-        }
+    if (outgoing->lost.status != GW_OK && is_all) {
+        outgoing->link = LINK_BROKEN;
+    } else if (outgoing->lost.status != GW_OK) {
+        gw_notify_signal(&outgoing->wake);
     }
 }
 

@@ -8,6 +8,7 @@
  * DRIVE_STRIDE=1 tries every byte (minutes); the default tries some, others on each connection.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -249,10 +250,50 @@ static void survives_a_flipped_bit_in_any_byte(void **context)
     try_all(HARM_FLIP, "flip", 13);
 }
 
+/* ---- Stopped by its owner ---- */
+
+static int count_descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+    }
+    return count;
+}
+
+static bool is_receiving(void)
+{
+    enum gw_target_state state = gw_incoming_state(&pair_incoming);
+    return state >= GW_TARGET_NEGOTIATING && state <= GW_TARGET_LOADING;
+}
+
+/* Given a migration at any moment of its life, when an owner ends its side at once, then that is
+ * done, and nothing is left open. */
+static void stops_at_any_moment(void **context)
+{
+    (void)context;
+    int before = count_descriptors();
+    for (int steps = 0; steps < 60; steps++) {
+        reset_proxy(HARM_NONE, 0, 0, 0);
+        pair_migrate(proxy.uri);
+        for (int i = 0; i < steps && !pair.is_over; i++) {
+            pair_step();
+        }
+        gw_outgoing_stop(&pair_outgoing);
+        reset_proxy(HARM_NONE, 0, 0, 0);
+        while (steps % 2 == 0 && is_receiving()) {
+            pair_step(); /* the target hears of it; else it is ended before it does */
+        }
+        pair_restart_target();
+        assert_int_equal(count_descriptors(), before);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(moves_through_the_proxy, open_all, close_all),
+        cmocka_unit_test_setup_teardown(stops_at_any_moment, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_cut_at_any_byte, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_flipped_bit_in_any_byte, open_all, close_all),
     };
