@@ -10,6 +10,9 @@
 #define TWO_REGIONS .guest = {.pages = 8192, .regions = 2, .threads = 3, .hot = 4096}
 #define ANONYMOUS \
     .guest = {.pages = 8192, .regions = 2, .threads = 2, .hot = 512, .is_anonymous = true}
+/* Written all over, and sent in one round: a write that falls between the reading of its page and
+ * the re-arming, were they in the wrong order, is hardly ever hidden by a later one. */
+#define WIDE   .guest = {.pages = 8192, .regions = 1, .threads = 3, .hot = 8192}, .downtime_ms = 2000
 #define LIMITS .downtime_ms = 100
 /* Slow enough that the first round lasts while mishaps happen. */
 #define SLOW .downtime_ms = 20, .bandwidth = 100000000
@@ -22,6 +25,8 @@ static const struct scenario scenarios[] = {
     {"anonymous", ANONYMOUS, LIMITS, .wanted = GW_SOURCE_COMPLETED},
     {"anonymous-sync", ANONYMOUS, LIMITS, .tracker = GW_UFFD_WP_SYNC,
      .wanted = GW_SOURCE_COMPLETED},
+    {"wide", WIDE, .wanted = GW_SOURCE_COMPLETED},
+    {"wide-sync", WIDE, .tracker = GW_UFFD_WP_SYNC, .wanted = GW_SOURCE_COMPLETED},
     {"rounds", SMALL, SLOW, .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
     {"verify", TWO_REGIONS, LIMITS, .is_verifying = true, .wanted = GW_SOURCE_COMPLETED},
     {"verify-anonymous", ANONYMOUS, LIMITS, .is_verifying = true, .is_unix = true,
