@@ -72,6 +72,12 @@ class Console:
             return next((line for line, _ in self.lines if text in line), None)
         return self._wait(find, f"a line with '{text}'", timeout)
 
+    def wait_for_lines(self, text, count, timeout=120):
+        """Waits until this many lines hold this text."""
+        def find():
+            return sum(text in line for line, _ in self.lines) >= count or None
+        self._wait(find, f"{count} lines with '{text}'", timeout)
+
     def wait_for_counts(self, more, timeout=120):
         """Waits until `more` further lines were counted; returns the last."""
         wanted = len(self.counts()) + more

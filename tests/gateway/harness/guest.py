@@ -45,12 +45,14 @@ class Guest:
     """host: a Gateway or a LocalHost. words: for the guest's kernel command line."""
 
     def __init__(self, host, name="guest", words="", memory="256M", cpus=1, incoming=None,
-                 options=(), kernel="/guest/Image", initrd="/guest/initrd", echo=None):
+                 options=(), kernel="/guest/Image", initrd="/guest/initrd", flat=None, echo=None):
         self.host, self.name = host, name
         self._incoming = incoming
         self._arguments = ["--name", name, "--memory", memory, "--cpus", str(cpus),
                            "--console", "stdio"]
-        if incoming is None:
+        if flat is not None:
+            self._arguments += ["--flat", flat]
+        elif incoming is None:
             self._arguments += ["--kernel", kernel, "--initrd", initrd,
                                 "--cmdline", f"{CMDLINE} {words}".strip()]
         else:
@@ -67,10 +69,11 @@ class Guest:
             on_end=self.console.end)
         return self
 
-    def boot(self, timeout=120):
+    def boot(self, ready="guest: ready", timeout=120):
+        """Starts it and waits for the line that says that it is there."""
         self.start()
         try:
-            self.console.wait_for_line("guest: ready", timeout)
+            self.console.wait_for_line(ready, timeout)
         except AgentError as error:
             raise AgentError(f"{error}\ngodwit run said: {self.said()}") from error
         return self

@@ -62,7 +62,8 @@ while :; do wait; sleep 3600; done
 
 def build_programs(godwit=True):
     """Compiles the release binary and the programs that run inside."""
-    targets = ["tests/gateway/agent", "tests/guest/counter"] + (["godwit"] if godwit else [])
+    targets = ["tests/gateway/agent", "tests/guest/counter", "tests/guest/sweep/sweep.bin"]
+    targets += ["godwit"] if godwit else []
     subprocess.run([TOP / "tools/build", "aarch64", "--", *targets], check=True)
 
 
@@ -99,6 +100,7 @@ def gateway_initramfs(pages="4k", extra=None):
     archive.program("init", (GATEWAY_INIT % {"modules": " ".join(MODULES)}).encode())
     archive.file("guest/Image", guest_kernel().read_bytes())
     archive.file("guest/initrd", guest_initramfs().read_bytes())
+    archive.file("guest/sweep.bin", (RELEASE / "tests/guest/sweep/sweep.bin").read_bytes())
     for inside, outside in (extra or {}).items():
         archive.tree(inside.strip("/"), outside)
     return _store(archive, f"gateway-{pages}")
