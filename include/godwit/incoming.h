@@ -18,7 +18,7 @@
  * the longest, so silence keeps nobody out. A session's failure leaves the listener waiting for
  * the next.
  *
- * Owner: the caller's static, zeroed storage, about 0.5 MiB on qemu-virt, most of it untouched
+ * Owner: the caller's static, zeroed storage, about 0.8 MiB on qemu-virt, most of it untouched
  * unless a large machine moves; no heap. Threads: all calls come from the owner's thread, but
  * gw_incoming_get_figures, which is for any. One thread of its own reads the bulk channel. Blocks:
  * start in name resolution; work and next for system calls on sockets that do not block and for

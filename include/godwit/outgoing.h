@@ -13,8 +13,8 @@
  * Actions come in the engine's order: what follows one waits until it was pulled. RECORD and STOP
  * are answered by one call, at once or later, from the same thread.
  *
- * Owner: the caller's static, zeroed storage, about 1 MiB on qemu-virt, most of it untouched unless
- * a large machine moves; no heap. Threads: all calls come from the owner's thread, but
+ * Owner: the caller's static, zeroed storage, about 1.2 MiB on qemu-virt, most of it untouched
+ * unless a large machine moves; no heap. Threads: all calls come from the owner's thread, but
  * gw_outgoing_get_figures, which is for any. One thread of its own sends pages on the bulk
  * channel, and makes connections, so that no name server blocks the owner. Blocks: work and next
  * for system calls on sockets that do not block and for the tracker's collect; gw_outgoing_stop

@@ -24,8 +24,7 @@ struct gw_ram_data {
  * remembers touched pages from one call to the next. */
 GW_MUST_USE enum gw_status gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data,
                                           struct gw_tracker *tracker, const struct gw_run *run,
-                                          struct gw_batch_builder *builder,
-                                          struct gw_fault *fault);
+                                          struct gw_batch_builder *builder, struct gw_fault *fault);
 
 /* The digest of pages nobody writes now, nor has between calls with the same `data` that had none
  * of gw_ram_io_read in between (godwit/digest.h). */

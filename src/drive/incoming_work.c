@@ -26,21 +26,31 @@ static void discard(struct gw_incoming *incoming)
     }
 }
 
-/* True when it was done here; false when it is the owner's to do. An answer to a candidate who is
- * gone meanwhile is an answer to nobody. */
+/* The engine's word about the candidate; one who is gone meanwhile does not hear it. */
+static void answer_candidate(struct gw_incoming *incoming, const struct gw_target_action *action)
+{
+    struct gw_incoming_peer *candidate = incoming->candidate;
+    if (candidate == NULL) {
+        return;
+    }
+    if (action->type == GW_TARGET_DO_ADMIT) {
+        gw_incoming_admit(incoming, candidate);
+    } else if (action->type == GW_TARGET_DO_ADMIT_BULK) {
+        gw_incoming_admit_bulk(incoming, candidate, &action->message, action->channel);
+    } else {
+        gw_incoming_turn_away(incoming, candidate, &action->message);
+    }
+}
+
+/* True when it was done here; false when it is the owner's to do. */
 static bool do_action(struct gw_incoming *incoming)
 {
-    struct gw_target_action *action = &incoming->action;
-    struct gw_incoming_peer *candidate = incoming->candidate;
+    const struct gw_target_action *action = &incoming->action;
     switch (action->type) {
     case GW_TARGET_DO_ADMIT:
-        gw_incoming_admit(incoming, candidate);
-        return true;
     case GW_TARGET_DO_ADMIT_BULK:
-        gw_incoming_admit_bulk(incoming, candidate, &action->message, action->channel);
-        return true;
     case GW_TARGET_DO_TURN_AWAY:
-        gw_incoming_turn_away(incoming, candidate, &action->message);
+        answer_candidate(incoming, action);
         return true;
     case GW_TARGET_DO_SEND:
         gw_incoming_send(incoming, &action->message);
