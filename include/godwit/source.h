@@ -244,7 +244,6 @@ struct gw_source {
     uint64_t limit_ns; /* the state's own limit; 0: none */
     uint64_t start_ns, setup_ns, round_ns, halted_ns, end_ns, downtime_ns;
     uint64_t verify_start_ns, verify_ns;
-    uint64_t asked_ns, round_trip_ns; /* INTRO sent; INTRO to WELCOME */
     uint64_t rounds, dirty_pages_per_s, suspects;
     uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;
     struct gw_pace pace;

@@ -169,6 +169,9 @@ static enum gw_status kvm_log_start(struct gw_tracker *tracker, uint64_t *bitmap
         return status;
     }
     put_data(log, bitmap);
+    if (log->marks != NULL) { /* what was written before is reported now, and not again */
+        (void)gw_marks_get(log->marks, log->ram->page_count, bitmap);
+    }
     return GW_OK;
 }
 

@@ -229,6 +229,9 @@ static enum gw_status uffd_wp_start(struct gw_tracker *tracker, uint64_t *bitmap
     if (status == GW_OK) {
         status = arm_and_look(wp, bitmap, fault);
     }
+    if (status == GW_OK && wp->marks != NULL) { /* reported now, and not again */
+        (void)gw_marks_get(wp->marks, wp->ram->page_count, bitmap);
+    }
     if (status != GW_OK) {
         uffd_wp_stop(tracker);
     }

@@ -45,13 +45,11 @@ void gw_source_step_introduce(struct gw_source *source, const struct gw_source_e
 {
     source->is_linked = true;
     gw_source_send(source, GW_FRAME_INTRO)->intro = intro(source, GW_ROLE_CONTROL, false);
-    source->asked_ns = event->now_ns;
     source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
 }
 
 void gw_source_step_hello(struct gw_source *source, const struct gw_source_event *event)
 {
-    source->round_trip_ns = event->now_ns - source->asked_ns;
     source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
     struct gw_hello *hello = &gw_source_send(source, GW_FRAME_HELLO)->hello;
     *hello = (struct gw_hello){.page_count = source->config.page_count,
@@ -203,7 +201,7 @@ void gw_source_step_prepare(struct gw_source *source, const struct gw_source_eve
 void gw_source_step_commit(struct gw_source *source, const struct gw_source_event *event)
 {
     struct gw_verdict *commit = &gw_source_send(source, GW_FRAME_COMMIT)->verdict;
-    commit->elapsed_ns = event->now_ns - source->halted_ns + source->round_trip_ns / 2;
+    commit->elapsed_ns = event->now_ns - source->halted_ns; /* COMMIT's way there is not known */
     source->retry_ns = 0;
 }
 
