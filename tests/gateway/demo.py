@@ -20,9 +20,9 @@ from harness import images  # noqa: E402
 from harness.agent import AgentError  # noqa: E402
 from harness.console import check_continuous, clock_step_us  # noqa: E402
 from harness.guest import MIGRATED_AWAY, Guest, Report  # noqa: E402
-from harness.local import LocalHost  # noqa: E402
-from harness.network import Network  # noqa: E402
-from harness.paths import GATEWAYS, RELEASE  # noqa: E402
+from harness.local import LocalHost, loopback_round_trip_us  # noqa: E402
+from harness.network import Network, own_folder  # noqa: E402
+from harness.paths import RELEASE  # noqa: E402
 
 COUNTS_SHOWN = 20
 BAR_WIDTH = 40
@@ -91,7 +91,7 @@ class Emulated:
         say("building the gateways' image (kernel, busybox, godwit)")
         images.build_programs()
         say("starting two emulated gateways (aarch64 with KVM) joined by a virtual link")
-        self._network = Network(GATEWAYS / "demo", 2).up()
+        self._network = Network(own_folder("demo"), 2).up()
         self.hosts = list(self._network)
         self.files = {}
         self.uri = f"tcp:{self.hosts[1].address}:4444"
@@ -110,7 +110,7 @@ class Here:
 
     def __init__(self, files):
         programs, kernel, initrd = files
-        folder = GATEWAYS / "demo-local"
+        folder = own_folder("demo")
         self.hosts = []
         for number in (1, 2):
             places = folder / str(number)
@@ -122,7 +122,7 @@ class Here:
         self.uri = "tcp:127.0.0.1:4444"
 
     def round_trip_us(self):
-        return 0.0  # loopback; what remains is the measurement's own uncertainty
+        return loopback_round_trip_us()
 
     def close(self):
         for host in self.hosts:

@@ -12,10 +12,9 @@ sys.path.insert(0, str(HERE))
 from harness import images, log  # noqa: E402
 from harness.agent import AgentError  # noqa: E402
 from harness.case import Skip  # noqa: E402
-from harness.network import Network, running_gateways  # noqa: E402
-from harness.paths import BUILD, GATEWAYS  # noqa: E402
+from harness.network import Network, own_folder  # noqa: E402
+from harness.paths import BUILD  # noqa: E402
 
-FOLDER = GATEWAYS / "test"
 # What a healthy gateway's kernel never says, whatever godwit does in it.
 KERNEL_TROUBLE = "WARNING:|BUG:|Oops|Internal error|Call trace|kvm .*: unhandled"
 
@@ -51,10 +50,9 @@ class Runner:
     def __init__(self, report):
         self._report = report
         self._network, self._key = None, None
+        self._folder = own_folder("test")
 
     def run(self, tests):
-        for leftover in running_gateways(FOLDER):
-            leftover.stop()
         images.build_programs()
         try:
             for test in tests:
@@ -93,7 +91,7 @@ class Runner:
             except (AgentError, AssertionError, OSError) as error:
                 log.write(f"gateways not reusable, booting new ones: {error}")
                 self._drop_network()
-        self._network = Network(FOLDER, **test.options)
+        self._network = Network(self._folder, **test.options)
         self._key = None if test.fresh else test.key
         return self._network.up()
 

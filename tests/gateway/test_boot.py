@@ -91,7 +91,7 @@ def test_bad_input_gets_a_sentence(net):
     assert "zboot" in refused(one, 2, "--kernel", "/tmp/zboot").lower()
     assert "/no/such" in refused(one, 3, "--kernel", "/no/such")
     sentence = refused(one, 2, "--kernel", "/guest/Image", "--memory", "900G")
-    assert re.search(r"900 ?G", sentence), sentence
+    assert "966367641600" in sentence and "4294967296" in sentence, sentence
     refused(one, 2, "--kernel", "/guest/Image", "--cpus", "99")
     refused(one, 2, "--no-such-option")
 

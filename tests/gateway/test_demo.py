@@ -9,7 +9,7 @@ from harness.paths import CACHE, TOP
 EXTRA = {"/": CACHE / "python", "/godwit/tests/gateway": TOP / "tests/gateway"}
 
 
-@gateways(1, memory="2G", extra=EXTRA)
+@gateways(1, smp=2, memory="2G", extra=EXTRA)
 def test_demo_runs_on_a_machine_with_kvm(net):
     net[1].shell("[ -e /usr ] || ln -s . /usr")
     text = net[1].check("python3", "/godwit/tests/gateway/demo.py", "--prebuilt", "/bin",

@@ -8,6 +8,8 @@
     gateways.link(False)               # cut; True mends
     gateways.down()
 """
+import os
+import shutil
 import zlib
 from pathlib import Path
 
@@ -73,3 +75,14 @@ def running_gateways(folder=GATEWAYS):
         if gateway.running():
             found.append(gateway)
     return found
+
+
+def own_folder(purpose):
+    """A folder for this process's gateways, so that two runs at once keep apart. What a run that
+    died left behind is ended and removed."""
+    for path in GATEWAYS.glob(f"{purpose}.*"):
+        if not Path(f"/proc/{path.suffix[1:]}").exists():
+            for leftover in running_gateways(path):
+                leftover.stop()
+            shutil.rmtree(path, ignore_errors=True)
+    return GATEWAYS / f"{purpose}.{os.getpid()}"
