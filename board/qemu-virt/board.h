@@ -42,7 +42,6 @@
 /* What libraries allocate (name resolution in libc): see `godwit limits` for the high water. */
 #define GW_BOARD_ARENA_BYTES (UINT64_C(16) << 10)
 
-
 /* All static storage of the monitor: most of it stays untouched, and so takes no memory, until a
  * guest as large as GW_BOARD_RAM_BYTES_MAX moves. */
 #define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(6) << 20)

@@ -61,8 +61,9 @@ struct gw_frame_header {
     uint32_t payload_bytes; /* bytes that follow the header */
     uint32_t payload_crc;   /* CRC32C of the payload; 0 for an empty one */
     uint32_t generation;    /* of the connection, as introduced */
-    uint64_t sequence;      /* 1, 2, 3... on each connection's direction; BATCH and VERIFY count on
-                               their channel */
+    uint64_t sequence;      /* control channel: 1, 2, 3... in each direction, from INTRO and from
+                               WELCOME or REFUSE on. Bulk channel: 0 for those, then the number
+                               of the batch */
 };
 
 void gw_frame_encode_header(const struct gw_frame_header *header,

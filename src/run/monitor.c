@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "godwit/record_file.h"
+#include "godwit/unix_socket.h"
 #include "run/storage.h"
 
 #define MONITOR (&gw_run_storage.monitor)
@@ -153,11 +154,26 @@ static enum gw_status check_limits(const struct gw_run_config *config, struct gw
     return GW_OK;
 }
 
+/* The control socket's directory: made when it is missing, taken as it is when it is there. */
+static enum gw_status open_control_directory(const char *path, struct gw_fault *fault)
+{
+    char directory[GW_UNIX_PATH_BYTES];
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path || (size_t)(slash - path) >= sizeof(directory)) {
+        return GW_OK; /* listening says what is wrong with the path, if anything */
+    }
+    (void)snprintf(directory, sizeof(directory), "%.*s", (int)(slash - path), path);
+    return access(directory, F_OK) == 0 ? GW_OK : gw_state_directory_open(directory, fault);
+}
+
 static enum gw_status start(const struct gw_run_config *config, struct gw_fault *fault)
 {
     enum gw_status status = check_limits(config, fault);
     if (!status) {
         status = gw_state_directory_open(config->state_dir, fault);
+    }
+    if (!status) {
+        status = open_control_directory(config->control_path, fault);
     }
     if (!status && !config->incoming_uri) {
         status = gw_records_check_boot(config, fault);

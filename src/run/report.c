@@ -119,7 +119,7 @@ static void report_target(struct gw_info_migrate *info)
                        "the guest is loaded and waits for the source's word%s%s",
                        fault.text[0] ? ": " : "", fault.text);
     } else if (figures.is_unsettled) {
-        info->held = (struct gw_info_held){.is_held = false, .can_run_other_is_dead = true};
+        info->held = (struct gw_info_held){.is_held = true, .can_run_other_is_dead = true};
         (void)snprintf(info->held.text, sizeof(info->held.text),
                        "the guest runs here; the source has not confirmed that it knows. To stop "
                        "waiting for it: resolve --run --other-is-dead");

@@ -108,8 +108,8 @@ class Runner:
 def _clean(network):
     network.link(True)
     for gateway in network:
-        gateway.shell("set -e; killall -q -9 godwit || :; "
-                      "while pidof godwit >/dev/null; do usleep 20000; done; "
+        gateway.shell("set -e; killall -q -9 godwit cutter || :; "
+                      "while pidof godwit cutter >/dev/null; do usleep 20000; done; "
                       "rm -rf /run/godwit /tmp/*; dmesg -c >/dev/null")
 
 

@@ -62,7 +62,7 @@ while :; do wait; sleep 3600; done
 
 def build_programs(godwit=True):
     """Compiles the release binary and the programs that run inside."""
-    targets = ["tests/gateway/agent", "tests/guest/counter", "tests/guest/sweep/sweep.bin"]
+    targets = ["tests/gateway/agent", "tests/gateway/cutter", "tests/guest/counter", "tests/guest/sweep/sweep.bin"]
     targets += ["godwit"] if godwit else []
     subprocess.run([TOP / "tools/build", "aarch64", "--", *targets], check=True)
 
@@ -92,6 +92,7 @@ def gateway_initramfs(pages="4k", extra=None):
     _add_busybox(archive)
     _add_mount_points(archive)
     archive.program("bin/agent", _stripped(RELEASE / "tests/gateway/agent"))
+    archive.program("bin/cutter", _stripped(RELEASE / "tests/gateway/cutter"))
     if (RELEASE / "godwit").exists():
         archive.program("bin/godwit", _stripped(RELEASE / "godwit"))
     for module in MODULES + SPARE_MODULES:

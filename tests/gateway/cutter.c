@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cutter: stands between a source and a target, passes frames on, and cuts every connection at
+ * one of them, so that a test can lose the link exactly there (docs/WIRE.md has the frames).
+ *
+ *   cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after
+ *
+ * TYPE is a frame's number; `before` cuts instead of passing it on, `after` right behind it. It
+ * happens once. Then no connection gets through until SIGUSR1, and all do after that. Says
+ * "listening", "cut" and "mended" on standard output, a line each.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "godwit/frame.h"
+
+enum { PAIRS_MAX = 8, BUFFER_BYTES = 65536 };
+
+/* One direction of a pair: what is left of the frame that is passing. */
+struct stream {
+    int from, to;
+    uint32_t left; /* payload bytes still to pass on */
+    uint8_t header[GW_FRAME_HEADER_BYTES];
+    uint32_t have;    /* header bytes read */
+    bool is_cut_owed; /* cut once `left` is 0 */
+};
+
+struct pair {
+    bool is_used;
+    struct stream stream[2];
+};
+
+static struct pair pairs[PAIRS_MAX];
+static volatile sig_atomic_t is_mend_asked;
+static bool has_cut, is_down;
+static unsigned cut_type;
+static bool is_before;
+
+static void say(const char *word)
+{
+    (void)printf("%s\n", word);
+    (void)fflush(stdout);
+}
+
+static void on_signal(int signal_number)
+{
+    (void)signal_number;
+    is_mend_asked = 1;
+}
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static void end_pair(struct pair *pair)
+{
+    (void)close(pair->stream[0].from);
+    (void)close(pair->stream[0].to);
+    pair->is_used = false;
+}
+
+static void cut(void)
+{
+    struct linger reset = {.l_onoff = 1, .l_linger = 0}; /* a broken link is no orderly end */
+    for (int i = 0; i < PAIRS_MAX; i++) {
+        if (pairs[i].is_used) {
+            (void)setsockopt(pairs[i].stream[0].from, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+            (void)setsockopt(pairs[i].stream[0].to, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+            end_pair(&pairs[i]);
+        }
+    }
+    has_cut = true;
+    is_down = true;
+    say("cut");
+}
+
+static bool send_all(int fd, const uint8_t *bytes, size_t count)
+{
+    while (count > 0) {
+        ssize_t done = send(fd, bytes, count, MSG_NOSIGNAL);
+        if (done <= 0) {
+            return false;
+        }
+        bytes += done;
+        count -= (size_t)done;
+    }
+    return true;
+}
+
+/* A whole header is here: is this the frame? False when the pair is over. */
+static bool pass_header(struct stream *stream)
+{
+    struct gw_frame_header header;
+    struct gw_fault fault = {0};
+    if (gw_frame_decode_header(&header, stream->header, &fault) != GW_OK) {
+        (void)fprintf(stderr, "cutter: %s\n", fault.text);
+        return false;
+    }
+    if (!has_cut && header.type == cut_type) {
+        if (is_before) {
+            cut();
+            return false;
+        }
+        stream->is_cut_owed = true;
+    }
+    stream->left = header.payload_bytes;
+    stream->have = 0;
+    return send_all(stream->to, stream->header, sizeof(stream->header));
+}
+
+/* Passes on what is there to read; false when the pair is over (or everything was cut). */
+static bool pass(struct stream *stream)
+{
+    static uint8_t buffer[BUFFER_BYTES];
+    bool is_payload = stream->left > 0;
+    size_t want = is_payload ? (stream->left < sizeof(buffer) ? stream->left : sizeof(buffer))
+                             : sizeof(stream->header) - stream->have;
+    ssize_t got = recv(stream->from, is_payload ? buffer : stream->header + stream->have, want, 0);
+    if (got <= 0) {
+        return false;
+    }
+    if (is_payload) {
+        stream->left -= (uint32_t)got;
+        if (!send_all(stream->to, buffer, (size_t)got)) {
+            return false;
+        }
+    } else {
+        stream->have += (uint32_t)got;
+        if (stream->have == sizeof(stream->header) && !pass_header(stream)) {
+            return false;
+        }
+    }
+    if (stream->is_cut_owed && stream->left == 0 && stream->have == 0) {
+        cut();
+        return false;
+    }
+    return true;
+}
+
+static void accept_pair(int listener, const struct sockaddr_in *target)
+{
+    int source = accept(listener, NULL, NULL);
+    int on = 1;
+    if (source < 0) {
+        return;
+    }
+    int onward = is_down ? -1 : socket(AF_INET, SOCK_STREAM, 0);
+    if (onward < 0 || connect(onward, (const struct sockaddr *)target, sizeof(*target)) != 0) {
+        (void)close(source);
+        if (onward >= 0) {
+            (void)close(onward);
+        }
+        return;
+    }
+    (void)setsockopt(source, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(onward, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    for (int i = 0; i < PAIRS_MAX; i++) {
+        if (!pairs[i].is_used) {
+            pairs[i] = (struct pair){
+                .is_used = true,
+                .stream = {{.from = source, .to = onward}, {.from = onward, .to = source}}};
+            return;
+        }
+    }
+    (void)fprintf(stderr, "cutter: more than %d connections\n", PAIRS_MAX);
+    exit(1);
+}
+
+static int open_listener(const char *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)atoi(port)),
+                                  .sin_addr.s_addr = htonl(INADDR_ANY)};
+    int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 ||
+        listen(fd, PAIRS_MAX) != 0) {
+        die("cutter: listen");
+    }
+    return fd;
+}
+
+static void mend_if_asked(void)
+{
+    if (is_mend_asked) {
+        is_mend_asked = 0;
+        is_down = false;
+        say("mended");
+    }
+}
+
+static void run(int listener, const struct sockaddr_in *target)
+{
+    for (;;) {
+        struct pollfd polled[1 + 2 * PAIRS_MAX];
+        struct stream *streams[1 + 2 * PAIRS_MAX];
+        struct pair *owners[1 + 2 * PAIRS_MAX];
+        nfds_t count = 1;
+        polled[0] = (struct pollfd){.fd = listener, .events = POLLIN};
+        for (int i = 0; i < PAIRS_MAX; i++) {
+            for (int way = 0; way < 2 && pairs[i].is_used; way++) {
+                streams[count] = &pairs[i].stream[way];
+                owners[count] = &pairs[i];
+                polled[count++] =
+                    (struct pollfd){.fd = pairs[i].stream[way].from, .events = POLLIN};
+            }
+        }
+        if (poll(polled, count, 100) < 0 && errno != EINTR) {
+            die("cutter: poll");
+        }
+        mend_if_asked();
+        if (polled[0].revents) {
+            accept_pair(listener, target);
+        }
+        for (nfds_t i = 1; i < count; i++) {
+            if (polled[i].revents && owners[i]->is_used && !pass(streams[i]) &&
+                owners[i]->is_used) {
+                end_pair(owners[i]);
+            }
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_in target = {.sin_family = AF_INET};
+    if (argc != 6 || inet_pton(AF_INET, argv[2], &target.sin_addr) != 1) {
+        (void)fprintf(stderr,
+                      "usage: cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after\n");
+        return 2;
+    }
+    target.sin_port = htons((uint16_t)atoi(argv[3]));
+    cut_type = (unsigned)atoi(argv[4]);
+    is_before = strcmp(argv[5], "before") == 0;
+    struct sigaction action = {.sa_handler = on_signal};
+    (void)sigaction(SIGUSR1, &action, NULL);
+    int listener = open_listener(argv[1]);
+    say("listening");
+    run(listener, &target);
+}

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The link is lost, or a side dies, exactly at a message of the handover (docs/HANDOVER.md).
+
+A cutter stands between the gateways and cuts at one frame: before it, so that it is lost, or right
+behind it. Then the link is mended, and the guest must run on exactly one side, with one history.
+"""
+from harness.case import gateways
+from harness.console import check_continuous
+from harness.guest import MIGRATED_AWAY, Guest, Report
+from test_migrate import check_moved, listen, uri
+
+CUTTER_PORT = 5555
+PREPARE, READY, COMMIT, RUNNING, DONE = 32, 33, 35, 36, 37
+SIGUSR1 = 10  # arm64's
+
+
+class Cut:
+    """A migration whose link is cut at one frame."""
+
+    def __init__(self, net, frame, when, words=""):
+        self.net = net
+        self.source = Guest(net[1], words=words).boot()
+        self.source.console.wait_for_counts(5)
+        self.target = listen(net[2])
+        self.cutter = net[1].start("cutter", CUTTER_PORT, net[2].address, 4444, frame, when,
+                                   stdin=None)
+        self.cutter.wait_for_output(b"listening")
+        self.migration = self.source.start_migration(f"tcp:127.0.0.1:{CUTTER_PORT}", "--verify")
+        self.cutter.wait_for_output(b"cut\n")
+
+    def mend(self):
+        self.cutter.kill(SIGUSR1)
+        self.cutter.wait_for_output(b"mended")
+
+    def restart_target(self):
+        self.target.command.kill(9)
+        self.target.command.wait()
+        self.target = listen(self.net[2])
+
+    def report(self):
+        return Report(self.migration.wait(120))
+
+    def expect_moved(self):
+        check_moved(self.source, self.target, self.report())
+        self.target.power_off()
+
+    def expect_stayed(self):
+        """The guest never left; and a second try, straight to the target, moves it."""
+        report = self.report()
+        assert report.code in (1, 4, 5), report
+        self.source.console.wait_for_counts(5)
+        check_continuous(self.source.console)
+        report = self.source.migrate(uri(self.net[2]), "--verify")
+        check_moved(self.source, self.target, report)
+        self.target.power_off()
+
+    def expect_held(self):
+        """Neither side runs it, and both say so."""
+        for side in self.source, self.target:
+            status = side.status()
+            assert "held" in str(status), status
+        silent = len(self.source.console.bytes)
+        refused = self.net[1].run("godwit", "quit", self.source.name)
+        assert refused.code == 1 and b"resolve" in refused.error, refused
+        assert len(self.source.console.bytes) == silent, "the held guest ran on the source"
+
+
+@gateways(2)
+def test_prepare_lost(net):
+    cut = Cut(net, PREPARE, "before")
+    cut.mend()
+    cut.expect_stayed()
+
+
+@gateways(2)
+def test_cut_behind_prepare(net):
+    cut = Cut(net, PREPARE, "after")
+    cut.mend()
+    cut.expect_stayed()
+
+
+@gateways(2)
+def test_ready_lost(net):
+    cut = Cut(net, READY, "before")
+    cut.mend()
+    cut.expect_stayed()
+
+
+@gateways(2)
+def test_commit_lost(net):
+    cut = Cut(net, COMMIT, "before", words="load=20@10")
+    cut.expect_held()
+    assert not cut.target.console.bytes, "the target ran a guest that was not committed"
+    cut.mend()
+    cut.expect_moved()
+
+
+@gateways(2)
+def test_cut_behind_commit(net):
+    cut = Cut(net, COMMIT, "after", words="load=20@10")
+    cut.expect_held()
+    cut.mend()
+    cut.expect_moved()
+
+
+@gateways(2)
+def test_running_lost(net):
+    cut = Cut(net, RUNNING, "before")
+    cut.expect_held()
+    cut.mend()
+    cut.expect_moved()
+
+
+@gateways(2)
+def test_done_lost(net):
+    cut = Cut(net, DONE, "before")
+    cut.mend()
+    cut.expect_moved()
+
+
+@gateways(2)
+def test_target_killed_with_commit_lost(net):
+    """It never ran there: its records say so, and the source goes on."""
+    cut = Cut(net, COMMIT, "before")
+    cut.expect_held()
+    cut.restart_target()
+    cut.mend()
+    cut.expect_stayed()
+
+
+@gateways(2)
+def test_target_killed_behind_commit(net):
+    """It ran there and died with its host, as on any host. It never runs again on the source."""
+    cut = Cut(net, COMMIT, "after")
+    cut.target.console.wait_for_counts(3)
+    cut.restart_target()
+    cut.mend()
+    report = cut.report()
+    assert report.code == 0 and report.status == "completed", report
+    cut.source.wait(MIGRATED_AWAY)
+    refused = net[1].run("godwit", "run", "--name", cut.source.name, "--kernel", "/guest/Image")
+    assert refused.code == 2 and b"moved to" in refused.error, refused
+
+
+@gateways(2)
+def test_resolved_by_token_on_the_source(net):
+    cut = Cut(net, COMMIT, "before")
+    cut.expect_held()
+    given_up = net[2].check("godwit", "resolve", cut.target.name, "--give-up")
+    token = given_up.split("token: ")[1].split()[0]
+    own = net[2].run("godwit", "resolve", cut.target.name, "--run", token)
+    assert own.code == 1, own
+    net[1].check("godwit", "resolve", cut.source.name, "--run", token)
+    cut.expect_stayed()
+
+
+@gateways(2)
+def test_resolved_by_token_on_the_target(net):
+    cut = Cut(net, COMMIT, "before")
+    cut.expect_held()
+    given_up = net[1].check("godwit", "resolve", cut.source.name, "--give-up")
+    token = given_up.split("token: ")[1].split()[0]
+    net[2].check("godwit", "resolve", cut.target.name, "--run", token)
+    cut.target.console.wait_for_counts(5)
+    check_continuous(cut.source.console, cut.target.console)
+    cut.source.wait(MIGRATED_AWAY)
+
+
+@gateways(2)
+def test_source_killed_with_commit_lost(net):
+    """The target has all of it: its operator, who knows that the source is dead, saves it."""
+    cut = Cut(net, COMMIT, "before")
+    cut.source.command.kill(9)
+    cut.source.command.wait()
+    refused = net[2].run("godwit", "cont", cut.target.name)
+    assert refused.code == 1 and b"resolve" in refused.error, refused
+    net[2].check("godwit", "resolve", cut.target.name, "--run", "--other-is-dead")
+    cut.target.console.wait_for_counts(5)
+    check_continuous(cut.source.console, cut.target.console)
