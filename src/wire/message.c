@@ -372,12 +372,16 @@ static enum gw_status decode_verdict(struct gw_verdict *verdict, enum gw_frame_t
     return GW_OK;
 }
 
-static enum gw_status decode_mismatch(struct gw_mismatch *mismatch, const uint8_t *bytes)
+static enum gw_status decode_mismatch(struct gw_mismatch *mismatch, const uint8_t *bytes,
+                                      struct gw_fault *fault)
 {
     *mismatch = (struct gw_mismatch){.page = gw_get_64(bytes),
                                      .count = gw_get_32(bytes + 8),
                                      .digest_source = gw_get_64(bytes + 16),
                                      .digest_target = gw_get_64(bytes + 24)};
+    if (gw_get_32(bytes + 12) != 0) {
+        return bad(fault, GW_FRAME_MISMATCH, "a reserved field", gw_get_32(bytes + 12), 0);
+    }
     return GW_OK;
 }
 
@@ -413,7 +417,7 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
     case GW_FRAME_SUSPECT:
         return decode_ack(&message->ack, message->type, bytes, fault);
     case GW_FRAME_MISMATCH:
-        return decode_mismatch(&message->mismatch, bytes);
+        return decode_mismatch(&message->mismatch, bytes, fault);
     case GW_FRAME_PREPARE:
         return decode_prepare(&message->prepare, bytes, count, fault);
     case GW_FRAME_REFUSE:
