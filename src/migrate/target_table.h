@@ -62,7 +62,7 @@
                                                                                                    \
     T(CLAIMING, RECORDED, STARTING, run)                                                           \
     T(CLAIMING, HOST_FAULT, READY, nothing)                                                        \
-    T(CLAIMING, COMMIT, CLAIMING, nothing)                                                         \
+    T(CLAIMING, COMMIT, TAKING, take)                                                              \
     T(CLAIMING, ABORT, ABORTING, record_aborted)                                                   \
     T(CLAIMING, LINK_LOST, CLAIMING, nothing)                                                      \
                                                                                                    \
