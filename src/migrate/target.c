@@ -218,11 +218,11 @@ static enum gw_target_event_type classify_intro(const struct gw_target *target,
         return is_same && intro->generation > target->generation ? GW_TARGET_EV_INTRO_SAME
                                                                  : GW_TARGET_EV_INTRO;
     }
-    if (is_at_hand(target) && is_session(target, &intro->withdrawn)) {
-        return GW_TARGET_EV_INTRO_REPLACE;
+    if (is_same || gw_history_get(&target->history, &intro->session)) {
+        return GW_TARGET_EV_INTRO; /* what was said of a session is never taken back */
     }
-    return is_same || gw_history_get(&target->history, &intro->session) ? GW_TARGET_EV_INTRO
-                                                                        : GW_TARGET_EV_INTRO_NEW;
+    return is_at_hand(target) && is_session(target, &intro->withdrawn) ? GW_TARGET_EV_INTRO_REPLACE
+                                                                       : GW_TARGET_EV_INTRO_NEW;
 }
 
 /* Why a source cannot come in now. */
