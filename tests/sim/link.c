@@ -100,3 +100,26 @@ void link_cut(struct world *world, enum fault_kind how)
         }
     }
 }
+
+static uint8_t message_buffer[SIM_FRAME_BYTES];
+
+void say(const struct world *world, const char *who, const char *what, const char *more)
+{
+    if (world->is_verbose) {
+        printf("%6llu %-6s %-10s %s\n", (unsigned long long)world->step, who, what, more);
+    }
+}
+
+void send_message(struct world *world, struct connection *connection, enum side from,
+                  const struct gw_message *message)
+{
+    uint32_t bytes = gw_message_encode(message, message_buffer, sizeof(message_buffer));
+    const struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                           .type = (uint8_t)message->type,
+                                           .payload_bytes = bytes,
+                                           .payload_crc = gw_crc32c(0, message_buffer, bytes),
+                                           .generation = connection->generation};
+    say(world, from == SOURCE ? "source" : "target", "says",
+        gw_frame_type_name((uint8_t)message->type));
+    link_send(world, connection, from, &header, message_buffer);
+}

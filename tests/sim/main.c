@@ -273,9 +273,9 @@ static uint32_t report_rows(void)
 
 int main(int argc, char **argv)
 {
-    uint64_t runs = 3000;
+    uint64_t runs = 20000;
     uint64_t seed = 1;
-    uint64_t exhaustive = 2;
+    uint64_t exhaustive = 3;
     uint64_t count = 0;
     const char *replayed = NULL;
     uint32_t corrupt = 0;

@@ -148,7 +148,11 @@ bool link_take(struct connection *connection, enum side at, struct gw_frame_head
 void link_close_side(struct world *world, enum side side);
 void link_cut(struct world *world, enum fault_kind how);
 
-/* sides.c: what the embedder of each engine does */
+void send_message(struct world *world, struct connection *connection, enum side from,
+                  const struct gw_message *message);
+void say(const struct world *world, const char *who, const char *what, const char *more);
+
+/* source_side.c, target_side.c: what the embedder of each engine does */
 bool source_step(struct world *world, uint32_t choice);
 bool target_step(struct world *world, uint32_t choice);
 void source_tell(struct world *world, const struct gw_source_event *event);

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the embedder of the source does: carries out its actions, answers them, moves messages and
+ * pages. Each call does one small thing, so that the world can interleave them.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/bitmap.h"
+#include "godwit/crc32c.h"
+#include "godwit/digest.h"
+#include "sim.h"
+
+static uint8_t payload_buffer[SIM_FRAME_BYTES];
+static uint8_t page_buffer[GW_BATCH_BYTES_MAX];
+
+void source_tell(struct world *world, const struct gw_source_event *event)
+{
+    struct gw_source_event timed = *event;
+    struct gw_fault fault = {0};
+    timed.now_ns = world->now_ns;
+    if (gw_source_handle(&world->source, &timed, &fault) != GW_OK) {
+        say(world, "source", "refuses", fault.text);
+    }
+}
+
+static void source_lost(struct world *world, enum gw_source_event_type type, const char *why)
+{
+    struct gw_fault fault = {0};
+    (void)gw_fault_set(&fault, GW_LINK, "%s", why);
+    link_close_side(world, SOURCE);
+    world->is_connecting = false;
+    world->is_connecting_bulk = false;
+    world->bulk_stage = 0;
+    say(world, "source", "lost", why);
+    source_tell(world, &(struct gw_source_event){.type = type, .fault = &fault});
+}
+
+static void source_send(struct world *world, struct gw_message *message)
+{
+    struct connection *control = world_control(world, SOURCE);
+    if (message->type == GW_FRAME_PREPARE) {
+        message->prepare.state = world->source_state;
+        message->prepare.state_bytes = sizeof(world->source_state);
+        message->prepare.is_running = world->was_running;
+    }
+    if (control) {
+        send_message(world, control, SOURCE, message);
+    }
+}
+
+static void source_stop_guest(struct world *world)
+{
+    struct guest *guest = &world->guest[SOURCE];
+    world->is_stopping = false;
+    world->was_running = guest->is_running;
+    guest->is_running = false;
+    memcpy(world->source_state, &guest->state, sizeof(guest->state));
+    source_tell(
+        world, &(struct gw_source_event){.type = GW_SOURCE_EV_STOPPED, .halted_ns = world->now_ns});
+}
+
+static void source_collect(struct world *world, enum gw_source_event_type type, uint64_t pages)
+{
+    static uint64_t bitmap[GW_BITMAP_WORDS];
+    memset(bitmap, 0, sizeof(bitmap));
+    bitmap[0] = pages;
+    source_tell(world, &(struct gw_source_event){.type = type, .bitmap = bitmap});
+}
+
+static void source_act(struct world *world, struct gw_source_action *action)
+{
+    struct guest *guest = &world->guest[SOURCE];
+    switch (action->type) {
+    case GW_SOURCE_DO_CONNECT:
+        world->is_connecting = true;
+        break;
+    case GW_SOURCE_DO_CONNECT_BULK:
+        world->is_connecting_bulk = true;
+        world->bulk_intro = action->intro;
+        break;
+    case GW_SOURCE_DO_SEND:
+        source_send(world, &action->message);
+        break;
+    case GW_SOURCE_DO_CLOSE:
+        link_close_side(world, SOURCE);
+        world->bulk_stage = 0;
+        break;
+    case GW_SOURCE_DO_TRACK:
+        guest->is_tracked = true;
+        guest->log = 0;
+        source_collect(world, GW_SOURCE_EV_TRACKED, guest->touched);
+        break;
+    case GW_SOURCE_DO_COLLECT:
+        source_collect(world, GW_SOURCE_EV_COLLECTED, guest->log);
+        break;
+    case GW_SOURCE_DO_UNTRACK:
+        guest->is_tracked = false;
+        break;
+    case GW_SOURCE_DO_RECORD:
+        world->departure = action->departure;
+        world->is_departure_owed = true;
+        break;
+    case GW_SOURCE_DO_STOP:
+        world->is_stopping = true;
+        break;
+    case GW_SOURCE_DO_RESUME:
+        guest->is_running = world->was_running;
+        say(world, "source", "resumes", "");
+        break;
+    case GW_SOURCE_DO_FINISH:
+        world->is_source_finished = true;
+        say(world, "source", "ends", gw_source_state_name(gw_source_state(&world->source)));
+        break;
+    case GW_SOURCE_DO_STATUS:
+    case GW_SOURCE_DO_ROUND:
+        break;
+    }
+}
+
+/* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
+static bool source_bulk_step(struct world *world)
+{
+    static struct gw_batch_builder builder;
+    struct guest *guest = &world->guest[SOURCE];
+    struct gw_batch *batch = &world->batch;
+    struct connection *bulk = NULL;
+    uint64_t retry_ns = 0;
+    for (int i = 0; i < SIM_CONNECTIONS; i++) {
+        struct connection *connection = &world->connection[i];
+        if (connection->is_used && connection->is_bulk && connection->is_open[SOURCE] &&
+            connection->is_admitted) {
+            bulk = connection;
+        }
+    }
+    if (!bulk) {
+        return false;
+    }
+    switch (world->bulk_stage) {
+    case 0:
+        if (gw_source_next_batch(&world->source, world->now_ns, batch, &retry_ns) != GW_OK) {
+            return false;
+        }
+        break;
+    case 1:
+        for (uint32_t i = 0; i < batch->run_count && batch->kind == GW_BATCH_PAGES; i++) {
+            (void)gw_bits_put(&guest->log, batch->run[i].page, batch->run[i].count, false);
+        }
+        break;
+    case 2: {
+        struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                         .type = GW_FRAME_BATCH,
+                                         .flags = batch->is_stopped ? GW_FRAME_STOPPED : 0,
+                                         .generation = bulk->generation,
+                                         .sequence = batch->sequence};
+        world->sent = (struct gw_batch_sent){.sequence = batch->sequence};
+        if (batch->kind == GW_BATCH_VERIFY) {
+            struct gw_verify verify = {
+                .page = batch->run[0].page, .count = batch->run[0].count, .digest = GW_DIGEST_SEED};
+            for (uint32_t i = 0; i < verify.count; i++) {
+                verify.digest = gw_digest_fold(
+                    verify.digest, gw_digest_page(guest->ram[verify.page + i], SIM_PAGE_BYTES));
+            }
+            gw_verify_encode(&verify, payload_buffer);
+            header.type = GW_FRAME_VERIFY;
+            header.payload_bytes = GW_VERIFY_BYTES;
+            header.payload_crc = gw_crc32c(0, payload_buffer, GW_VERIFY_BYTES);
+        } else {
+            gw_batch_begin(&builder, page_buffer, SIM_PAGE_BYTES);
+            for (uint32_t i = 0; i < batch->run_count; i++) {
+                for (uint32_t j = 0; j < batch->run[i].count; j++) {
+                    uint64_t page = batch->run[i].page + j;
+                    if (batch->kind == GW_BATCH_HOLES || !gw_bit_test(&guest->touched, page)) {
+                        gw_batch_add_zero(&builder, page, 1);
+                    } else {
+                        gw_batch_add_page(&builder, page, guest->ram[page]);
+                    }
+                }
+            }
+            uint32_t table = gw_batch_finish(&builder, payload_buffer, &header.payload_crc);
+            uint32_t raw = builder.table.raw_pages * SIM_PAGE_BYTES;
+            memcpy(payload_buffer + table, page_buffer, raw);
+            header.payload_bytes = table + raw;
+            if (raw > 0 && world->plan.corrupt_one_in > 0 && !batch->is_stopped &&
+                world_random(world, world->plan.corrupt_one_in) == 0) {
+                payload_buffer[table + world_random(world, raw)] ^= 0x40;
+            }
+            world->sent.raw_pages = builder.table.raw_pages;
+            world->sent.zero_pages = builder.zero_pages;
+        }
+        world->sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
+        say(world, "source", "sends", gw_frame_type_name(header.type));
+        link_send(world, bulk, SOURCE, &header, payload_buffer);
+        break;
+    }
+    default:
+        world->bulk_stage = 0;
+        source_tell(
+            world, &(struct gw_source_event){.type = GW_SOURCE_EV_BATCH_SENT, .sent = world->sent});
+        return true;
+    }
+    world->bulk_stage++;
+    return true;
+}
+
+static bool source_connect_step(struct world *world)
+{
+    bool can_reach = world->is_alive[TARGET] && world->now_ns >= world->network_down_until_ns &&
+                     gw_target_state(&world->target) != GW_TARGET_NONE;
+    if (!world->is_connecting && !world->is_connecting_bulk) {
+        return false;
+    }
+    if (can_reach && gw_target_state(&world->target) == GW_TARGET_RECALLING) {
+        return false; /* it listens in a moment */
+    }
+    if (!can_reach) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, "cannot connect");
+        return true;
+    }
+    if (world->is_connecting) {
+        world->is_connecting = false;
+        if (link_open(world, false, world->source.generation)) {
+            source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_LINK_UP});
+        }
+        return true;
+    }
+    world->is_connecting_bulk = false;
+    struct connection *bulk = link_open(world, true, world->bulk_intro.generation);
+    if (bulk) {
+        struct gw_message intro = {.type = GW_FRAME_INTRO, .intro = world->bulk_intro};
+        send_message(world, bulk, SOURCE, &intro);
+    }
+    return true;
+}
+
+static bool source_receive_step(struct world *world)
+{
+    for (int i = 0; i < SIM_CONNECTIONS; i++) {
+        struct connection *connection = &world->connection[i];
+        struct gw_frame_header header;
+        struct gw_message message;
+        struct gw_fault fault = {0};
+        const uint8_t *payload;
+        if (!connection->is_used || !connection->is_open[SOURCE]) {
+            continue;
+        }
+        if (!link_take(connection, SOURCE, &header, &payload)) {
+            if (connection->is_broken[SOURCE]) {
+                source_lost(world, GW_SOURCE_EV_LINK_LOST, "the link broke");
+                return true;
+            }
+            if (!connection->is_open[TARGET]) {
+                source_lost(world,
+                            connection->is_bulk ? GW_SOURCE_EV_LINK_LOST : GW_SOURCE_EV_LINK_CLOSED,
+                            "the target closed");
+                return true;
+            }
+            continue;
+        }
+        GW_ASSERT(gw_message_decode(&message, header.type, payload, header.payload_bytes, &fault) ==
+                  GW_OK);
+        if (connection->is_bulk) {
+            connection->is_admitted = message.type == GW_FRAME_WELCOME;
+            if (!connection->is_admitted) {
+                source_lost(world, GW_SOURCE_EV_LINK_LOST, "the bulk channel was refused");
+                return true;
+            }
+            source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_BULK_UP});
+            return true;
+        }
+        source_tell(world,
+                    &(struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &message});
+        return true;
+    }
+    return false;
+}
+
+bool source_step(struct world *world, uint32_t choice)
+{
+    struct gw_source_action action;
+    if (!world->is_alive[SOURCE] || !world->is_source_started) {
+        return false;
+    }
+    switch (choice) {
+    case 0:
+        if (world->is_departure_owed && world->departure.state == GW_DEPARTURE_LEAVING) {
+            return false; /* an action is done before the next is asked for */
+        }
+        if (gw_source_next(&world->source, &action) != GW_OK) {
+            return false;
+        }
+        source_act(world, &action);
+        return true;
+    case 1:
+        return source_connect_step(world);
+    case 2:
+        return source_receive_step(world);
+    case 3:
+        return source_bulk_step(world);
+    case 4:
+        if (!world->is_stopping) {
+            return false;
+        }
+        source_stop_guest(world);
+        return true;
+    case 5:
+        if (!world->is_departure_owed) {
+            return false;
+        }
+        world->is_departure_owed = false;
+        source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_RECORDED});
+        return true;
+    default:
+        return false;
+    }
+}
