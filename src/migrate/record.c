@@ -180,7 +180,7 @@ enum gw_status gw_token_decode(struct gw_token *token, const char *text, struct 
 {
     uint64_t crc = 0;
     bool is_whole = strlen(text) == TOKEN_LENGTH && memcmp(text, "godwit-", 7) == 0 &&
-                    (text[7] == 's' || text[7] == 't') &&
+                    (text[7] == 's' || text[7] == 't') && text[TOKEN_LENGTH - 9] == '-' &&
                     decode_hex(text + TOKEN_LENGTH - 8, 8, &crc) &&
                     crc == gw_crc32c(0, text, TOKEN_LENGTH - 9);
     for (int i = 0; is_whole && i < GW_SESSION_BYTES; i++) {

@@ -208,6 +208,12 @@ static void note_cause(struct gw_source *source, const struct gw_source_event *e
                                source->state == GW_SOURCE_GREETING ? "INTRO" : "HELLO",
                                (unsigned)(GW_GREETING_NS_MAX / 1000000000));
         }
+        if (source->state == GW_SOURCE_FINISHING) {
+            (void)gw_fault_set(&source->fault, GW_LINK,
+                               "the target took none of the last pages for %u s, while the guest "
+                               "stood still",
+                               (unsigned)(GW_FINISHING_NS_MAX / 1000000000));
+        }
         if (source->state == GW_SOURCE_PREPARED) {
             (void)gw_fault_set(&source->fault, GW_LINK,
                                "the target was not ready within %u s of PREPARE",

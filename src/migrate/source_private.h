@@ -5,15 +5,17 @@
 
 #include "godwit/source.h"
 
-/* How long a state waits for the target's answer: WELCOME or ACCEPT; READY; the word how a held
- * guest stands; the close after DONE. A target that is gone altogether is noticed sooner, by its
+/* How long a state waits for the target's answer: WELCOME or ACCEPT; the next acknowledgement of
+ * the last pages (or room to send them); READY; the word how a held guest stands; the close after
+ * DONE. A target that is gone altogether is noticed sooner, by its
  * silence. */
-#define GW_GREETING_NS_MAX UINT64_C(30000000000)
-#define GW_PREPARED_NS_MAX UINT64_C(30000000000)
-#define GW_ASKING_NS_MAX   UINT64_C(10000000000)
-#define GW_SETTLING_NS_MAX UINT64_C(10000000000)
-#define GW_RETRY_NS_FIRST  UINT64_C(200000000)
-#define GW_RETRY_NS_MAX    UINT64_C(2000000000)
+#define GW_GREETING_NS_MAX  UINT64_C(30000000000)
+#define GW_FINISHING_NS_MAX UINT64_C(30000000000)
+#define GW_PREPARED_NS_MAX  UINT64_C(30000000000)
+#define GW_ASKING_NS_MAX    UINT64_C(10000000000)
+#define GW_SETTLING_NS_MAX  UINT64_C(10000000000)
+#define GW_RETRY_NS_FIRST   UINT64_C(200000000)
+#define GW_RETRY_NS_MAX     UINT64_C(2000000000)
 
 /* Appends an action; the returned one may be filled further. */
 struct gw_source_action *gw_source_emit(struct gw_source *source, enum gw_source_action_type type);

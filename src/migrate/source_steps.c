@@ -88,10 +88,21 @@ void gw_source_step_first_round(struct gw_source *source, const struct gw_source
     count_round(source, event->now_ns);
 }
 
+/* The guest stands still: a target that takes nothing any more, alive or not, must not keep it
+ * so. Time that the operator's limit asks to wait is not the target's. */
+static void limit_standstill(struct gw_source *source, uint64_t now_ns)
+{
+    uint64_t free_at_ns = gw_pace_free_at(&source->pace);
+    if (source->state == GW_SOURCE_FINISHING) {
+        source->limit_ns = (free_at_ns > now_ns ? free_at_ns : now_ns) + GW_FINISHING_NS_MAX;
+    }
+}
+
 void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_event *event)
 {
     gw_pages_sent(&source->pages, event->sent.sequence);
     gw_pace_sent(&source->pace, event->sent.wire_bytes, event->now_ns);
+    limit_standstill(source, event->now_ns);
     source->wire_bytes += event->sent.wire_bytes;
     source->stopped_bytes += source->state == GW_SOURCE_FINISHING ? event->sent.wire_bytes : 0;
     source->raw_pages += event->sent.raw_pages;
@@ -121,6 +132,7 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
         source->is_verified = true;
         source->verify_ns = event->now_ns - source->verify_start_ns;
     }
+    limit_standstill(source, event->now_ns);
     drop_on_fault(source, status, &fault, event->now_ns);
 }
 
@@ -188,6 +200,7 @@ void gw_source_step_last_round(struct gw_source *source, const struct gw_source_
     (void)gw_pages_merge(&source->pages, event->bitmap);
     gw_pages_begin_round(&source->pages);
     count_round(source, event->now_ns);
+    limit_standstill(source, event->now_ns);
 }
 
 void gw_source_step_prepare(struct gw_source *source, const struct gw_source_event *event)

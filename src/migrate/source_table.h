@@ -90,6 +90,7 @@
     T(FINISHING, ACK, FINISHING, count_acked)                                                      \
     T(FINISHING, SUSPECT, FINISHING, take_back)                                                    \
     T(FINISHING, DRAINED, PREPARED, prepare)                                                       \
+    T(FINISHING, TIME_OUT, FAILED, end)                                                            \
     AFTER_STOP(T, FINISHING)                                                                       \
                                                                                                    \
     T(PREPARED, ACK, PREPARED, count_acked)                                                        \
