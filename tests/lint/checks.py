@@ -116,6 +116,13 @@ def check_length():
     return outcome(lines)
 
 
+def check_diagrams():
+    """docs/HANDOVER.md draws the state machines that src/migrate has."""
+    done = subprocess.run([TOP / "tools/diagrams", "--check"], capture_output=True, text=True,
+                          check=False)
+    return outcome(done.stderr.splitlines() if done.returncode else [])
+
+
 def check_asserts():
     """Assertions have no side effects."""
     paths = tree_files("src/*.c", "src/*.h", "include/*.h")
@@ -138,4 +145,4 @@ def check_format():
 
 
 ALL = [check_levels, check_heap, check_spdx, check_host_names, check_unfinished, check_whitespace,
-       check_length, check_asserts, check_format]
+       check_length, check_diagrams, check_asserts, check_format]
