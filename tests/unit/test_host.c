@@ -271,7 +271,9 @@ static void record_names_are_checked(void **state)
 {
     (void)state;
     static const char *const bad[] = {
-        "", "..", ".x", "a/b", "12345678901234567890123456789012345678901234567890123456789012345"};
+        "", "..", ".x", "a/b",
+        "1234567890123456789012345678901234567890"
+        "12345678901234567890123456789012345678901"}; /* one more than the 80 there is room for */
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         gw_fault_clear(&fault);
         assert_int_equal(gw_record_file_put(directory, bad[i], "x", 1, &fault), GW_ARGUMENT);

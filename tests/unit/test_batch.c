@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Batches: built from pages, and read from a peer who may be lying. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "chance.h"
+#include "godwit/batch.h"
+#include "godwit/crc32c.h"
+
+enum { PAGE = 4096, PAGES = 1000 };
+
+static uint8_t storage[GW_BATCH_BYTES_MAX];
+static uint8_t table_bytes[GW_BATCH_TABLE_BYTES_MAX];
+static uint8_t zeros[PAGE] __attribute__((aligned(64)));
+static uint8_t filled[PAGE] __attribute__((aligned(64)));
+static struct gw_batch_builder builder;
+static struct gw_batch_table table;
+
+static void begin(void)
+{
+    gw_batch_begin(&builder, storage, PAGE);
+    memset(filled, 0x11, sizeof(filled));
+}
+
+static uint32_t finish(void)
+{
+    uint32_t crc = 0;
+    uint32_t used = gw_batch_finish(&builder, table_bytes, &crc);
+    uint32_t check = gw_crc32c(0, table_bytes, used);
+    assert_int_equal(crc, gw_crc32c(check, storage, (size_t)builder.table.raw_pages * PAGE));
+    return used;
+}
+
+static void expect_record(uint32_t i, uint64_t page, uint32_t count, enum gw_record_kind kind)
+{
+    assert_true(i < table.record_count);
+    assert_int_equal(table.record[i].page, page);
+    assert_int_equal(table.record[i].count, count);
+    assert_int_equal(table.record[i].kind, kind);
+}
+
+static void read_back(uint32_t used)
+{
+    uint32_t payload = used + builder.table.raw_pages * PAGE;
+    uint32_t bytes = 0;
+    struct gw_fault fault = {.status = GW_OK};
+    assert_int_equal(gw_batch_table_bytes(table_bytes, payload, &bytes, &fault), GW_OK);
+    assert_int_equal(bytes, used);
+    if (gw_batch_decode_table(&table, table_bytes, used, payload, PAGE, PAGES, &fault) != GW_OK) {
+        fail_msg("%s", fault.text);
+    }
+}
+
+static void neighbours_of_one_kind_become_one_record(void **state)
+{
+    (void)state;
+    begin();
+    gw_batch_add_page(&builder, 10, filled);
+    gw_batch_add_page(&builder, 11, filled);
+    gw_batch_add_page(&builder, 12, zeros);
+    gw_batch_add_zero(&builder, 13, 7);
+    gw_batch_add_page(&builder, 20, filled);
+    gw_batch_add_page(&builder, 22, filled); /* 21 is not in it */
+    read_back(finish());
+    assert_int_equal(table.record_count, 4);
+    expect_record(0, 10, 2, GW_RECORD_RAW);
+    expect_record(1, 12, 8, GW_RECORD_ZERO);
+    expect_record(2, 20, 1, GW_RECORD_RAW);
+    expect_record(3, 22, 1, GW_RECORD_RAW);
+    assert_int_equal(table.raw_pages, 4);
+    assert_int_equal(builder.zero_pages, 8);
+}
+
+static void a_page_is_zero_only_if_every_byte_is(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < PAGE; i++) {
+        zeros[i] = 1;
+        assert_false(gw_page_is_zero(zeros, PAGE));
+        zeros[i] = 0;
+    }
+    assert_true(gw_page_is_zero(zeros, PAGE));
+}
+
+/* What is summed is what is sent: the guest's next write does not change the copy. */
+static void what_was_added_is_a_copy(void **state)
+{
+    (void)state;
+    begin();
+    gw_batch_add_page(&builder, 5, filled);
+    uint32_t first = 0;
+    uint32_t second = 0;
+    (void)gw_batch_finish(&builder, table_bytes, &first);
+    memset(filled, 0x22, sizeof(filled));
+    (void)gw_batch_finish(&builder, table_bytes, &second);
+    assert_int_equal(first, second);
+    assert_int_equal(storage[0], 0x11);
+}
+
+static void the_fullest_batch_fits(void **state)
+{
+    (void)state;
+    begin();
+    uint64_t page = 0;
+    for (uint64_t n = 0; n < GW_BATCH_BYTES_MAX / PAGE; n++, page += 2) {
+        gw_batch_add_page(&builder, page, filled);
+    }
+    for (uint32_t n = 0; n < GW_BATCH_RUNS_MAX; n++, page += 2) {
+        gw_batch_add_zero(&builder, page, 1);
+    }
+    assert_int_equal(builder.table.record_count, GW_BATCH_RECORDS_MAX);
+    read_back(finish());
+    assert_int_equal(table.record_count, GW_BATCH_RECORDS_MAX);
+}
+
+/* A table of one record, with a right CRC whatever it says. */
+static void forge(uint64_t page, uint32_t count, uint32_t kind, uint32_t raw_pages)
+{
+    memset(table_bytes, 0, 32);
+    gw_put_32(table_bytes, 1);
+    gw_put_32(table_bytes + 4, PAGE);
+    gw_put_32(table_bytes + 8, raw_pages);
+    gw_put_64(table_bytes + 16, page);
+    gw_put_32(table_bytes + 24, count);
+    gw_put_32(table_bytes + 28, kind);
+    uint32_t crc = gw_crc32c(0, table_bytes, 12);
+    gw_put_32(table_bytes + 12, gw_crc32c(crc, table_bytes + 16, 16));
+}
+
+static void expect_refused(uint32_t payload_bytes, enum gw_status wanted, const char *text)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    enum gw_status status =
+        gw_batch_decode_table(&table, table_bytes, 32, payload_bytes, PAGE, PAGES, &fault);
+    if (status != wanted || !strstr(fault.text, text)) {
+        fail_msg("status %d, \"%s\", wanted \"%s\"", status, fault.text, text);
+    }
+}
+
+static void a_lying_table_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t page;
+        uint32_t count, kind, raw_pages, payload_bytes;
+        const char *text;
+    } cases[] = {
+        {PAGES, 1, GW_RECORD_ZERO, 0, 32, "a batch names 1 pages from page 1000, RAM has 1000"},
+        {PAGES - 1, 2, GW_RECORD_ZERO, 0, 32, "a batch names 2 pages from page 999"},
+        {UINT64_MAX, 1, GW_RECORD_ZERO, 0, 32, "from page 18446744073709551615"},
+        {UINT64_MAX, 2, GW_RECORD_ZERO, 0, 32, "RAM has"}, /* page + count wraps to 1 */
+        {UINT64_MAX - 5, UINT32_MAX, GW_RECORD_ZERO, 0, 32, "RAM has"},
+        {1, UINT32_MAX, GW_RECORD_RAW, UINT32_MAX, 32, "RAM has"},
+        {0, 0, GW_RECORD_ZERO, 0, 32, "a batch names 0 pages"},
+        {0, 1, 2, 0, 32, "a record of kind 2, wanted 0 (zero) or 1 (raw)"},
+        {0, 1, GW_RECORD_RAW, 0, 32 + PAGE, "lengths disagree"},
+        {0, 1, GW_RECORD_RAW, 1, 32, "lengths disagree"},
+        {0, 1, GW_RECORD_RAW, 1, 32 + PAGE + 1, "lengths disagree"},
+        {0, 1, GW_RECORD_ZERO, 1, 32 + PAGE, "lengths disagree"},
+        {0, 1, GW_RECORD_ZERO, 0, 33, "lengths disagree"},
+        {0, GW_BATCH_BYTES_MAX / PAGE + 1, GW_RECORD_RAW, GW_BATCH_BYTES_MAX / PAGE + 1,
+         32 + GW_BATCH_BYTES_MAX + PAGE, "lengths disagree"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        forge(cases[i].page, cases[i].count, cases[i].kind, cases[i].raw_pages);
+        expect_refused(cases[i].payload_bytes, GW_PROTOCOL, cases[i].text);
+    }
+    forge(0, 1, GW_RECORD_RAW, 1); /* the forger forges rightly, too */
+    assert_int_equal(gw_batch_decode_table(&table, table_bytes, 32, 32 + PAGE, PAGE, PAGES, NULL),
+                     GW_OK);
+}
+
+static void pages_of_another_size_are_refused(void **state)
+{
+    (void)state;
+    struct gw_fault fault = {.status = GW_OK};
+    forge(0, 1, GW_RECORD_ZERO, 0);
+    assert_int_equal(gw_batch_decode_table(&table, table_bytes, 32, 32, 16384, PAGES, &fault),
+                     GW_PROTOCOL);
+    assert_string_equal(fault.text, "a batch has pages of 4096 bytes, wanted 16384");
+}
+
+static void the_number_of_records_is_bounded_before_it_is_read(void **state)
+{
+    (void)state;
+    uint8_t header[GW_BATCH_TABLE_HEADER_BYTES] = {0};
+    static const uint32_t bad[] = {0, GW_BATCH_RECORDS_MAX + 1, UINT32_MAX, 0x10000000};
+    uint32_t bytes = 0;
+    for (size_t i = 0; i < 4; i++) {
+        struct gw_fault fault = {.status = GW_OK};
+        gw_put_32(header, bad[i]);
+        assert_int_equal(gw_batch_table_bytes(header, UINT32_MAX, &bytes, &fault), GW_PROTOCOL);
+        assert_non_null(strstr(fault.text, "records, wanted 1 to"));
+    }
+    struct gw_fault fault = {.status = GW_OK};
+    gw_put_32(header, 2);
+    assert_int_equal(gw_batch_table_bytes(header, 47, &bytes, &fault), GW_PROTOCOL);
+    assert_string_equal(fault.text,
+                        "a batch of 47 bytes says it has 2 records, which need 48 bytes");
+    assert_int_equal(gw_batch_table_bytes(header, 48, &bytes, NULL), GW_OK);
+    assert_int_equal(bytes, 48);
+}
+
+static void every_flipped_bit_of_a_table_is_noticed(void **state)
+{
+    (void)state;
+    begin();
+    gw_batch_add_page(&builder, 3, filled);
+    gw_batch_add_zero(&builder, 9, 4);
+    uint32_t used = finish();
+    for (size_t bit = 0; bit < (size_t)used * 8; bit++) {
+        table_bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+        if (bit >= 32) { /* the count of records decides how much is read at all */
+            assert_int_equal(
+                gw_batch_decode_table(&table, table_bytes, used, used + PAGE, PAGE, PAGES, NULL),
+                GW_CORRUPT);
+        }
+        table_bytes[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+    }
+}
+
+static void verify_takes_only_stretches_of_ram(void **state)
+{
+    (void)state;
+    uint8_t bytes[GW_VERIFY_BYTES + 1] = {0};
+    struct gw_verify verify = {.page = 990, .count = 10, .digest = 7};
+    struct gw_verify back;
+    struct gw_fault fault = {.status = GW_OK};
+    gw_verify_encode(&verify, bytes);
+    assert_int_equal(gw_verify_decode(&back, bytes, GW_VERIFY_BYTES, PAGES, NULL), GW_OK);
+    assert_true(back.page == 990 && back.count == 10 && back.digest == 7);
+    assert_int_equal(gw_verify_decode(&back, bytes, GW_VERIFY_BYTES - 1, PAGES, &fault),
+                     GW_PROTOCOL);
+    assert_string_equal(fault.text, "VERIFY has 23 bytes, wanted 24");
+    assert_int_equal(gw_verify_decode(&back, bytes, GW_VERIFY_BYTES + 1, PAGES, NULL), GW_PROTOCOL);
+    assert_int_equal(gw_verify_decode(&back, bytes, GW_VERIFY_BYTES, 999, NULL), GW_PROTOCOL);
+    bytes[12] = 1;
+    assert_int_equal(gw_verify_decode(&back, bytes, GW_VERIFY_BYTES, PAGES, NULL), GW_PROTOCOL);
+    verify = (struct gw_verify){.page = UINT64_MAX, .count = 2};
+    gw_verify_encode(&verify, bytes);
+    assert_int_equal(gw_verify_decode(&back, bytes, GW_VERIFY_BYTES, PAGES, NULL), GW_PROTOCOL);
+    verify = (struct gw_verify){.page = 0, .count = 0};
+    gw_verify_encode(&verify, bytes);
+    assert_int_equal(gw_verify_decode(&back, bytes, GW_VERIFY_BYTES, PAGES, NULL), GW_PROTOCOL);
+}
+
+/* A forger knows the CRC: whatever passes names only pages of RAM and sums up. */
+static void forged_tables_pass_only_within_bounds(void **state)
+{
+    (void)state;
+    const char *wish = getenv("GW_SEED");
+    uint64_t seed = wish ? strtoull(wish, NULL, 0) : 21;
+    struct chance chance = chance_of(seed);
+    uint64_t passed = 0;
+    print_message("seed %llu (GW_SEED changes it)\n", (unsigned long long)seed);
+    for (int run = 0; run < 100000; run++) {
+        uint32_t records = 1 + (uint32_t)chance_next(&chance, 4);
+        uint32_t bytes = 16 + records * 16;
+        uint32_t raw = 0;
+        uint8_t *exact = malloc(bytes);
+        gw_put_32(exact, records);
+        gw_put_32(exact + 4, PAGE);
+        for (uint32_t i = 0; i < records; i++) {
+            uint64_t page = chance_next(&chance, PAGES + 2);
+            uint32_t count = 1 + (uint32_t)chance_next(&chance, 8);
+            uint32_t kind = (uint32_t)chance_next(&chance, 2) + !chance_next(&chance, 32);
+            page = chance_next(&chance, 16) ? page : chance_next(&chance, 0) << 20;
+            count = chance_next(&chance, 16) ? count : (uint32_t)chance_next(&chance, 0);
+            raw += kind == GW_RECORD_RAW ? count : 0;
+            gw_put_64(exact + 16 + 16 * i, page);
+            gw_put_32(exact + 24 + 16 * i, count);
+            gw_put_32(exact + 28 + 16 * i, kind);
+        }
+        gw_put_32(exact + 8, raw);
+        gw_put_32(exact + 12, gw_crc32c(gw_crc32c(0, exact, 12), exact + 16, bytes - 16));
+        uint32_t payload = bytes + raw * PAGE + !chance_next(&chance, 16);
+        if (gw_batch_decode_table(&table, exact, bytes, payload, PAGE, PAGES, NULL) == GW_OK) {
+            uint64_t sum = 0;
+            for (uint32_t i = 0; i < table.record_count; i++) {
+                sum += table.record[i].kind == GW_RECORD_RAW ? table.record[i].count : 0;
+                assert_true(table.record[i].page < PAGES);
+                assert_true(table.record[i].count <= PAGES - table.record[i].page);
+            }
+            assert_true(sum == table.raw_pages && sum * PAGE <= GW_BATCH_BYTES_MAX);
+            passed++;
+        }
+        free(exact);
+    }
+    assert_true(passed > 1000); /* the loop tries good ones too */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(neighbours_of_one_kind_become_one_record),
+        cmocka_unit_test(a_page_is_zero_only_if_every_byte_is),
+        cmocka_unit_test(what_was_added_is_a_copy),
+        cmocka_unit_test(the_fullest_batch_fits),
+        cmocka_unit_test(a_lying_table_is_refused),
+        cmocka_unit_test(pages_of_another_size_are_refused),
+        cmocka_unit_test(the_number_of_records_is_bounded_before_it_is_read),
+        cmocka_unit_test(every_flipped_bit_of_a_table_is_noticed),
+        cmocka_unit_test(verify_takes_only_stretches_of_ram),
+        cmocka_unit_test(forged_tables_pass_only_within_bounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
