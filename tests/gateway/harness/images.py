@@ -12,6 +12,9 @@ hexdump hostname insmod ip kill killall ln ls lsmod md5sum mkdir mkfifo mknod mk
 od ping ping6 pidof poweroff printf ps pwd readlink reboot rm sed seq setsid sh sha256sum sleep sort stat
 stty sync tail taskset tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
 
+# The tests' own programs (tests/gateway/NAME.c).
+TOOLS = ["agent", "cutter", "talk"]
+
 # In the order in which they are loaded.
 MODULES = ["failover", "net_failover", "virtio_net"]
 SPARE_MODULES = ["sch_netem", "sch_tbf", "vsock", "vmw_vsock_virtio_transport_common",
@@ -62,7 +65,8 @@ while :; do wait; sleep 3600; done
 
 def build_programs(godwit=True):
     """Compiles the release binary and the programs that run inside."""
-    targets = ["tests/gateway/agent", "tests/gateway/cutter", "tests/guest/counter", "tests/guest/sweep/sweep.bin"]
+    targets = [f"tests/gateway/{tool}" for tool in TOOLS]
+    targets += ["tests/guest/counter", "tests/guest/sweep/sweep.bin"]
     targets += ["godwit"] if godwit else []
     subprocess.run([TOP / "tools/build", "aarch64", "--", *targets], check=True)
 
@@ -91,8 +95,8 @@ def gateway_initramfs(pages="4k", extra=None):
     archive = Archive()
     _add_busybox(archive)
     _add_mount_points(archive)
-    archive.program("bin/agent", _stripped(RELEASE / "tests/gateway/agent"))
-    archive.program("bin/cutter", _stripped(RELEASE / "tests/gateway/cutter"))
+    for tool in TOOLS:
+        archive.program(f"bin/{tool}", _stripped(RELEASE / "tests/gateway" / tool))
     if (RELEASE / "godwit").exists():
         archive.program("bin/godwit", _stripped(RELEASE / "godwit"))
     for module in MODULES + SPARE_MODULES:
