@@ -87,6 +87,7 @@ struct gw_incoming {
     struct gw_listener listener;
     uint64_t accept_ns; /* the host could not accept: try again then; 0: it can */
     char address[GW_URI_TEXT_BYTES];
+    char source[GW_URI_TEXT_BYTES]; /* the last session's source; "" before the first */
 
     struct gw_incoming_peer peer[GW_INCOMING_PEERS_MAX];
     struct gw_incoming_peer *candidate;              /* the engine is deciding on it */
@@ -121,6 +122,10 @@ void gw_incoming_stop(struct gw_incoming *incoming);
 
 /* Where it listens, with the port the kernel chose. Valid from start on. */
 const char *gw_incoming_address(const struct gw_incoming *incoming);
+
+/* Where the source of the session at hand, or of the last one, connected from; "" before the
+ * first. For the owner's thread. */
+const char *gw_incoming_source(const struct gw_incoming *incoming);
 
 /* Readable when gw_incoming_work has something to do; the same fd from start to stop. */
 int gw_incoming_fd(const struct gw_incoming *incoming);

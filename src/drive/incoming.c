@@ -78,6 +78,7 @@ static void reset(struct gw_incoming *incoming, const struct gw_incoming_config 
     incoming->listener_watch = incoming->wake_watch;
     incoming->listener = (struct gw_listener){.operations = NULL, .fd = -1};
     incoming->accept_ns = 0;
+    incoming->source[0] = '\0';
     for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
         incoming->peer[i].role = GW_INCOMING_FREE;
     }
@@ -142,6 +143,11 @@ void gw_incoming_stop(struct gw_incoming *incoming)
 const char *gw_incoming_address(const struct gw_incoming *incoming)
 {
     return incoming->address;
+}
+
+const char *gw_incoming_source(const struct gw_incoming *incoming)
+{
+    return incoming->source;
 }
 
 int gw_incoming_fd(const struct gw_incoming *incoming)

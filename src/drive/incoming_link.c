@@ -7,6 +7,8 @@
  * break (an ABORT and then an end is an ABORT). While the machine loads its state the control
  * channel is not read, so that no other PREPARE overwrites it.
  */
+#include <stdio.h>
+
 #include "godwit/clock.h"
 #include "drive/incoming_internal.h"
 
@@ -33,6 +35,7 @@ void gw_incoming_admit(struct gw_incoming *incoming, struct gw_incoming_peer *pe
         (struct gw_channel_buffer){incoming->state_bytes, sizeof(incoming->state_bytes)};
     channel->out = (struct gw_channel_buffer){incoming->out_bytes, sizeof(incoming->out_bytes)};
     channel->heard_ns = gw_clock_now_ns();
+    (void)snprintf(incoming->source, sizeof(incoming->source), "%s", channel->connection.peer);
     peer->role = GW_INCOMING_CONTROL;
     peer->is_ready = false;
     incoming->candidate = NULL;

@@ -108,6 +108,8 @@ static void report_target(struct gw_info_migrate *info)
     info->epoch = figures.epoch;
     info->reason = fault.status;
     (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
+    (void)snprintf(info->peer, sizeof(info->peer), "%s",
+                   gw_incoming_source(&gw_run_storage.incoming));
     gw_report_session(&gw_run_storage.incoming.target.session, info->session);
     if (figures.is_held) {
         info->held = (struct gw_info_held){.is_held = true,

@@ -40,6 +40,8 @@ def test_idle(net):
     # One round trip is allowed; under emulation one takes 1 to 5 ms.
     assert abs(step_us) <= 5000 + uncertainty_us, (step_us, uncertainty_us)
     assert report.downtime_ms <= 2000 and report.transferred_bytes > 10_000_000, report
+    told = target.status()["migrate"]["__org.godwit"]
+    assert told["role"] == "target" and f"tcp:{net[1].address}:" in told["peer"], told
     target.power_off()
 
 
