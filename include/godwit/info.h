@@ -105,6 +105,7 @@ struct gw_info_migrate {
     uint64_t downtime_us;           /* last guest instruction here to first there; never verify's */
     uint64_t expected_downtime_us;  /* 0: not known yet */
     uint64_t verify_ms;             /* what the comparison of digests took; not in downtime_us */
+    uint64_t round_trip_us;         /* target: READY said to COMMIT heard; 0: not known */
     uint64_t epoch;                 /* of the last stop in this session */
     enum gw_status reason;          /* when FAILED: why (GW_REFUSED: the peer said no) */
     char error[GW_INFO_TEXT_BYTES]; /* when FAILED: the fault's sentence */

@@ -144,6 +144,7 @@ struct gw_target_figures {
     enum gw_target_state state;
     const char *status;
     uint64_t total_ns;
+    uint64_t round_trip_ns;          /* READY said to COMMIT heard; 0: not yet */
     uint64_t wire_pages, zero_pages; /* received raw and zero pages, versions counted */
     uint64_t batches, suspects;
     uint64_t epoch;
@@ -204,6 +205,8 @@ struct gw_target {
     uint32_t suspect_first, suspect_count;
     uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */
     uint64_t start_ns, end_ns, prepared_ns, elapsed_ns, elapsed_from_ns;
+    uint64_t asked_ns;      /* READY was last said */
+    uint64_t round_trip_ns; /* from there to COMMIT */
     uint64_t raw_pages, zero_pages, batches, suspects;
     uint64_t missing; /* pages not validly received yet */
     char guest_name[GW_NAME_BYTES];

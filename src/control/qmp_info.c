@@ -53,6 +53,8 @@ static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
         gw_json_put_number(json, "downtime-us", info->downtime_us);
     else if (info->expected_downtime_us)
         gw_json_put_number(json, "expected-downtime-us", info->expected_downtime_us);
+    if (info->round_trip_us)
+        gw_json_put_number(json, "round-trip-us", info->round_trip_us);
     gw_json_put_text(json, "verify", gw_info_verify_name(info->verify));
     if (info->verify != GW_INFO_VERIFY_OFF)
         gw_json_put_number(json, "verify-time", info->verify_ms);
@@ -222,6 +224,7 @@ static void get_vendor(struct reader reader, struct gw_info_migrate *info)
     (void)get_number(reader, "epoch", &info->epoch);
     (void)get_number(reader, "verify-time", &info->verify_ms);
     (void)get_number(reader, "expected-downtime-us", &info->expected_downtime_us);
+    (void)get_number(reader, "round-trip-us", &info->round_trip_us);
     info->has_downtime = get_number(reader, "downtime-us", &info->downtime_us);
     get_held((struct reader){reader.document, member(reader, "held")}, &info->held);
 }

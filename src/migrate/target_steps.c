@@ -71,6 +71,7 @@ static void begin_session(struct gw_target *target, const struct gw_target_event
     target->batches = 0;
     target->suspects = 0;
     target->end_ns = 0;
+    target->round_trip_ns = 0;
     target->start_ns = event->now_ns;
 }
 
@@ -98,6 +99,7 @@ void gw_target_step_readmit(struct gw_target *target, const struct gw_target_eve
     target->generation = event->message->intro.generation;
     target->is_linked = true;
     target->is_bulk_open = false;
+    target->asked_ns = event->now_ns;
     (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
     welcome(target, target->state == GW_TARGET_READY ? GW_STANDING_READY : GW_STANDING_RUNNING);
 }
@@ -192,7 +194,7 @@ void gw_target_step_load(struct gw_target *target, const struct gw_target_event 
 
 void gw_target_step_ready(struct gw_target *target, const struct gw_target_event *event)
 {
-    (void)event;
+    target->asked_ns = event->now_ns;
     (void)gw_target_send(target, GW_FRAME_READY);
 }
 
@@ -202,9 +204,12 @@ static void record(struct gw_target *target, enum gw_record_state state)
     (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
 }
 
+/* The source answers READY, said with the link at hand, at once: half of the way there and back is
+ * COMMIT's own, and the guest's clock is right to within the other half. */
 void gw_target_step_take(struct gw_target *target, const struct gw_target_event *event)
 {
-    target->elapsed_ns = event->message->verdict.elapsed_ns;
+    target->round_trip_ns = event->now_ns - target->asked_ns;
+    target->elapsed_ns = event->message->verdict.elapsed_ns + target->round_trip_ns / 2;
     target->elapsed_from_ns = event->now_ns;
     record(target, GW_RECORD_TOOK);
 }

@@ -105,6 +105,7 @@ static void report_target(struct gw_info_migrate *info)
     info->status = status_by_name(figures.status);
     info->role = GW_INFO_TARGET;
     info->total_ms = figures.total_ns / GW_NS_PER_MS;
+    info->round_trip_us = figures.round_trip_ns / GW_NS_PER_US;
     info->epoch = figures.epoch;
     info->reason = fault.status;
     (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
