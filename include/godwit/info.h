@@ -97,7 +97,8 @@ struct gw_info_migrate {
     enum gw_info_migration status; /* NONE: no migration since the start; all else is unused */
     enum gw_info_role role;        /* of this process */
     bool has_ram;                  /* `ram` is filled */
-    bool has_downtime;             /* downtime_us is known; else expected_downtime_us is used */
+    bool is_link_lost; /* source, before COMMIT: tried again; `error` says how it broke */
+    bool has_downtime; /* downtime_us is known; else expected_downtime_us is used */
     enum gw_info_verify verify;
     struct gw_info_ram ram;
     uint64_t total_ms;
@@ -108,7 +109,9 @@ struct gw_info_migrate {
     uint64_t round_trip_us;         /* target: READY said to COMMIT heard; 0: not known */
     uint64_t epoch;                 /* of the last stop in this session */
     enum gw_status reason;          /* when FAILED: why (GW_REFUSED: the peer said no) */
-    char error[GW_INFO_TEXT_BYTES]; /* when FAILED: the fault's sentence */
+    uint64_t resumes;               /* times it went on after a lost link */
+    uint64_t resent_bytes;          /* of pages, sent again for that */
+    char error[GW_INFO_TEXT_BYTES]; /* FAILED, is_link_lost: the fault's sentence */
     char peer[GW_INFO_URI_BYTES];
     char session[GW_INFO_SESSION_BYTES];
     struct gw_info_held held;

@@ -45,14 +45,23 @@ enum gw_standing {
     GW_STANDING_UNKNOWN = 5, /* asked to settle, but has no record: counts as nothing */
 };
 
+/* What a source wants of the session it introduces itself with. */
+enum gw_purpose {
+    GW_PURPOSE_OPEN = 0,   /* a new one */
+    GW_PURPOSE_SETTLE = 1, /* only to ask how it ended; COMMIT may have been sent */
+    GW_PURPOSE_RESUME = 2, /* to go on where the link was lost; COMMIT was not sent */
+};
+
 struct gw_intro {
     struct gw_session session;
     struct gw_session withdrawn; /* a former session of this source that will never commit */
     uint16_t version_min, version_max;
     uint8_t role;        /* enum gw_role */
     uint8_t channel;     /* 0..GW_BULK_CHANNELS_MAX-1 within the role */
-    uint8_t is_settling; /* 1: only asks how the session ended; opens nothing new */
+    uint8_t purpose;     /* enum gw_purpose */
     uint32_t generation; /* 1, 2, 3...: one more at each reconnection of the session */
+    uint64_t sequence;   /* bulk: the last batch whose acknowledgement the source heard; the next
+                            one it sends has the number behind it */
 };
 
 struct gw_welcome {

@@ -35,6 +35,9 @@ void gw_pace_begin(struct gw_pace *pace, uint64_t now_ns);
 /* `bytes` of pages were acknowledged; is_idle: nothing is in flight any more. */
 void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t now_ns);
 
+/* The link is lost: until the next batch, time passes that says nothing of the bandwidth. */
+void gw_pace_lost(struct gw_pace *pace);
+
 /* Acknowledged bytes a second; 0: nothing measured yet. */
 uint64_t gw_pace_bandwidth(const struct gw_pace *pace);
 

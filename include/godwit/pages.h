@@ -80,6 +80,10 @@ GW_MUST_USE enum gw_status gw_pages_acked(struct gw_pages *pages, uint64_t seque
 GW_MUST_USE enum gw_status gw_pages_suspect(struct gw_pages *pages, uint64_t sequence,
                                             struct gw_fault *fault);
 
+/* The link is lost: what was sent and not acknowledged is to be sent again, under the numbers
+ * behind the last acknowledged one, and verification begins anew. Returns how many pages. */
+uint64_t gw_pages_rewind(struct gw_pages *pages);
+
 /* Pages that are dirty or in the window. */
 uint64_t gw_pages_remaining(const struct gw_pages *pages);
 

@@ -33,6 +33,7 @@ enum {
     GW_QMP_ID_BYTES = 128,       /* an id as JSON text, with the NUL; a longer one is refused */
     GW_QMP_MESSAGE_BYTES = 8192, /* every message fits, however its texts need escaping */
     GW_QMP_DOWNTIME_MS_MAX = 2000000,
+    GW_QMP_RETRY_MS_MAX = 86400000,
 };
 
 /* Commands: enumerator, name. query-commands answers this list in this order. */
@@ -63,7 +64,8 @@ enum gw_qmp_command { GW_QMP_COMMANDS(GW_QMP_ENUM) GW_QMP_COMMAND_COUNT };
 const char *gw_qmp_command_name(enum gw_qmp_command command);
 
 /* migrate {uri, detach?, __org.godwit_verify?, __org.godwit_plaintext?,
- *          __org.godwit_downtime-limit? (ms), __org.godwit_max-bandwidth? (bytes a second)}
+ *          __org.godwit_downtime-limit? (ms), __org.godwit_max-bandwidth? (bytes a second),
+ *          __org.godwit_retry? (ms)}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
 struct gw_qmp_migrate {
     char uri[GW_INFO_URI_BYTES]; /* not empty; its form is the transport's to check */
@@ -73,6 +75,8 @@ struct gw_qmp_migrate {
     bool has_bandwidth_max;
     uint64_t downtime_limit_ms;   /* 0..GW_QMP_DOWNTIME_MS_MAX */
     uint64_t bandwidth_max_bytes; /* a second; 0: no limit */
+    bool has_retry;
+    uint64_t retry_ms; /* how long a link lost before COMMIT is tried again; 0: not at all */
 };
 
 /* migrate-set-parameters {downtime-limit? (ms), max-bandwidth? (bytes a second)} */

@@ -33,6 +33,10 @@
     S(OPENING, SOURCE, "setup")            /* the bulk channel is being connected */              \
     S(TRACKING, SOURCE, "setup")           /* the dirty tracker is being started */               \
     S(ACTIVE, SOURCE, "active")            /* rounds of pages */                                  \
+    S(RETRY_WAITING, SOURCE, "setup")      /* link lost before COMMIT: waits to try again */      \
+    S(RETRY_CONNECTING, SOURCE, "setup")   /* connecting again */                                 \
+    S(RETRY_ASKING, SOURCE, "setup")       /* asked the target to go on where it was */           \
+    S(RETRY_OPENING, SOURCE, "setup")      /* the bulk channel is being connected again */        \
     S(LEAVING, SOURCE, "active")           /* the departure is being recorded; pages go on */     \
     S(STOPPING, SOURCE, "device")          /* the guest is being stopped and its state saved */   \
     S(COLLECTING, NOBODY, "device")        /* the last dirty pages are being looked up */         \
@@ -44,6 +48,7 @@
     S(HELD_ASKING, NOBODY, "device")       /* held, asked the target how it stands */             \
     S(SETTLING, TARGET, "completed")       /* RUNNING heard, DONE sent; waits for the close */    \
     S(SETTLING_AGAIN, TARGET, "completed") /* DONE may be lost: connecting to say it again */     \
+    S(PAUSING, SOURCE, "device")           /* link lost while the guest was stopping */           \
     S(FALLING_BACK, SOURCE, "device")      /* failed while the guest was stopping */              \
     S(CANCELLING, SOURCE, "cancelling")    /* cancelled while the guest was stopping */           \
     S(COMPLETED, TARGET, "completed")      /* the guest runs there */                             \
@@ -77,6 +82,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(TICK, HOST)           /* at gw_source_deadline() */                                       \
     E(MESSAGE, HOST)        /* a message came on the control channel; becomes one of these: */  \
     E(WELCOMED, PEER)       /* WELCOME, standing NEW */                                         \
+    E(STANDS_OPEN, PEER)    /* WELCOME, standing OPEN */                                        \
     E(STANDS_READY, PEER)   /* WELCOME, standing READY for our epoch */                         \
     E(STANDS_RUNNING, PEER) /* WELCOME, standing RUNNING for our epoch */                       \
     E(STANDS_ABORTED, PEER) /* WELCOME, standing ABORTED for our epoch */                       \
@@ -92,6 +98,8 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(ROUND_END, SELF) /* nothing of the round is left to pick, all of it sent */               \
     E(SWITCH, SELF)    /* what is left fits into the downtime limit */                          \
     E(DRAINED, SELF)   /* stopped, and everything is sent */                                    \
+    E(BREACH, SELF)    /* the link was given up because the peer broke the protocol */          \
+    E(EXHAUSTED, SELF) /* the link stayed lost for config.resume_ns_max */                      \
     E(TIME_OUT, SELF)  /* the state's own limit has passed */
 
 #define GW_SOURCE_EVENT_ENUM(name, origin) GW_SOURCE_EV_##name,
@@ -156,12 +164,15 @@ struct gw_source_config {
     uint32_t page_bytes;          /* a power of two, >= GW_PAGE_BYTES_MIN */
     uint64_t downtime_ns_max;     /* default 300 ms */
     uint64_t bandwidth_max;       /* bytes a second; 0: no limit */
+    uint64_t resume_ns_max;       /* how long to try again when the link is lost before COMMIT,
+                                     counted from the last progress; 0: not at all */
     bool is_verifying;            /* compare digests of RAM while the guest is stopped */
 };
 
 /* Figures for status and reports. Bytes, pages and nanoseconds; 0 where not known yet. */
 struct gw_source_figures {
     enum gw_source_state state;
+    bool is_link_lost;  /* before COMMIT: it is being tried again */
     const char *status; /* QEMU's MigrationStatus */
     uint64_t total_ns, setup_ns;
     uint64_t downtime_ns;          /* halted to RUNNING heard, without verify_ns; once known */
@@ -174,6 +185,8 @@ struct gw_source_figures {
     uint64_t dirty_pages_per_s; /* of the last round */
     uint64_t bandwidth;         /* acknowledged bytes of pages a second */
     uint64_t suspects;          /* batches sent again because they arrived damaged */
+    uint64_t resumes;           /* times it went on after a lost link */
+    uint64_t resent_pages;      /* of pages, sent before and not acknowledged when it was lost */
     uint64_t epoch;
     bool is_held;     /* COMMIT sent, outcome unknown */
     bool is_verified; /* every digest was sent and none differed */
@@ -240,8 +253,12 @@ struct gw_source {
     bool is_stopped;    /* STOP was asked for: RESUME is owed on the way back */
     bool is_switching;  /* judged: what is left fits into the downtime limit */
     bool is_verified;
-    uint64_t retry_ns; /* back-off while held */
-    uint64_t limit_ns; /* the state's own limit; 0: none */
+    uint64_t retry_ns;   /* back-off while the link is lost */
+    uint64_t lost_ns;    /* when it was lost, if nothing was acknowledged since; 0: it was not */
+    uint64_t resumed_ns; /* when it was last back */
+    uint64_t resumes, resent_pages;
+    uint32_t records_owed; /* RECORD of LEAVING asked for and not answered */
+    uint64_t limit_ns;     /* the state's own limit; 0: none */
     uint64_t start_ns, setup_ns, round_ns, halted_ns, end_ns, downtime_ns;
     uint64_t verify_start_ns, verify_ns;
     uint64_t rounds, dirty_pages_per_s, suspects;

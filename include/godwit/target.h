@@ -29,6 +29,7 @@
     S(NEGOTIATING, SOURCE, "setup") /* introduced; waits for HELLO */                             \
     S(OPENING, SOURCE, "setup")     /* the session is being recorded, RAM emptied */              \
     S(ACTIVE, SOURCE, "active")     /* receives pages */                                          \
+    S(AWAITING, SOURCE, "setup")    /* link lost before READY: keeps RAM, waits for the source */ \
     S(GATHERING, SOURCE, "active")  /* PREPARE is here; waits for the last batches */             \
     S(LOADING, NOBODY, "device")    /* the machine's state is being loaded */                     \
     S(READY, NOBODY, "device")      /* loaded; may not run without COMMIT */                      \
@@ -61,6 +62,7 @@ enum gw_target_state { GW_TARGET_STATES(GW_TARGET_STATE_ENUM) GW_TARGET_STATE_CO
     E(MESSAGE, HOST)       /* a message came on the control channel; becomes one of these: */  \
     E(INTRO_NEW, PEER)     /* INTRO, control, a session not known */                           \
     E(INTRO_SAME, PEER)    /* INTRO, control, the session at hand, of a newer generation */    \
+    E(INTRO_RESUME, PEER)  /* INTRO, control, the same: it was not committed and goes on */    \
     E(INTRO_BULK, PEER)    /* INTRO, bulk, of the session at hand */                           \
     E(INTRO_REPLACE, PEER) /* INTRO, control, a new session that withdraws the one at hand */  \
     E(HELLO, PEER)                                                                             \
@@ -69,6 +71,8 @@ enum gw_target_state { GW_TARGET_STATES(GW_TARGET_STATE_ENUM) GW_TARGET_STATE_CO
     E(ABORT, PEER)                                                                             \
     E(DONE, PEER)                                                                              \
     E(MISFIT, SELF)     /* facts differ */                                                     \
+    E(BREACH, SELF)     /* the link was given up because the source broke the protocol */      \
+    E(TIME_OUT, SELF)   /* the state's own limit has passed */                                 \
     E(GATHERED, SELF)   /* all batches up to the last are placed */                            \
     E(INCOMPLETE, SELF) /* they are, but a page was never validly received */
 
@@ -204,6 +208,7 @@ struct gw_target {
     uint64_t sequence, sequence_told; /* placed; acknowledged */
     uint32_t suspect_first, suspect_count;
     uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */
+    uint64_t limit_ns;                   /* the state's own limit; 0: none */
     uint64_t start_ns, end_ns, prepared_ns, elapsed_ns, elapsed_from_ns;
     uint64_t asked_ns;      /* READY was last said */
     uint64_t round_trip_ns; /* from there to COMMIT */

@@ -35,8 +35,10 @@ struct gw_cli_values {
     uint64_t cpus;
     uint64_t downtime_ns;
     uint64_t bandwidth_bytes;
+    uint64_t retry_ns;
     bool has_downtime;
     bool has_bandwidth;
+    bool has_retry;
     bool is_plaintext;
     bool is_verify;
     bool is_lingering;

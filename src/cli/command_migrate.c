@@ -50,6 +50,8 @@ static enum gw_status start_migration(const struct gw_cli_values *values, struct
         gw_json_put_number(json, "__org.godwit_downtime-limit", values->downtime_ns / GW_NS_PER_MS);
     if (values->has_bandwidth)
         gw_json_put_number(json, "__org.godwit_max-bandwidth", values->bandwidth_bytes);
+    if (values->has_retry)
+        gw_json_put_number(json, "__org.godwit_retry", values->retry_ns / GW_NS_PER_MS);
     return gw_cli_client_end(client, fault);
 }
 
@@ -129,6 +131,8 @@ static int run_migrate(struct gw_cli_values *values)
         return fail(values, GW_RUN_EXIT_USAGE, fault.text);
     if (values->downtime_ns / GW_NS_PER_MS > GW_QMP_DOWNTIME_MS_MAX)
         return fail(values, GW_RUN_EXIT_USAGE, "--downtime is more than 2000s, the most there is");
+    if (values->retry_ns / GW_NS_PER_MS > GW_QMP_RETRY_MS_MAX)
+        return fail(values, GW_RUN_EXIT_USAGE, "--retry is more than 86400s, the most there is");
     int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
@@ -159,6 +163,9 @@ static const struct gw_cli_option options[] = {
     {"--bandwidth", "RATE", GW_CLI_RATE, GW_CLI_AT(bandwidth_bytes), GW_CLI_AT(has_bandwidth),
      "send no faster; 100M is bytes, 100Mbit bits a second;\n0: no limit (default: the "
      "monitor's, no limit)"},
+    {"--retry", "TIME", GW_CLI_TIME, GW_CLI_AT(retry_ns), GW_CLI_AT(has_retry),
+     "when the link is lost, try again for this long without\nprogress (default 60s; 0s: end at "
+     "once)"},
     {"--verify", NULL, GW_CLI_FLAG, GW_CLI_AT(is_verify), 0,
      "compare digests of all RAM on both sides while the\nguest stands still; its time is told "
      "apart from the\ndowntime"},
@@ -177,6 +184,8 @@ const struct gw_cli_command gw_cli_command_migrate = {
              "--incoming URI), while it runs. Memory goes first, then what the guest changed\n"
              "meanwhile, round after round, until what is left fits into the downtime limit;\n"
              "then the guest stops here and goes on there.\n\n"
+             "A link that is lost on the way is tried again, and the migration goes on from\n"
+             "what the other side has (--retry); the guest runs on here meanwhile.\n\n"
              "Ctrl-C cancels: the guest then stays here. Until the handover nothing that goes\n"
              "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
              "sides hold the guest until they reach each other again; when that takes more\n"

@@ -65,6 +65,11 @@ static void print_figures(const struct gw_info_migrate *info)
         (void)printf(", %llu round%s", (unsigned long long)info->ram.rounds,
                      info->ram.rounds == 1 ? "" : "s");
     }
+    if (info->resumes) {
+        (void)printf(", resumed %llu time%s", (unsigned long long)info->resumes,
+                     info->resumes == 1 ? "" : "s");
+        print_size(" (", info->resent_bytes, " sent again)");
+    }
     if (info->verify == GW_INFO_VERIFY_EQUAL)
         print_time(", RAM verified equal in ", info->verify_ms * GW_NS_PER_MS);
 }
@@ -154,7 +159,9 @@ static void print_progress(const struct gw_info_migrate *info, bool is_bar)
     print_rate("  dirty ", ram->dirty_pages_per_second * ram->page_bytes);
     if (info->expected_downtime_us)
         print_time("  downtime ~", info->expected_downtime_us * GW_NS_PER_US);
-    if (info->status != GW_INFO_MIGRATION_ACTIVE)
+    if (info->is_link_lost)
+        (void)printf("  link lost, trying again: %s", info->error);
+    else if (info->status != GW_INFO_MIGRATION_ACTIVE)
         (void)printf("  %s", gw_info_migration_name(info->status));
 }
 

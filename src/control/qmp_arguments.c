@@ -28,6 +28,7 @@ struct field {
 
 #define DOWNTIME_WANTED  "a number from 0 to 2000000 (milliseconds)"
 #define BANDWIDTH_WANTED "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
+#define RETRY_WANTED     "a number from 0 to 86400000 (milliseconds)"
 
 #define AT(member) offsetof(struct gw_qmp_migrate, member)
 static const struct field migrate_fields[] = {
@@ -39,6 +40,8 @@ static const struct field migrate_fields[] = {
      GW_QMP_DOWNTIME_MS_MAX, AT(has_downtime_limit)},
     {"__org.godwit_max-bandwidth", BANDWIDTH_WANTED, NUMBER, false, AT(bandwidth_max_bytes), 0,
      UINT64_MAX, AT(has_bandwidth_max)},
+    {"__org.godwit_retry", RETRY_WANTED, NUMBER, false, AT(retry_ms), 0, GW_QMP_RETRY_MS_MAX,
+     AT(has_retry)},
 };
 #undef AT
 

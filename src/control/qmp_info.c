@@ -58,8 +58,14 @@ static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
     gw_json_put_text(json, "verify", gw_info_verify_name(info->verify));
     if (info->verify != GW_INFO_VERIFY_OFF)
         gw_json_put_number(json, "verify-time", info->verify_ms);
+    if (info->resumes) {
+        gw_json_put_number(json, "resumes", info->resumes);
+        gw_json_put_number(json, "resent-bytes", info->resent_bytes);
+    }
     if (info->status == GW_INFO_MIGRATION_FAILED)
         gw_json_put_text(json, "reason", gw_status_name(info->reason));
+    else if (info->is_link_lost)
+        gw_json_put_text(json, "link-lost", info->error);
     if (info->held.is_held)
         put_held(json, &info->held);
     gw_json_close_object(json);
@@ -225,6 +231,9 @@ static void get_vendor(struct reader reader, struct gw_info_migrate *info)
     (void)get_number(reader, "verify-time", &info->verify_ms);
     (void)get_number(reader, "expected-downtime-us", &info->expected_downtime_us);
     (void)get_number(reader, "round-trip-us", &info->round_trip_us);
+    (void)get_number(reader, "resumes", &info->resumes);
+    (void)get_number(reader, "resent-bytes", &info->resent_bytes);
+    info->is_link_lost = get_text(reader, "link-lost", info->error, sizeof(info->error));
     info->has_downtime = get_number(reader, "downtime-us", &info->downtime_us);
     get_held((struct reader){reader.document, member(reader, "held")}, &info->held);
 }

@@ -72,6 +72,11 @@ void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t 
     pace->is_busy = !is_idle;
 }
 
+void gw_pace_lost(struct gw_pace *pace)
+{
+    pace->is_busy = false;
+}
+
 uint64_t gw_pace_bandwidth(const struct gw_pace *pace)
 {
     return pace->bytes_per_s ? pace->bytes_per_s : measured(pace);

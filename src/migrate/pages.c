@@ -241,6 +241,31 @@ enum gw_status gw_pages_suspect(struct gw_pages *pages, uint64_t sequence, struc
     return GW_OK;
 }
 
+/* A run of the first round may hold short holes: as dirty pages they are sent as what they are. */
+uint64_t gw_pages_rewind(struct gw_pages *pages)
+{
+    uint64_t count = 0;
+    for (uint64_t n = pages->sequence_acked + 1; n <= pages->sequence_picked; n++) {
+        const struct gw_batch *batch = &pages->window[n % GW_WINDOW_BATCHES];
+        count += batch_pages(batch);
+        for (uint32_t i = 0; i < batch->run_count && batch->kind == GW_BATCH_PAGES; i++) {
+            pages->dirty_count +=
+                gw_bits_put(pages->dirty, batch->run[i].page, batch->run[i].count, true);
+        }
+    }
+    if (pages->is_first_round && pages->sequence_picked > pages->sequence_acked) {
+        /* Its batches go through RAM in order, so nothing behind the first of these was sent. */
+        pages->cursor = pages->window[(pages->sequence_acked + 1) % GW_WINDOW_BATCHES].run[0].page;
+    }
+    pages->verify_cursor = 0;
+    pages->sequence_picked = pages->sequence_acked;
+    pages->sequence_sent = pages->sequence_acked;
+    if (pages->sequence_unstopped > pages->sequence_acked) {
+        pages->sequence_unstopped = pages->sequence_acked;
+    }
+    return count;
+}
+
 uint64_t gw_pages_remaining(const struct gw_pages *pages)
 {
     uint64_t count = pages->dirty_count;

@@ -137,11 +137,17 @@ static void go(struct gw_source *source, const struct row *row, const struct gw_
 
 static void raise_self(struct gw_source *source, enum gw_source_event_type type, uint64_t now_ns);
 
+/* A peer that breaks the protocol would do so again: where that matters, it has a row of its own.
+ */
 static void lose_link(struct gw_source *source, const struct gw_fault *fault, uint64_t now_ns)
 {
-    const struct gw_source_event lost = {
+    bool is_breach = fault->status == GW_PROTOCOL || fault->status == GW_REFUSED;
+    struct gw_source_event lost = {
         .type = GW_SOURCE_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
-    const struct row *row = &table[source->state][GW_SOURCE_EV_LINK_LOST];
+    if (is_breach && table[source->state][GW_SOURCE_EV_BREACH].is_legal) {
+        lost.type = GW_SOURCE_EV_BREACH;
+    }
+    const struct row *row = &table[source->state][lost.type];
     source->is_linked = false;
     (void)gw_fault_set(&source->fault, fault->status, "%s", fault->text);
     if (row->is_legal) {
@@ -161,6 +167,18 @@ static void refuse_unexpected(struct gw_source *source, const char *what, uint64
     (void)gw_fault_set(&fault, GW_PROTOCOL, "the target said %s while the source was in state %s",
                        what, states[source->state].name);
     gw_source_drop_link(source, &fault, now_ns);
+}
+
+/* What broke the link stays the reason. */
+static void note_exhausted(struct gw_source *source)
+{
+    struct gw_fault lost = source->fault;
+    if (source->config.resume_ns_max > 0) {
+        gw_fault_clear(&source->fault);
+        (void)gw_fault_set(&source->fault, lost.status, "%.*s (tried again for %llu s)",
+                           (int)sizeof(lost.text) - 40, lost.text,
+                           (unsigned long long)(source->config.resume_ns_max / 1000000000));
+    }
 }
 
 /* Remembers why it ended, from the event that ends it. */
@@ -202,6 +220,9 @@ static void note_cause(struct gw_source *source, const struct gw_source_event *e
             (unsigned long long)message->mismatch.digest_source,
             (unsigned long long)message->mismatch.digest_target);
         break;
+    case GW_SOURCE_EV_EXHAUSTED:
+        note_exhausted(source);
+        break;
     case GW_SOURCE_EV_TIME_OUT:
         if (source->state == GW_SOURCE_GREETING || source->state == GW_SOURCE_NEGOTIATING) {
             (void)gw_fault_set(&source->fault, GW_LINK, "the target did not answer %s within %u s",
@@ -232,6 +253,8 @@ static enum gw_source_event_type classify_welcome(const struct gw_source *source
     switch ((enum gw_standing)welcome->standing) {
     case GW_STANDING_NEW:
         return GW_SOURCE_EV_WELCOMED;
+    case GW_STANDING_OPEN:
+        return GW_SOURCE_EV_STANDS_OPEN;
     case GW_STANDING_READY:
         return is_ours ? GW_SOURCE_EV_STANDS_READY : GW_SOURCE_EV_STANDS_UNKNOWN;
     case GW_STANDING_RUNNING:
@@ -291,9 +314,16 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
     go(source, row, &peer);
 }
 
+/* Long enough tried again: nobody is there. */
+static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
+{
+    return source->state == GW_SOURCE_RETRY_WAITING &&
+           now_ns - source->lost_ns >= source->config.resume_ns_max;
+}
+
 static void handle_tick(struct gw_source *source, uint64_t now_ns)
 {
-    if (source->limit_ns && now_ns >= source->limit_ns) {
+    if (!is_exhausted(source, now_ns) && source->limit_ns && now_ns >= source->limit_ns) {
         raise_self(source, GW_SOURCE_EV_TIME_OUT, now_ns);
     }
 }
@@ -326,6 +356,9 @@ static enum gw_status refuse_operator(const struct gw_source *source,
 /* The engine's own events, when one is due. */
 static void raise_due(struct gw_source *source, uint64_t now_ns)
 {
+    if (is_exhausted(source, now_ns)) {
+        raise_self(source, GW_SOURCE_EV_EXHAUSTED, now_ns);
+    }
     if (source->state == GW_SOURCE_ACTIVE && source->is_switching) {
         source->is_switching = false;
         raise_self(source, GW_SOURCE_EV_SWITCH, now_ns);
@@ -382,6 +415,12 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
         break;
     case GW_SOURCE_EV_LINK_LOST:
         lose_link(source, event->fault, event->now_ns);
+        break;
+    case GW_SOURCE_EV_RECORDED:
+        source->records_owed -= source->records_owed > 0;
+        if (source->records_owed == 0) {
+            handle_host(source, event); /* the answer that counts is the last one's */
+        }
         break;
     default:
         GW_ASSERT(events[event->type].origin == ORIGIN_HOST ||

@@ -8,20 +8,23 @@
 
 #include "migrate/source_private.h"
 
-static struct gw_intro intro(const struct gw_source *source, enum gw_role role, bool is_settling)
+static struct gw_intro intro(const struct gw_source *source, enum gw_role role,
+                             enum gw_purpose purpose)
 {
     return (struct gw_intro){.session = source->config.session,
                              .withdrawn = source->config.withdrawn,
                              .version_min = GW_PROTOCOL_VERSION,
                              .version_max = GW_PROTOCOL_VERSION,
                              .role = (uint8_t)role,
-                             .is_settling = is_settling,
-                             .generation = source->generation};
+                             .purpose = (uint8_t)purpose,
+                             .generation = source->generation,
+                             .sequence = role == GW_ROLE_BULK ? source->pages.sequence_acked : 0};
 }
 
 static void record(struct gw_source *source, enum gw_departure_state state)
 {
     struct gw_departure *departure = &gw_source_emit(source, GW_SOURCE_DO_RECORD)->departure;
+    source->records_owed += state == GW_DEPARTURE_LEAVING;
     departure->state = state;
     departure->session = source->config.session;
     departure->epoch = source->epoch;
@@ -44,7 +47,7 @@ void gw_source_step_connect(struct gw_source *source, const struct gw_source_eve
 void gw_source_step_introduce(struct gw_source *source, const struct gw_source_event *event)
 {
     source->is_linked = true;
-    gw_source_send(source, GW_FRAME_INTRO)->intro = intro(source, GW_ROLE_CONTROL, false);
+    gw_source_send(source, GW_FRAME_INTRO)->intro = intro(source, GW_ROLE_CONTROL, GW_PURPOSE_OPEN);
     source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
 }
 
@@ -62,7 +65,8 @@ void gw_source_step_hello(struct gw_source *source, const struct gw_source_event
 void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_event *event)
 {
     (void)event;
-    gw_source_emit(source, GW_SOURCE_DO_CONNECT_BULK)->intro = intro(source, GW_ROLE_BULK, false);
+    gw_source_emit(source, GW_SOURCE_DO_CONNECT_BULK)->intro =
+        intro(source, GW_ROLE_BULK, GW_PURPOSE_OPEN);
 }
 
 void gw_source_step_track(struct gw_source *source, const struct gw_source_event *event)
@@ -126,6 +130,7 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
     enum gw_status status = gw_pages_acked(pages, event->message->ack.sequence, &bytes, &fault);
     gw_pace_acked(&source->pace, bytes, pages->sequence_acked == pages->sequence_picked,
                   event->now_ns);
+    source->lost_ns = 0; /* progress: trying again was worth it */
     if (source->verify_start_ns && !source->is_verified &&
         pages->verify_cursor == pages->page_count &&
         pages->sequence_acked == pages->sequence_picked) {
@@ -168,6 +173,61 @@ void gw_source_step_judge(struct gw_source *source, const struct gw_source_event
     if (!source->is_switching) {
         count_round(source, event->now_ns);
     }
+}
+
+/* Going on after a lost link */
+
+/* The guest goes on at once; all that the target did not acknowledge is to be sent again. */
+void gw_source_step_pause(struct gw_source *source, const struct gw_source_event *event)
+{
+    if (source->is_stopped) {
+        (void)gw_source_emit(source, GW_SOURCE_DO_RESUME);
+        source->is_stopped = false;
+    }
+    if (source->is_departing) {
+        record(source, GW_DEPARTURE_KEPT);
+        source->is_departing = false;
+    }
+    source->resent_pages += gw_pages_rewind(&source->pages);
+    source->is_switching = false;
+    source->is_verified = false;
+    source->verify_start_ns = 0;
+    source->verify_ns = 0;
+    source->retry_ns = 0;
+    /* Time with a link does not count, if it brought nothing either. */
+    source->lost_ns =
+        source->lost_ns ? source->lost_ns + (event->now_ns - source->resumed_ns) : event->now_ns;
+    gw_pace_lost(&source->pace);
+    gw_source_step_back_off(source, event);
+}
+
+void gw_source_step_ask_again(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->is_linked = true;
+    source->limit_ns = event->now_ns + GW_ASKING_NS_MAX;
+    gw_source_send(source, GW_FRAME_INTRO)->intro =
+        intro(source, GW_ROLE_CONTROL, GW_PURPOSE_RESUME);
+}
+
+void gw_source_step_reopen(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    gw_source_emit(source, GW_SOURCE_DO_CONNECT_BULK)->intro =
+        intro(source, GW_ROLE_BULK, GW_PURPOSE_RESUME);
+}
+
+void gw_source_step_resume(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->resumes++;
+    source->resumed_ns = event->now_ns;
+    gw_fault_clear(&source->fault);
+}
+
+/* An answer that comes while the link is lost. */
+void gw_source_step_merge(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)gw_pages_merge(&source->pages, event->bitmap);
+    source->is_collecting = false;
 }
 
 /* Handing over */
@@ -235,7 +295,8 @@ void gw_source_step_ask(struct gw_source *source, const struct gw_source_event *
     if (source->state == GW_SOURCE_HELD_ASKING) {
         source->limit_ns = event->now_ns + GW_ASKING_NS_MAX;
     }
-    gw_source_send(source, GW_FRAME_INTRO)->intro = intro(source, GW_ROLE_CONTROL, true);
+    gw_source_send(source, GW_FRAME_INTRO)->intro =
+        intro(source, GW_ROLE_CONTROL, GW_PURPOSE_SETTLE);
 }
 
 /* Endings */

@@ -7,18 +7,34 @@
 #ifndef GW_MIGRATE_SOURCE_TABLE_H
 #define GW_MIGRATE_SOURCE_TABLE_H
 
-/* Before the guest is stopped: whatever goes wrong, it simply runs on. */
-#define BEFORE_STOP(T, state)         \
-    T(state, LINK_LOST, FAILED, end)  \
+/* Not committed: whatever goes wrong, the guest runs on here, or is resumed. */
+#define UNCOMMITTED(T, state)         \
     T(state, REFUSE, FAILED, end)     \
     T(state, HOST_FAULT, FAILED, end) \
     T(state, CANCEL, CANCELLED, end)
 
-/* Stopped, not committed: whatever goes wrong, it is resumed. */
+/* Nothing was sent yet: a lost link ends it. */
+#define BEFORE_PAGES(T, state)       \
+    T(state, LINK_LOST, FAILED, end) \
+    UNCOMMITTED(T, state)
+
+/* Pages were sent: what the target has of them is worth a second try. */
+#define WITH_PAGES(T, state)                  \
+    T(state, LINK_LOST, RETRY_WAITING, pause) \
+    T(state, BREACH, FAILED, end)             \
+    UNCOMMITTED(T, state)
+
+/* The guest stands still, too. */
 #define AFTER_STOP(T, state)        \
-    BEFORE_STOP(T, state)           \
+    WITH_PAGES(T, state)            \
     T(state, MISMATCH, FAILED, end) \
     T(state, ABORTED, FAILED, end)
+
+/* The link is lost, the guest runs here. */
+#define WHILE_RETRYING(T, state)      \
+    T(state, COLLECTED, state, merge) \
+    T(state, HOST_FAULT, FAILED, end) \
+    T(state, CANCEL, CANCELLED, end)
 
 /* Committed: only the target's word, or an operator's, ends it. */
 #define WHILE_HELD(T, state)          \
@@ -30,21 +46,21 @@
     T(NONE, START, CONNECTING, connect)                                                            \
                                                                                                    \
     T(CONNECTING, LINK_UP, GREETING, introduce)                                                    \
-    BEFORE_STOP(T, CONNECTING)                                                                     \
+    BEFORE_PAGES(T, CONNECTING)                                                                    \
                                                                                                    \
     T(GREETING, WELCOMED, NEGOTIATING, hello)                                                      \
     T(GREETING, TIME_OUT, FAILED, end)                                                             \
-    BEFORE_STOP(T, GREETING)                                                                       \
+    BEFORE_PAGES(T, GREETING)                                                                      \
                                                                                                    \
     T(NEGOTIATING, ACCEPT, OPENING, open_bulk)                                                     \
     T(NEGOTIATING, TIME_OUT, FAILED, end)                                                          \
-    BEFORE_STOP(T, NEGOTIATING)                                                                    \
+    BEFORE_PAGES(T, NEGOTIATING)                                                                   \
                                                                                                    \
     T(OPENING, BULK_UP, TRACKING, track)                                                           \
-    BEFORE_STOP(T, OPENING)                                                                        \
+    BEFORE_PAGES(T, OPENING)                                                                       \
                                                                                                    \
     T(TRACKING, TRACKED, ACTIVE, first_round)                                                      \
-    BEFORE_STOP(T, TRACKING)                                                                       \
+    BEFORE_PAGES(T, TRACKING)                                                                      \
                                                                                                    \
     T(ACTIVE, BATCH_SENT, ACTIVE, count_sent)                                                      \
     T(ACTIVE, ACK, ACTIVE, count_acked)                                                            \
@@ -52,22 +68,50 @@
     T(ACTIVE, ROUND_END, ACTIVE, collect)                                                          \
     T(ACTIVE, COLLECTED, ACTIVE, judge)                                                            \
     T(ACTIVE, SWITCH, LEAVING, record_leaving)                                                     \
-    BEFORE_STOP(T, ACTIVE)                                                                         \
+    WITH_PAGES(T, ACTIVE)                                                                        \
+                                                                                                   \
+    T(RETRY_WAITING, TIME_OUT, RETRY_CONNECTING, connect)                                          \
+    T(RETRY_WAITING, EXHAUSTED, FAILED, end)                                                       \
+    WHILE_RETRYING(T, RETRY_WAITING)                                                               \
+                                                                                                   \
+    T(RETRY_CONNECTING, LINK_UP, RETRY_ASKING, ask_again)                                          \
+    T(RETRY_CONNECTING, LINK_LOST, RETRY_WAITING, back_off)                                        \
+    WHILE_RETRYING(T, RETRY_CONNECTING)                                                            \
+                                                                                                   \
+    T(RETRY_ASKING, STANDS_OPEN, RETRY_OPENING, reopen)                                            \
+    T(RETRY_ASKING, STANDS_UNKNOWN, FAILED, end)                                                   \
+    T(RETRY_ASKING, STANDS_ABORTED, FAILED, end)                                                   \
+    T(RETRY_ASKING, REFUSE, FAILED, end)                                                           \
+    T(RETRY_ASKING, BREACH, FAILED, end)                                                           \
+    T(RETRY_ASKING, TIME_OUT, RETRY_WAITING, back_off)                                             \
+    T(RETRY_ASKING, LINK_LOST, RETRY_WAITING, back_off)                                            \
+    WHILE_RETRYING(T, RETRY_ASKING)                                                                \
+                                                                                                   \
+    T(RETRY_OPENING, BULK_UP, ACTIVE, resume)                                                      \
+    T(RETRY_OPENING, REFUSE, FAILED, end)                                                          \
+    T(RETRY_OPENING, BREACH, FAILED, end)                                                          \
+    T(RETRY_OPENING, LINK_LOST, RETRY_WAITING, back_off)                                           \
+    WHILE_RETRYING(T, RETRY_OPENING)                                                               \
                                                                                                    \
     T(LEAVING, BATCH_SENT, LEAVING, count_sent)                                                    \
     T(LEAVING, ACK, LEAVING, count_acked)                                                          \
     T(LEAVING, SUSPECT, LEAVING, take_back)                                                        \
     T(LEAVING, RECORDED, STOPPING, stop)                                                           \
-    BEFORE_STOP(T, LEAVING)                                                                        \
+    WITH_PAGES(T, LEAVING)                                                                       \
                                                                                                    \
     T(STOPPING, BATCH_SENT, STOPPING, count_sent)                                                  \
     T(STOPPING, ACK, STOPPING, count_acked)                                                        \
     T(STOPPING, SUSPECT, STOPPING, take_back)                                                      \
     T(STOPPING, STOPPED, COLLECTING, collect_last)                                                 \
-    T(STOPPING, LINK_LOST, FALLING_BACK, nothing)                                                  \
+    T(STOPPING, LINK_LOST, PAUSING, nothing)                                                       \
+    T(STOPPING, BREACH, FALLING_BACK, nothing)                                                     \
     T(STOPPING, REFUSE, FALLING_BACK, nothing)                                                     \
     T(STOPPING, HOST_FAULT, FAILED, end)                                                           \
     T(STOPPING, CANCEL, CANCELLING, nothing)                                                       \
+                                                                                                   \
+    T(PAUSING, STOPPED, RETRY_WAITING, pause)                                                      \
+    T(PAUSING, HOST_FAULT, FAILED, end)                                                            \
+    T(PAUSING, CANCEL, CANCELLING, nothing)                                                        \
                                                                                                    \
     T(FALLING_BACK, STOPPED, FAILED, end)                                                          \
     T(FALLING_BACK, HOST_FAULT, FAILED, end)                                                       \

@@ -42,7 +42,11 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .dirty_pages_per_s = source->dirty_pages_per_s,
         .bandwidth = gw_pace_bandwidth(&source->pace),
         .suspects = source->suspects,
+        .resumes = source->resumes,
+        .resent_pages = source->resent_pages,
         .epoch = source->epoch,
+        .is_link_lost =
+            source->state >= GW_SOURCE_RETRY_WAITING && source->state <= GW_SOURCE_RETRY_OPENING,
         .is_held = is_held(source->state),
         .is_verified = source->is_verified,
     };

@@ -142,6 +142,9 @@ static void go(struct gw_target *target, const struct row *row, const struct gw_
 {
     const char *before = states[target->state].status;
     target->row_taken[target->state][event->type] = 1;
+    if (row->to != target->state) {
+        target->limit_ns = 0;
+    }
     target->state = (enum gw_target_state)row->to;
     if (strcmp(before, states[row->to].status) != 0) {
         (void)gw_target_emit(target, GW_TARGET_DO_STATUS);
@@ -158,11 +161,16 @@ static void raise_self(struct gw_target *target, enum gw_target_event_type type,
     }
 }
 
+/* A peer that breaks the protocol would do so again: where that matters, it has a row of its own.
+ */
 static void lose_link(struct gw_target *target, const struct gw_fault *fault, uint64_t now_ns)
 {
-    const struct gw_target_event lost = {
+    struct gw_target_event lost = {
         .type = GW_TARGET_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
-    const struct row *row = &table[target->state][GW_TARGET_EV_LINK_LOST];
+    if (fault->status == GW_PROTOCOL && table[target->state][GW_TARGET_EV_BREACH].is_legal) {
+        lost.type = GW_TARGET_EV_BREACH;
+    }
+    const struct row *row = &table[target->state][lost.type];
     target->is_linked = false;
     target->is_bulk_open = false;
     (void)gw_fault_set(&target->fault, fault->status, "%s", fault->text);
@@ -211,12 +219,16 @@ static enum gw_target_event_type classify_intro(const struct gw_target *target,
     bool is_same = is_at_hand(target) && is_session(target, &intro->session);
     if (intro->role == GW_ROLE_BULK) {
         bool is_awaited = is_same && target->is_linked && !target->is_bulk_open &&
-                          intro->generation == target->generation;
+                          intro->generation == target->generation &&
+                          intro->sequence <= target->sequence;
         return is_awaited ? GW_TARGET_EV_INTRO_BULK : GW_TARGET_EV_INTRO;
     }
-    if (intro->is_settling) {
-        return is_same && intro->generation > target->generation ? GW_TARGET_EV_INTRO_SAME
-                                                                 : GW_TARGET_EV_INTRO;
+    if (intro->purpose != GW_PURPOSE_OPEN) {
+        bool is_newer = is_same && intro->generation > target->generation;
+        enum gw_target_event_type known = intro->purpose == GW_PURPOSE_SETTLE
+                                              ? GW_TARGET_EV_INTRO_SAME
+                                              : GW_TARGET_EV_INTRO_RESUME;
+        return is_newer ? known : GW_TARGET_EV_INTRO;
     }
     if (is_same || gw_history_get(&target->history, &intro->session)) {
         return GW_TARGET_EV_INTRO; /* what was said of a session is never taken back */
@@ -253,7 +265,7 @@ static void handle_intro(struct gw_target *target, const struct gw_target_event 
     const struct row *row = &table[target->state][peer.type];
     if (peer.type != GW_TARGET_EV_INTRO && row->is_legal) {
         go(target, row, &peer);
-    } else if (intro->is_settling && intro->role == GW_ROLE_CONTROL) {
+    } else if (intro->purpose != GW_PURPOSE_OPEN && intro->role == GW_ROLE_CONTROL) {
         turn_away_with_standing(target, &intro->session);
     } else {
         turn_away_with_reason(target, no_entry(target, intro));
@@ -400,6 +412,15 @@ enum gw_status gw_target_handle(struct gw_target *target, const struct gw_target
         lose_link(target, event->fault, event->now_ns);
         break;
     case GW_TARGET_EV_TICK:
+        if (target->limit_ns && event->now_ns >= target->limit_ns) {
+            raise_self(target, GW_TARGET_EV_TIME_OUT, event->now_ns);
+        }
+        break;
+    case GW_TARGET_EV_BATCH:
+    case GW_TARGET_EV_VERIFIED:
+        if (target->is_bulk_open) { /* else of a channel that is already given up */
+            status = handle_other(target, event, fault);
+        }
         break;
     case GW_TARGET_EV_RECORDED:
         target->records_owed -= target->records_owed > 0;
@@ -440,6 +461,5 @@ enum gw_status gw_target_may_place(const struct gw_target *target, uint8_t chann
 
 uint64_t gw_target_deadline(const struct gw_target *target)
 {
-    (void)target;
-    return UINT64_MAX; /* a target waits as long as it takes; silence is the channel's to notice */
+    return target->limit_ns ? target->limit_ns : UINT64_MAX;
 }

@@ -14,6 +14,10 @@ struct gw_message *gw_target_send(struct gw_target *target, enum gw_frame_type t
 enum gw_standing gw_target_standing(const struct gw_target *target,
                                     const struct gw_session *session, uint64_t *epoch);
 
+/* How long a target keeps what it has of a guest whose source is gone. Whoever comes before that
+ * with another guest is let in. */
+#define GW_AWAITING_NS_MAX UINT64_C(600000000000)
+
 typedef void gw_target_step(struct gw_target *target, const struct gw_target_event *event);
 
 /* The steps, by name: gw_target_step_NAME() in target_steps.c. */
@@ -21,7 +25,8 @@ typedef void gw_target_step(struct gw_target *target, const struct gw_target_eve
 #define GW_TARGET_STEPS(X) \
     X(recall) X(admit) X(replace) X(readmit) X(admit_bulk) X(open) X(accept) X(place) \
     X(compare) X(gather) X(load) X(ready) X(take) X(take_anyway) X(run) X(tell_running) \
-    X(record_aborted) X(tell_aborted) X(refuse) X(drop) X(finish) X(nothing)
+    X(record_aborted) X(tell_aborted) X(refuse) X(drop) X(finish) X(nothing) \
+    X(await) X(reopen)
 /* clang-format on */
 
 #define GW_TARGET_STEP_DECLARE(name) gw_target_step gw_target_step_##name;

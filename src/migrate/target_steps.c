@@ -104,6 +104,29 @@ void gw_target_step_readmit(struct gw_target *target, const struct gw_target_eve
     welcome(target, target->state == GW_TARGET_READY ? GW_STANDING_READY : GW_STANDING_RUNNING);
 }
 
+/* The source is back, and never committed: what is here of RAM stays, a loaded state does not. */
+void gw_target_step_reopen(struct gw_target *target, const struct gw_target_event *event)
+{
+    if (target->is_linked) {
+        (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
+    }
+    gw_fault_clear(&target->fault);
+    target->generation = event->message->intro.generation;
+    target->is_linked = true;
+    target->is_bulk_open = false;
+    target->is_mismatched = false;            /* verification begins anew */
+    target->sequence_told = target->sequence; /* nothing is acknowledged but to a bulk channel */
+    target->suspect_count = 0;
+    (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
+    welcome(target, GW_STANDING_OPEN);
+}
+
+/* The source may come back, or another one; nobody can have committed. */
+void gw_target_step_await(struct gw_target *target, const struct gw_target_event *event)
+{
+    target->limit_ns = event->now_ns + GW_AWAITING_NS_MAX;
+}
+
 void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_event *event)
 {
     struct gw_target_action *action = gw_target_emit(target, GW_TARGET_DO_ADMIT_BULK);
@@ -112,6 +135,10 @@ void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_
     action->message.welcome =
         (struct gw_welcome){.version = GW_PROTOCOL_VERSION, .standing = GW_STANDING_OPEN};
     target->is_bulk_open = true;
+    /* What the source heard stands. The rest it sends again, so no suspect of it need be told. */
+    target->sequence = event->message->intro.sequence;
+    target->sequence_told = target->sequence;
+    target->suspect_count = 0;
 }
 
 void gw_target_step_open(struct gw_target *target, const struct gw_target_event *event)

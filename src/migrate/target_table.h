@@ -8,10 +8,21 @@
 #define GW_MIGRATE_TARGET_TABLE_H
 
 /* Before READY: whatever goes wrong, the session is dropped and the target waits for another. */
-#define BEFORE_READY(T, state)           \
-    T(state, LINK_LOST, LISTENING, drop) \
-    T(state, ABORT, LISTENING, drop)     \
+#define BEFORE_READY(T, state)       \
+    T(state, ABORT, LISTENING, drop) \
     T(state, INTRO_REPLACE, NEGOTIATING, replace)
+
+/* Nothing came yet that would be worth keeping. */
+#define WHILE_OPENING(T, state)          \
+    T(state, LINK_LOST, LISTENING, drop) \
+    BEFORE_READY(T, state)
+
+/* A lost link costs a pause. */
+#define WHILE_RECEIVING(T, state)          \
+    T(state, LINK_LOST, AWAITING, await)   \
+    T(state, BREACH, LISTENING, drop)      \
+    T(state, INTRO_RESUME, ACTIVE, reopen) \
+    BEFORE_READY(T, state)
 
 /* clang-format off */
 #define GW_TARGET_TRANSITIONS(T)                                                                   \
@@ -24,35 +35,42 @@
                                                                                                    \
     T(NEGOTIATING, HELLO, OPENING, open)                                                           \
     T(NEGOTIATING, MISFIT, LISTENING, refuse)                                                      \
-    BEFORE_READY(T, NEGOTIATING)                                                                   \
+    WHILE_OPENING(T, NEGOTIATING)                                                                   \
                                                                                                    \
     T(OPENING, RECORDED, ACTIVE, accept)                                                           \
     T(OPENING, HOST_FAULT, LISTENING, refuse)                                                      \
-    BEFORE_READY(T, OPENING)                                                                       \
+    WHILE_OPENING(T, OPENING)                                                                       \
                                                                                                    \
     T(ACTIVE, INTRO_BULK, ACTIVE, admit_bulk)                                                      \
     T(ACTIVE, BATCH, ACTIVE, place)                                                                \
     T(ACTIVE, VERIFIED, ACTIVE, compare)                                                           \
     T(ACTIVE, PREPARE, GATHERING, gather)                                                          \
     T(ACTIVE, HOST_FAULT, LISTENING, refuse)                                                       \
-    BEFORE_READY(T, ACTIVE)                                                                        \
+    WHILE_RECEIVING(T, ACTIVE)                                                                          \
+                                                                                                   \
+    T(AWAITING, INTRO_RESUME, ACTIVE, reopen)                                                      \
+    T(AWAITING, INTRO_NEW, NEGOTIATING, replace)                                                   \
+    T(AWAITING, INTRO_REPLACE, NEGOTIATING, replace)                                               \
+    T(AWAITING, HOST_FAULT, LISTENING, drop)                                                       \
+    T(AWAITING, TIME_OUT, LISTENING, drop)                                                         \
                                                                                                    \
     T(GATHERING, BATCH, GATHERING, place)                                                          \
     T(GATHERING, VERIFIED, GATHERING, compare)                                                     \
     T(GATHERING, GATHERED, LOADING, load)                                                          \
     T(GATHERING, INCOMPLETE, ABORTING, record_aborted)                                             \
     T(GATHERING, HOST_FAULT, ABORTING, record_aborted)                                             \
-    BEFORE_READY(T, GATHERING)                                                                     \
+    WHILE_RECEIVING(T, GATHERING)                                                                       \
                                                                                                    \
     T(LOADING, LOADED, READY, ready)                                                               \
     T(LOADING, HOST_FAULT, ABORTING, record_aborted)                                               \
-    BEFORE_READY(T, LOADING)                                                                       \
+    WHILE_RECEIVING(T, LOADING)                                                                         \
                                                                                                    \
     T(READY, COMMIT, TAKING, take)                                                                 \
     T(READY, RUN_ANYWAY, CLAIMING, take_anyway)                                                    \
     T(READY, ABORT, ABORTING, record_aborted)                                                      \
     T(READY, GIVE_UP, ABORTING, record_aborted)                                                    \
     T(READY, INTRO_SAME, READY, readmit)                                                           \
+    T(READY, INTRO_RESUME, ACTIVE, reopen)                                                         \
     T(READY, INTRO_REPLACE, NEGOTIATING, replace)                                                  \
     T(READY, LINK_LOST, READY, nothing)                                                            \
                                                                                                    \

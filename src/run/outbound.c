@@ -8,6 +8,10 @@
 #define MONITOR  (&gw_run_storage.monitor)
 #define OUTGOING (&gw_run_storage.outgoing)
 
+/* How long a lost link is tried again, unless the operator says otherwise: a gateway that reboots
+ * its modem, or a cable that is plugged in again. */
+enum { RETRY_MS = 60000 };
+
 static enum gw_status ready_tracker(struct gw_fault *fault)
 {
     struct gw_kvm_slot slots[GW_RAM_REGIONS_MAX];
@@ -212,6 +216,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
     const struct gw_info_parameters *parameters = &MONITOR->parameters;
     uint64_t downtime_ms =
         migrate->has_downtime_limit ? migrate->downtime_limit_ms : parameters->downtime_limit_ms;
+    uint64_t retry_ms = migrate->has_retry ? migrate->retry_ms : RETRY_MS;
     *config = (struct gw_outgoing_config){
         .source = {.session = MONITOR->session,
                    .withdrawn = MONITOR->withdrawn,
@@ -219,6 +224,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .downtime_ns_max = downtime_ms * GW_NS_PER_MS,
                    .bandwidth_max = migrate->has_bandwidth_max ? migrate->bandwidth_max_bytes
                                                                : parameters->bandwidth_max_bytes,
+                   .resume_ns_max = retry_ms * GW_NS_PER_MS,
                    .is_verifying = migrate->is_verify},
         .uri = MONITOR->peer,
         .ram = &gw_run_storage.ram,

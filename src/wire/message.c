@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 
 enum {
-    INTRO_BYTES = 48,
+    INTRO_BYTES = 56,
     WELCOME_BYTES = 16,
     HELLO_FIXED_BYTES = 80,
     FACT_BYTES = 40,
@@ -68,8 +68,9 @@ static uint32_t encode_intro(const struct gw_intro *intro, uint8_t *bytes)
     gw_put_16(bytes + 34, intro->version_max);
     bytes[36] = intro->role;
     bytes[37] = intro->channel;
-    bytes[38] = intro->is_settling;
+    bytes[38] = intro->purpose;
     gw_put_32(bytes + 40, intro->generation);
+    gw_put_64(bytes + 48, intro->sequence);
     return INTRO_BYTES;
 }
 
@@ -212,8 +213,9 @@ static enum gw_status decode_intro(struct gw_intro *intro, const uint8_t *bytes,
     intro->version_max = gw_get_16(bytes + 34);
     intro->role = bytes[36];
     intro->channel = bytes[37];
-    intro->is_settling = bytes[38];
+    intro->purpose = bytes[38];
     intro->generation = gw_get_32(bytes + 40);
+    intro->sequence = gw_get_64(bytes + 48);
     if (intro->version_min > GW_PROTOCOL_VERSION || intro->version_max < GW_PROTOCOL_VERSION) {
         return gw_fault_set(fault, GW_PROTOCOL,
                             "the source speaks versions %u to %u of the protocol, the target %d",
@@ -225,7 +227,10 @@ static enum gw_status decode_intro(struct gw_intro *intro, const uint8_t *bytes,
     if (intro->channel >= GW_BULK_CHANNELS_MAX) {
         return bad(fault, GW_FRAME_INTRO, "channel", intro->channel, GW_BULK_CHANNELS_MAX - 1);
     }
-    if (intro->is_settling > 1 || bytes[39] != 0 || gw_get_32(bytes + 44) != 0) {
+    if (intro->purpose > GW_PURPOSE_RESUME) {
+        return bad(fault, GW_FRAME_INTRO, "purpose", intro->purpose, GW_PURPOSE_RESUME);
+    }
+    if (bytes[39] != 0 || gw_get_32(bytes + 44) != 0) {
         return bad(fault, GW_FRAME_INTRO, "a reserved field", 1, 0);
     }
     static const uint8_t none[GW_SESSION_BYTES];

@@ -3,11 +3,12 @@
  * cutter: stands between a source and a target, passes frames on, and cuts every connection at
  * one of them, so that a test can lose the link exactly there (docs/WIRE.md has the frames).
  *
- *   cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after
+ *   cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after [COUNT]
  *
- * TYPE is a frame's number; `before` cuts instead of passing it on, `after` right behind it. It
- * happens once. Then no connection gets through until SIGUSR1, and all do after that. Says
- * "listening", "cut" and "mended" on standard output, a line each.
+ * TYPE is a frame's number, COUNT which of them it is (1: the first); `before` cuts instead of
+ * passing it on, `after` right behind it. It happens once. Then no connection gets through until
+ * SIGUSR1, and all do after that. Says "listening", "cut" and "mended" on standard output, a line
+ * each.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,7 +44,7 @@ struct pair {
 static struct pair pairs[PAIRS_MAX];
 static volatile sig_atomic_t is_mend_asked;
 static bool has_cut, is_down;
-static unsigned cut_type;
+static unsigned cut_type, cut_count = 1;
 static bool is_before;
 
 static void say(const char *word)
@@ -108,7 +109,7 @@ static bool pass_header(struct stream *stream)
         (void)fprintf(stderr, "cutter: %s\n", fault.text);
         return false;
     }
-    if (!has_cut && header.type == cut_type) {
+    if (!has_cut && header.type == cut_type && --cut_count == 0) {
         if (is_before) {
             cut();
             return false;
@@ -237,14 +238,16 @@ static void run(int listener, const struct sockaddr_in *target)
 int main(int argc, char **argv)
 {
     struct sockaddr_in target = {.sin_family = AF_INET};
-    if (argc != 6 || inet_pton(AF_INET, argv[2], &target.sin_addr) != 1) {
+    if (argc < 6 || argc > 7 || inet_pton(AF_INET, argv[2], &target.sin_addr) != 1) {
         (void)fprintf(stderr,
-                      "usage: cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after\n");
+                      "usage: cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after "
+                      "[COUNT]\n");
         return 2;
     }
     target.sin_port = htons((uint16_t)atoi(argv[3]));
     cut_type = (unsigned)atoi(argv[4]);
     is_before = strcmp(argv[5], "before") == 0;
+    cut_count = argc == 7 ? (unsigned)atoi(argv[6]) : 1;
     struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGUSR1, &action, NULL);
     int listener = open_listener(argv[1]);

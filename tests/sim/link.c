@@ -14,6 +14,7 @@ struct connection *link_open(struct world *world, bool is_bulk, uint32_t generat
             connection->is_used = true;
             connection->is_bulk = is_bulk;
             connection->is_admitted = false;
+            connection->is_dark = false;
             connection->generation = generation;
             for (int side = 0; side < 2; side++) {
                 connection->is_open[side] = true;
@@ -91,7 +92,8 @@ void link_cut(struct world *world, enum fault_kind how)
             continue;
         }
         connection->is_broken[SOURCE] = true;
-        connection->is_broken[TARGET] = true;
+        connection->is_dark = how == FAULT_CUT_UNSEEN;
+        connection->is_broken[TARGET] = !connection->is_dark;
         if (how != FAULT_CUT_TO_TARGET) {
             connection->to[TARGET].count = 0;
         }

@@ -16,6 +16,7 @@
 enum { STEPS_MAX = 60000, QUIET_AFTER = 3000 };
 
 static struct world world;
+static uint64_t resumed_runs;
 static uint8_t source_rows[GW_SOURCE_STATE_COUNT][GW_SOURCE_EVENT_COUNT];
 static uint8_t target_rows[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT];
 
@@ -56,6 +57,32 @@ static bool was_given_up(void)
         }
     }
     return false;
+}
+
+static bool has_only_cuts(const struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->fault_count; i++) {
+        enum fault_kind kind = plan->fault[i].kind;
+        if (kind != FAULT_CUT && kind != FAULT_CUT_TO_TARGET && kind != FAULT_CUT_TO_SOURCE &&
+            kind != FAULT_CUT_UNSEEN) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A lost link costs a pause: once pages went, the migration ends as if it had not been lost. */
+static void expect_resumed(void)
+{
+    const struct gw_source *source = &world.source;
+    if (source->config.resume_ns_max == 0 || !has_only_cuts(&world.plan) || source->setup_ns == 0) {
+        return;
+    }
+    resumed_runs += source->resumes > 0;
+    if (!world.guest[TARGET].is_running) {
+        world_fail(&world, "only the link was lost, and the guest did not move: source %s (%s)",
+                   gw_source_state_name(gw_source_state(source)), gw_source_fault(source)->text);
+    }
 }
 
 /* Both processes live and the link is back: the guest must run, on one side. */
@@ -182,6 +209,7 @@ static bool run(const struct plan *plan, bool is_verbose)
         world.is_alive[TARGET] && gw_target_state(&world.target) != GW_TARGET_NONE;
     if (!world.failure[0] && world.is_alive[SOURCE] && is_target_alive) {
         expect_running();
+        expect_resumed();
         expect_second_try();
     } else if (!world.failure[0]) {
         expect_saved();

@@ -54,6 +54,7 @@ struct connection {
     bool is_used, is_bulk, is_admitted;
     uint32_t generation;
     bool is_open[2];   /* that side has not closed it */
+    bool is_dark;      /* the target will not notice that the source is gone */
     bool is_broken[2]; /* that side will see an error when its queue is empty */
     struct queue to[2];
 };
@@ -63,6 +64,7 @@ enum fault_kind {
     FAULT_CUT,           /* everything under way is lost */
     FAULT_CUT_TO_TARGET, /* what was under way to the target still arrives */
     FAULT_CUT_TO_SOURCE, /* what was under way to the source still arrives */
+    FAULT_CUT_UNSEEN,    /* the source sees it at once, the target not at all */
     FAULT_CANCEL,
     FAULT_CRASH_SOURCE,
     FAULT_CRASH_TARGET,
@@ -92,6 +94,7 @@ struct world {
     uint64_t now_ns, step;
     uint64_t history;     /* ticks the one true guest has lived */
     bool is_history_free; /* an operator said --other-is-dead of a side that had run it */
+    bool is_patient;      /* the target never tires of waiting for its source */
     bool is_quiet;        /* no more faults; the guest may be asked to stand still */
     uint64_t network_down_until_ns;
     struct guest guest[2];

@@ -218,7 +218,8 @@ static bool target_receive_step(struct world *world, uint32_t first)
             }
             return true;
         }
-        if (connection->is_broken[TARGET] || !connection->is_open[SOURCE]) {
+        if (connection->is_broken[TARGET] ||
+            (!connection->is_open[SOURCE] && !connection->is_dark)) {
             target_lost(world, "the link broke");
             return true;
         }

@@ -10,6 +10,7 @@ enum { SOURCE_CHOICES = 6, TARGET_CHOICES = 3, GUEST_CHOICES = 2 };
 
 #define STEP_NS   UINT64_C(1000000)    /* every step takes a millisecond */
 #define OUTAGE_NS UINT64_C(1500000000) /* a cut lasts this long */
+#define RESUME_NS (20 * OUTAGE_NS)     /* a source that tries again does so for this long */
 
 uint64_t world_random(struct world *world, uint64_t below)
 {
@@ -56,6 +57,7 @@ void world_init(struct world *world, const struct plan *plan, bool is_verbose)
     GW_ASSERT(gw_facts_put(&world->facts, "machine", GW_FACT_TEXT, gw_fact_text_encode("sim")) ==
               GW_OK);
     world->is_alive[SOURCE] = true;
+    world->is_patient = world_random(world, 2) == 0;
     guest_boot(world);
     target_boot(world);
 }
@@ -67,6 +69,7 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
                                       .page_bytes = SIM_PAGE_BYTES,
                                       .guest_name = "sim",
                                       .downtime_ns_max = (20 + world_random(world, 200)) * STEP_NS,
+                                      .resume_ns_max = world_random(world, 2) ? RESUME_NS : 0,
                                       .is_verifying = world_random(world, 2) == 0};
     for (int i = 0; i < GW_SESSION_BYTES; i++) {
         config.session.id[i] = (uint8_t)(1 + world_random(world, 255));
@@ -136,6 +139,9 @@ void world_inject(struct world *world, enum fault_kind kind)
         link_cut(world, kind);
         world->network_down_until_ns = world->now_ns + OUTAGE_NS;
         break;
+    case FAULT_CUT_UNSEEN:
+        link_cut(world, kind);
+        break;
     case FAULT_CANCEL:
         if (world->is_alive[SOURCE] && world->is_source_started) {
             source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_CANCEL});
@@ -189,14 +195,20 @@ static void check_runners(struct world *world)
 /* Time passes for whoever waits: the next moment anything is due. */
 static bool jump_to_deadline(struct world *world)
 {
-    uint64_t at = world->is_alive[SOURCE] && world->is_source_started
-                      ? gw_source_deadline(&world->source)
-                      : UINT64_MAX;
+    bool has_source = world->is_alive[SOURCE] && world->is_source_started;
+    uint64_t source_at = has_source ? gw_source_deadline(&world->source) : UINT64_MAX;
+    bool has_target = world->is_alive[TARGET] && !world->is_patient;
+    uint64_t target_at = has_target ? gw_target_deadline(&world->target) : UINT64_MAX;
+    uint64_t at = source_at < target_at ? source_at : target_at;
     if (at == UINT64_MAX) {
         return false;
     }
     world->now_ns = at > world->now_ns ? at : world->now_ns;
-    source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    if (at == source_at) {
+        source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    } else {
+        target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_TICK});
+    }
     return true;
 }
 

@@ -156,6 +156,7 @@ void pair_migrate(const char *uri)
                    .guest_name = "pair",
                    .facts = &facts,
                    .downtime_ns_max = 300 * GW_NS_PER_MS,
+                   .resume_ns_max = pair.resume_ns_max,
                    .is_verifying = true},
         .uri = uri,
         .ram = &pair.source_ram,
@@ -217,7 +218,7 @@ static void do_target_action(const struct gw_target_action *action)
 
 void pair_step(void)
 {
-    struct pollfd wait[10] = {{.fd = gw_incoming_fd(&pair_incoming), .events = POLLIN}};
+    struct pollfd wait[18] = {{.fd = gw_incoming_fd(&pair_incoming), .events = POLLIN}};
     nfds_t count = 1;
     if (pair_outgoing.is_started) {
         wait[count++] = (struct pollfd){.fd = gw_outgoing_fd(&pair_outgoing), .events = POLLIN};

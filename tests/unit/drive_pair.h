@@ -23,7 +23,9 @@ struct pair {
     bool is_over;         /* the source's FINISH was handed out */
     unsigned taken;       /* how often the target was told to run the guest */
     uint64_t idle_ns_max; /* for what is opened next */
-    /* A third party in the loop; both may be NULL. `fill` returns how many it filled, at most 8. */
+    uint64_t resume_ns_max;
+    /* A third party in the loop; both may be NULL. `fill` returns how many it filled, at most 16.
+     */
     int (*fill)(struct pollfd *wait);
     void (*serve)(void);
 };

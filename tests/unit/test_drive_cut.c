@@ -22,7 +22,7 @@
 
 #include "drive_pair.h"
 
-enum { LINKS_MAX = 3, TO_TARGET = 0, TO_SOURCE = 1 };
+enum { LINKS_MAX = 6, TO_TARGET = 0, TO_SOURCE = 1 };
 
 enum harm { HARM_NONE, HARM_CUT, HARM_FLIP };
 
@@ -244,6 +244,35 @@ static void survives_a_cut_at_any_byte(void **context)
     assert_true(proxy.settled > 0); /* some fell between COMMIT and DONE */
 }
 
+/* Given a source that tries again, when a connection is cut after the first page could go, then the
+ * migration goes on and ends as if it had not been. */
+static void a_cut_costs_a_pause(void **context)
+{
+    (void)context;
+    uint64_t bytes[2][2];
+    uint64_t resumes = 0;
+    measure(bytes);
+    for (int n = 0; n < 40; n++) {
+        int link = n % 2;
+        int direction = link == 1 || n % 4 == 0 ? TO_TARGET : TO_SOURCE;
+        struct gw_source_figures figures;
+        reset_proxy(HARM_CUT, link, direction, bytes[link][direction] * (uint64_t)(n + 1) / 41);
+        pair.resume_ns_max = 10 * GW_NS_PER_S;
+        pair_migrate(proxy.uri);
+        enum gw_source_state ended = pair_finish();
+        gw_outgoing_get_figures(&pair_outgoing, &figures);
+        pair_check(ended);
+        resumes += figures.resumes;
+        if (figures.setup_ns > 0) {
+            assert_int_equal(ended, GW_SOURCE_COMPLETED);
+        }
+        pair_restart_target();
+    }
+    pair.resume_ns_max = 0;
+    print_message("resumed %llu times\n", (unsigned long long)resumes);
+    assert_true(resumes > 10);
+}
+
 static void survives_a_flipped_bit_in_any_byte(void **context)
 {
     (void)context;
@@ -264,7 +293,8 @@ static int count_descriptors(void)
 static bool is_receiving(void)
 {
     enum gw_target_state state = gw_incoming_state(&pair_incoming);
-    return state >= GW_TARGET_NEGOTIATING && state <= GW_TARGET_LOADING;
+    return state >= GW_TARGET_NEGOTIATING && state <= GW_TARGET_LOADING &&
+           state != GW_TARGET_AWAITING;
 }
 
 /* Given a migration at any moment of its life, when an owner ends its side at once, then that is
@@ -295,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(moves_through_the_proxy, open_all, close_all),
         cmocka_unit_test_setup_teardown(stops_at_any_moment, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_cut_at_any_byte, open_all, close_all),
+        cmocka_unit_test_setup_teardown(a_cut_costs_a_pause, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_flipped_bit_in_any_byte, open_all, close_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ static const struct gw_message *samples(size_t *count)
                                               .version_min = 1,
                                               .version_max = 3,
                                               .role = GW_ROLE_BULK,
-                                              .is_settling = 1,
+                                              .purpose = GW_PURPOSE_SETTLE,
                                               .generation = 77}};
     list[n++] = (struct gw_message){.type = GW_FRAME_WELCOME,
                                     .welcome = {1, GW_STANDING_ABORTED, UINT64_MAX}};
@@ -124,7 +124,7 @@ static void the_fields_land_where_they_belong(void **state)
     assert_memory_equal(&message.intro.session, &session_a, sizeof(session_a));
     assert_memory_equal(&message.intro.withdrawn, &session_b, sizeof(session_b));
     assert_int_equal(message.intro.role, GW_ROLE_BULK);
-    assert_int_equal(message.intro.is_settling, 1);
+    assert_int_equal(message.intro.purpose, GW_PURPOSE_SETTLE);
     assert_int_equal(message.intro.generation, 77);
     bytes = gw_message_encode(&list[9], buffer, sizeof(buffer));
     assert_int_equal(decode(&message, GW_FRAME_PREPARE, buffer, bytes, NULL), GW_OK);
@@ -182,7 +182,7 @@ static void fields_out_of_range_are_refused_by_name(void **state)
         {GW_FRAME_INTRO, 34, 0, "versions 1 to 0 of the protocol"},
         {GW_FRAME_INTRO, 36, GW_ROLE_URGENT, "role is 2, wanted 1"},
         {GW_FRAME_INTRO, 37, GW_BULK_CHANNELS_MAX, "channel is"},
-        {GW_FRAME_INTRO, 38, 2, "a reserved field"},
+        {GW_FRAME_INTRO, 38, GW_PURPOSE_RESUME + 1, "purpose is 3"},
         {GW_FRAME_INTRO, 39, 1, "a reserved field"},
         {GW_FRAME_INTRO, 44, 1, "a reserved field"},
         {GW_FRAME_INTRO, 47, 1, "a reserved field"},

@@ -134,9 +134,23 @@ static void huge_values_saturate(void **state)
     assert_true(gw_pace_time_ns(&pace, UINT64_MAX) == UINT64_MAX);
 }
 
+static void an_outage_says_nothing_of_the_bandwidth(void **state)
+{
+    (void)state;
+    gw_pace_init(&pace, 0);
+    gw_pace_begin(&pace, 0);
+    gw_pace_acked(&pace, 1000000, true, 1000000000); /* 1 MB/s */
+    gw_pace_begin(&pace, 1000000000);
+    gw_pace_lost(&pace); /* right behind the batch; for an hour */
+    gw_pace_begin(&pace, UINT64_C(3601000000000));
+    gw_pace_acked(&pace, 1000000, true, UINT64_C(3602000000000));
+    assert_int_equal(gw_pace_bandwidth(&pace), 1000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_outage_says_nothing_of_the_bandwidth),
         cmocka_unit_test(the_limit_is_kept_within_two_in_a_hundred),
         cmocka_unit_test(time_unused_is_not_saved_up),
         cmocka_unit_test(without_a_limit_it_may_always_be_sent),

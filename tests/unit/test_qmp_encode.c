@@ -293,6 +293,7 @@ static void test_the_longest_message_fits(void **state)
     info.has_ram = info.has_downtime = true;
     info.total_ms = info.setup_ms = info.verify_ms = info.epoch = UINT64_MAX;
     info.downtime_us = info.expected_downtime_us = info.held.held_ms = UINT64_MAX;
+    info.round_trip_us = info.resumes = info.resent_bytes = UINT64_MAX;
     info.held.is_held = true;
     info.held.can_give_up = info.held.can_run_with_token = info.held.can_run_other_is_dead = true;
     info.error[GW_INFO_TEXT_BYTES - 1] = 0;

@@ -36,6 +36,8 @@ class Report:
         self.rounds = ram.get("dirty-sync-count")
         self.verify = own.get("verify")
         self.verify_ms = own.get("verify-time")
+        self.resumes = own.get("resumes", 0)
+        self.resent_bytes = own.get("resent-bytes", 0)
 
     def __repr__(self):
         return f"Report(code={self.code}, last={self.last}, error={self.error!r})"
