@@ -72,9 +72,9 @@ enum gw_status gw_fault_set_os(struct gw_fault *fault, int os_error, const char 
     return fault ? fault->status : GW_HOST;
 }
 
-_Noreturn void gw_assert_failed(const char *condition, const char *file, int line)
+_Noreturn void gw_assert_failed(const char *file, int line)
 {
-    (void)fprintf(stderr, "godwit: a bug in godwit: \"%s\" does not hold at %s:%d\n", condition,
-                  file, line);
+    (void)fprintf(stderr, "godwit: a bug in godwit: what must hold at %s:%d does not\n", file,
+                  line);
     abort();
 }
