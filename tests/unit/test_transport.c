@@ -157,9 +157,28 @@ static void all_bytes_arrive_over_unix(void **state)
     assert_string_equal(server.peer, unix_uri());
 }
 
+/* Does this machine have a name for itself? A bare root (mmdebstrap) has no /etc/hosts at all. */
+static bool is_localhost_known(void)
+{
+    char line[256];
+    bool is_known = false;
+    FILE *hosts = fopen("/etc/hosts", "r");
+    while (hosts != NULL && !is_known && fgets(line, sizeof(line), hosts) != NULL) {
+        is_known = line[0] != '#' && strstr(line, "localhost") != NULL;
+    }
+    if (hosts != NULL) {
+        (void)fclose(hosts);
+    }
+    return is_known;
+}
+
 static void names_are_resolved(void **state)
 {
     (void)state;
+    if (!is_localhost_known()) {
+        print_message("not here: /etc/hosts does not name localhost\n");
+        skip();
+    }
     given_pair("tcp:localhost:0");
 }
 
