@@ -109,6 +109,7 @@ struct gw_info_migrate {
     uint64_t round_trip_us;         /* target: READY said to COMMIT heard; 0: not known */
     uint64_t epoch;                 /* of the last stop in this session */
     enum gw_status reason;          /* when FAILED: why (GW_REFUSED: the peer said no) */
+    uint64_t throttle_percent;      /* of their time that the guest's CPUs lose; 0: none */
     uint64_t resumes;               /* times it went on after a lost link */
     uint64_t resent_bytes;          /* of pages, sent again for that */
     char error[GW_INFO_TEXT_BYTES]; /* FAILED, is_link_lost: the fault's sentence */

@@ -33,7 +33,7 @@ enum {
     GW_QMP_ID_BYTES = 128,       /* an id as JSON text, with the NUL; a longer one is refused */
     GW_QMP_MESSAGE_BYTES = 8192, /* every message fits, however its texts need escaping */
     GW_QMP_DOWNTIME_MS_MAX = 2000000,
-    GW_QMP_RETRY_MS_MAX = 86400000,
+    GW_QMP_DAY_MS = 86400000,
 };
 
 /* Commands: enumerator, name. query-commands answers this list in this order. */
@@ -63,9 +63,12 @@ enum gw_qmp_command { GW_QMP_COMMANDS(GW_QMP_ENUM) GW_QMP_COMMAND_COUNT };
 /* The name of a command. Never NULL. */
 const char *gw_qmp_command_name(enum gw_qmp_command command);
 
+enum gw_qmp_on_deadline { GW_QMP_ON_DEADLINE_CANCEL = 0, GW_QMP_ON_DEADLINE_STOP_AND_COPY = 1 };
+
 /* migrate {uri, detach?, __org.godwit_verify?, __org.godwit_plaintext?,
  *          __org.godwit_downtime-limit? (ms), __org.godwit_max-bandwidth? (bytes a second),
- *          __org.godwit_retry? (ms)}
+ *          __org.godwit_retry? (ms), __org.godwit_auto-converge? (default true),
+ * __org.godwit_deadline? (ms; 0: none), __org.godwit_on-deadline? ("cancel" | "stop-and-copy")}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
 struct gw_qmp_migrate {
     char uri[GW_INFO_URI_BYTES]; /* not empty; its form is the transport's to check */
@@ -76,6 +79,9 @@ struct gw_qmp_migrate {
     uint64_t downtime_limit_ms;   /* 0..GW_QMP_DOWNTIME_MS_MAX */
     uint64_t bandwidth_max_bytes; /* a second; 0: no limit */
     bool has_retry;
+    bool is_throttling;   /* slow a guest down that dirties faster than the link takes */
+    uint64_t deadline_ms; /* 0: none */
+    enum gw_qmp_on_deadline on_deadline;
     uint64_t retry_ms; /* how long a link lost before COMMIT is tried again; 0: not at all */
 };
 

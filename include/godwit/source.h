@@ -99,6 +99,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(SWITCH, SELF)    /* what is left fits into the downtime limit */                          \
     E(DRAINED, SELF)   /* stopped, and everything is sent */                                    \
     E(BREACH, SELF)    /* the link was given up because the peer broke the protocol */          \
+    E(DEADLINE, SELF)  /* config.deadline_ns has passed, and it is to be cancelled then */      \
     E(EXHAUSTED, SELF) /* the link stayed lost for config.resume_ns_max */                      \
     E(TIME_OUT, SELF)  /* the state's own limit has passed */
 
@@ -140,6 +141,8 @@ enum gw_source_action_type {
                                   answer RECORDED or HOST_FAULT */
     GW_SOURCE_DO_STOP,         /* stop the guest, save its state; answer STOPPED or HOST_FAULT */
     GW_SOURCE_DO_RESUME,       /* the guest goes on here, if it was running before STOP */
+    GW_SOURCE_DO_THROTTLE,     /* slow the guest's CPUs down to run (100 - throttle_percent) % of
+                                  the time; 0: let them go */
     GW_SOURCE_DO_STATUS,       /* the status changed (for events) */
     GW_SOURCE_DO_ROUND,        /* a new round began (for events) */
     GW_SOURCE_DO_FINISH,       /* over: the state is COMPLETED, FAILED or CANCELLED */
@@ -147,12 +150,29 @@ enum gw_source_action_type {
 
 struct gw_source_action {
     enum gw_source_action_type type;
-    uint32_t generation; /* CONNECT, CONNECT_BULK */
+    uint32_t generation;       /* CONNECT, CONNECT_BULK */
+    uint32_t throttle_percent; /* THROTTLE */
     union {
         struct gw_message message;
         struct gw_intro intro;
         struct gw_departure departure;
     };
+};
+
+/* What happens when the deadline passes before the guest was stopped. */
+enum gw_on_deadline {
+    GW_ON_DEADLINE_CANCEL = 0, /* the guest stays here */
+    GW_ON_DEADLINE_STOP = 1,   /* stopped and copied, whatever downtime that takes; but not before
+                                  every page was sent once */
+};
+
+/* Slowing a guest down that dirties memory faster than the link carries it, by QEMU's rule
+ * (qapi/migration.json, auto-converge): when a round dirtied more than trigger_percent of what it
+ * sent, twice, the CPUs lose initial_percent of their time, then increment_percent more each time,
+ * up to max_percent. */
+struct gw_throttle {
+    bool is_on;
+    uint32_t trigger_percent, initial_percent, increment_percent, max_percent; /* 1..99 (or 100) */
 };
 
 struct gw_source_config {
@@ -166,7 +186,10 @@ struct gw_source_config {
     uint64_t bandwidth_max;       /* bytes a second; 0: no limit */
     uint64_t resume_ns_max;       /* how long to try again when the link is lost before COMMIT,
                                      counted from the last progress; 0: not at all */
-    bool is_verifying;            /* compare digests of RAM while the guest is stopped */
+    uint64_t deadline_ns;         /* from START on; 0: none */
+    enum gw_on_deadline on_deadline;
+    struct gw_throttle throttle;
+    bool is_verifying; /* compare digests of RAM while the guest is stopped */
 };
 
 /* Figures for status and reports. Bytes, pages and nanoseconds; 0 where not known yet. */
@@ -183,6 +206,7 @@ struct gw_source_figures {
     uint64_t remaining_pages, total_pages;
     uint64_t rounds;
     uint64_t dirty_pages_per_s; /* of the last round */
+    uint32_t throttle_percent;  /* of their time that the guest's CPUs lose now */
     uint64_t bandwidth;         /* acknowledged bytes of pages a second */
     uint64_t suspects;          /* batches sent again because they arrived damaged */
     uint64_t resumes;           /* times it went on after a lost link */
@@ -262,6 +286,10 @@ struct gw_source {
     uint64_t start_ns, setup_ns, round_ns, halted_ns, end_ns, downtime_ns;
     uint64_t verify_start_ns, verify_ns;
     uint64_t rounds, dirty_pages_per_s, suspects;
+    uint64_t round_pages;      /* sent before this round began */
+    uint32_t throttle_percent; /* what was asked for last */
+    uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */
+    bool is_late;              /* the deadline has passed: stop and copy as soon as possible */
     uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;
     struct gw_pace pace;
     struct gw_pages pages;

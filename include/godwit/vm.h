@@ -119,6 +119,7 @@ struct gw_vm {
     enum gw_vm_event_kind ending; /* what ended the guest, or 0 */
     char ending_text[GW_FAULT_TEXT_BYTES];
     bool is_halt_asked;
+    bool is_held_back;
 
     /* Guest time at the moment the last vCPU left the guest; see src/vm/time.c. */
     uint64_t counter_offset;
@@ -154,6 +155,10 @@ GW_MUST_USE enum gw_status gw_vm_boot(struct gw_vm *vm, const struct gw_vm_boot 
 /* Starts or resumes all vCPUs. GW_ARGUMENT when there is no guest, when it has ended, or when it
  * was loaded and its time is not set yet. */
 GW_MUST_USE enum gw_status gw_vm_run(struct gw_vm *vm, struct gw_fault *fault);
+
+/* Keeps the vCPUs out of the guest for a while without halting it (throttling): it runs as far as
+ * anybody else can tell, its clock too, and a halt takes effect at once. */
+void gw_vm_hold_back(struct gw_vm *vm, bool is_held_back);
 
 /* Asks all vCPUs to leave the guest. HALTED follows, at once when they are out already. No
  * access to a device is left half done. */

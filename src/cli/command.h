@@ -36,9 +36,12 @@ struct gw_cli_values {
     uint64_t downtime_ns;
     uint64_t bandwidth_bytes;
     uint64_t retry_ns;
+    uint64_t deadline_ns;
+    const char *on_deadline;
     bool has_downtime;
     bool has_bandwidth;
     bool has_retry;
+    bool is_full_speed;
     bool is_plaintext;
     bool is_verify;
     bool is_lingering;

@@ -52,6 +52,12 @@ static enum gw_status start_migration(const struct gw_cli_values *values, struct
         gw_json_put_number(json, "__org.godwit_max-bandwidth", values->bandwidth_bytes);
     if (values->has_retry)
         gw_json_put_number(json, "__org.godwit_retry", values->retry_ns / GW_NS_PER_MS);
+    if (values->deadline_ns > 0)
+        gw_json_put_number(json, "__org.godwit_deadline", values->deadline_ns / GW_NS_PER_MS);
+    if (values->on_deadline != NULL)
+        gw_json_put_text(json, "__org.godwit_on-deadline", values->on_deadline);
+    if (values->is_full_speed)
+        gw_json_put_bool(json, "__org.godwit_auto-converge", false);
     return gw_cli_client_end(client, fault);
 }
 
@@ -131,8 +137,13 @@ static int run_migrate(struct gw_cli_values *values)
         return fail(values, GW_RUN_EXIT_USAGE, fault.text);
     if (values->downtime_ns / GW_NS_PER_MS > GW_QMP_DOWNTIME_MS_MAX)
         return fail(values, GW_RUN_EXIT_USAGE, "--downtime is more than 2000s, the most there is");
-    if (values->retry_ns / GW_NS_PER_MS > GW_QMP_RETRY_MS_MAX)
+    if (values->retry_ns / GW_NS_PER_MS > GW_QMP_DAY_MS)
         return fail(values, GW_RUN_EXIT_USAGE, "--retry is more than 86400s, the most there is");
+    if (values->on_deadline != NULL && strcmp(values->on_deadline, "cancel") != 0 &&
+        strcmp(values->on_deadline, "stop-and-copy") != 0)
+        return fail(values, GW_RUN_EXIT_USAGE, "--on-deadline wants cancel or stop-and-copy");
+    if (values->deadline_ns / GW_NS_PER_MS > GW_QMP_DAY_MS)
+        return fail(values, GW_RUN_EXIT_USAGE, "--deadline is more than 86400s, the most there is");
     int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
@@ -166,6 +177,13 @@ static const struct gw_cli_option options[] = {
     {"--retry", "TIME", GW_CLI_TIME, GW_CLI_AT(retry_ns), GW_CLI_AT(has_retry),
      "when the link is lost, try again for this long without\nprogress (default 60s; 0s: end at "
      "once)"},
+    {"--deadline", "TIME", GW_CLI_TIME, GW_CLI_AT(deadline_ns), 0,
+     "how long it may take until the guest stops here\n(default: as long as it takes)"},
+    {"--on-deadline", "WHAT", GW_CLI_TEXT, GW_CLI_AT(on_deadline), 0,
+     "cancel: it stays here (default); stop-and-copy: it\nstands still for as long as the rest "
+     "takes"},
+    {"--full-speed", NULL, GW_CLI_FLAG, GW_CLI_AT(is_full_speed), 0,
+     "do not slow a guest down that changes its memory\nfaster than the link carries it"},
     {"--verify", NULL, GW_CLI_FLAG, GW_CLI_AT(is_verify), 0,
      "compare digests of all RAM on both sides while the\nguest stands still; its time is told "
      "apart from the\ndowntime"},
@@ -180,16 +198,20 @@ static const struct gw_cli_option options[] = {
 const struct gw_cli_command gw_cli_command_migrate = {
     .name = "migrate",
     .summary = "move a running guest to another host",
-    .about = "Moves the guest NAME to the godwit that listens at URI (there: godwit run\n"
-             "--incoming URI), while it runs. Memory goes first, then what the guest changed\n"
-             "meanwhile, round after round, until what is left fits into the downtime limit;\n"
-             "then the guest stops here and goes on there.\n\n"
-             "A link that is lost on the way is tried again, and the migration goes on from\n"
-             "what the other side has (--retry); the guest runs on here meanwhile.\n\n"
-             "Ctrl-C cancels: the guest then stays here. Until the handover nothing that goes\n"
-             "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
-             "sides hold the guest until they reach each other again; when that takes more\n"
-             "than 10s this command ends with 6, and `godwit resolve` tells what can be done.",
+    .about =
+        "Moves the guest NAME to the godwit that listens at URI (there: godwit run\n"
+        "--incoming URI), while it runs. Memory goes first, then what the guest changed\n"
+        "meanwhile, round after round, until what is left fits into the downtime limit;\n"
+        "then the guest stops here and goes on there.\n\n"
+        "A guest that changes its memory faster than the link carries it would never get\n"
+        "there: its CPUs are slowed down, by 20 percent and more, until it does (--full-speed:\n"
+        "they are not). --deadline says how long all of that may take.\n\n"
+        "A link that is lost on the way is tried again, and the migration goes on from\n"
+        "what the other side has (--retry); the guest runs on here meanwhile.\n\n"
+        "Ctrl-C cancels: the guest then stays here. Until the handover nothing that goes\n"
+        "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
+        "sides hold the guest until they reach each other again; when that takes more\n"
+        "than 10s this command ends with 6, and `godwit resolve` tells what can be done.",
     .examples = "godwit migrate router tcp:10.0.0.2:4444 --plaintext --downtime 50ms --verify",
     .exits = "0 the guest runs there; 1 failed, it runs on here; 2 usage; 4 the other side\n"
              "refused, it runs on here; 5 cancelled, it runs on here; 6 held or unknown: see\n"

@@ -159,6 +159,8 @@ static void print_progress(const struct gw_info_migrate *info, bool is_bar)
     print_rate("  dirty ", ram->dirty_pages_per_second * ram->page_bytes);
     if (info->expected_downtime_us)
         print_time("  downtime ~", info->expected_downtime_us * GW_NS_PER_US);
+    if (info->throttle_percent)
+        (void)printf("  CPUs slowed by %llu%%", (unsigned long long)info->throttle_percent);
     if (info->is_link_lost)
         (void)printf("  link lost, trying again: %s", info->error);
     else if (info->status != GW_INFO_MIGRATION_ACTIVE)

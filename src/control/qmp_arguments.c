@@ -9,7 +9,7 @@
 
 #include "qmp_request.h"
 
-enum { EXCERPT_BYTES = 48, FIELDS_MAX = 8 };
+enum { EXCERPT_BYTES = 48, FIELDS_MAX = 12 };
 
 enum kind { TEXT, NUMBER, BOOL };
 
@@ -26,22 +26,33 @@ struct field {
     size_t flag;   /* offset of a bool that says the argument was there, or NO_FLAG */
 };
 
-#define DOWNTIME_WANTED  "a number from 0 to 2000000 (milliseconds)"
-#define BANDWIDTH_WANTED "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
-#define RETRY_WANTED     "a number from 0 to 86400000 (milliseconds)"
+#define DOWNTIME_WANTED    "a number from 0 to 2000000 (milliseconds)"
+#define BANDWIDTH_WANTED   "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
+#define DAY_WANTED         "a number from 0 to 86400000 (milliseconds)"
+#define ON_DEADLINE_WANTED "\"cancel\" or \"stop-and-copy\""
 
-#define AT(member) offsetof(struct gw_qmp_migrate, member)
+struct migrate {
+    struct gw_qmp_migrate migrate;
+    char on_deadline[16];
+};
+#define AT(member) offsetof(struct migrate, member)
 static const struct field migrate_fields[] = {
-    {"uri", "a text of 1 to 271 bytes", TEXT, true, AT(uri), GW_INFO_URI_BYTES, 0, NO_FLAG},
+    {"uri", "a text of 1 to 271 bytes", TEXT, true, AT(migrate.uri), GW_INFO_URI_BYTES, 0, NO_FLAG},
     {"detach", "true or false", BOOL, false, NO_FLAG, 0, 0, NO_FLAG},
-    {"__org.godwit_verify", "true or false", BOOL, false, AT(is_verify), 0, 0, NO_FLAG},
-    {"__org.godwit_plaintext", "true or false", BOOL, false, AT(is_plaintext), 0, 0, NO_FLAG},
-    {"__org.godwit_downtime-limit", DOWNTIME_WANTED, NUMBER, false, AT(downtime_limit_ms), 0,
-     GW_QMP_DOWNTIME_MS_MAX, AT(has_downtime_limit)},
-    {"__org.godwit_max-bandwidth", BANDWIDTH_WANTED, NUMBER, false, AT(bandwidth_max_bytes), 0,
-     UINT64_MAX, AT(has_bandwidth_max)},
-    {"__org.godwit_retry", RETRY_WANTED, NUMBER, false, AT(retry_ms), 0, GW_QMP_RETRY_MS_MAX,
-     AT(has_retry)},
+    {"__org.godwit_verify", "true or false", BOOL, false, AT(migrate.is_verify), 0, 0, NO_FLAG},
+    {"__org.godwit_plaintext", "true or false", BOOL, false, AT(migrate.is_plaintext), 0, 0,
+     NO_FLAG},
+    {"__org.godwit_downtime-limit", DOWNTIME_WANTED, NUMBER, false, AT(migrate.downtime_limit_ms),
+     0, GW_QMP_DOWNTIME_MS_MAX, AT(migrate.has_downtime_limit)},
+    {"__org.godwit_max-bandwidth", BANDWIDTH_WANTED, NUMBER, false, AT(migrate.bandwidth_max_bytes),
+     0, UINT64_MAX, AT(migrate.has_bandwidth_max)},
+    {"__org.godwit_retry", DAY_WANTED, NUMBER, false, AT(migrate.retry_ms), 0, GW_QMP_DAY_MS,
+     AT(migrate.has_retry)},
+    {"__org.godwit_auto-converge", "true or false", BOOL, false, AT(migrate.is_throttling), 0, 0,
+     NO_FLAG},
+    {"__org.godwit_deadline", DAY_WANTED, NUMBER, false, AT(migrate.deadline_ms), 0, GW_QMP_DAY_MS,
+     NO_FLAG},
+    {"__org.godwit_on-deadline", ON_DEADLINE_WANTED, TEXT, false, AT(on_deadline), 16, 0, NO_FLAG},
 };
 #undef AT
 
@@ -230,6 +241,25 @@ static enum gw_status decode_capabilities(const struct gw_json_document *documen
     return GW_OK;
 }
 
+static enum gw_status decode_migrate(const struct gw_json_document *document, int object,
+                                     struct gw_qmp_migrate *output, struct gw_fault *fault)
+{
+    static const char command[] = "migrate";
+    struct migrate migrate = {.migrate = {.is_throttling = true}, .on_deadline = "cancel"};
+    enum gw_status status = decode_object(document, object, command, migrate_fields,
+                                          COUNT(migrate_fields), &migrate, fault);
+    if (status != GW_OK)
+        return status;
+    bool is_stopping = strcmp(migrate.on_deadline, "stop-and-copy") == 0;
+    if (!is_stopping && strcmp(migrate.on_deadline, "cancel") != 0)
+        return refuse(command, "__org.godwit_on-deadline", migrate.on_deadline, ON_DEADLINE_WANTED,
+                      fault);
+    *output = migrate.migrate;
+    output->on_deadline =
+        is_stopping ? GW_QMP_ON_DEADLINE_STOP_AND_COPY : GW_QMP_ON_DEADLINE_CANCEL;
+    return GW_OK;
+}
+
 static enum gw_status decode_resolve(const struct gw_json_document *document, int object,
                                      struct gw_qmp_resolve *output, struct gw_fault *fault)
 {
@@ -272,8 +302,7 @@ enum gw_status gw_qmp_arguments_decode(const struct gw_json_document *document, 
     case GW_QMP_CAPABILITIES:
         return decode_negotiation(document, object, fault);
     case GW_QMP_MIGRATE:
-        return decode_object(document, object, command, migrate_fields, COUNT(migrate_fields),
-                             &request->arguments.migrate, fault);
+        return decode_migrate(document, object, &request->arguments.migrate, fault);
     case GW_QMP_MIGRATE_SET_PARAMETERS:
         return decode_object(document, object, command, parameters_fields, COUNT(parameters_fields),
                              &request->arguments.parameters, fault);

@@ -90,6 +90,8 @@ void gw_qmp_put_migrate(struct gw_json *json, const struct gw_info_migrate *info
         gw_json_put_number(json, "expected-downtime", ms_from_us(info->expected_downtime_us));
     if (info->has_ram)
         put_ram(json, info);
+    if (info->throttle_percent)
+        gw_json_put_number(json, "cpu-throttle-percentage", info->throttle_percent);
     if (info->status == GW_INFO_MIGRATION_FAILED)
         gw_json_put_text(json, "error-desc", info->error);
     put_vendor(json, info);
@@ -253,6 +255,7 @@ bool gw_qmp_decode_migrate(const struct gw_json_document *document, int value,
     info->status = (enum gw_info_migration)status;
     (void)get_number(reader, "total-time", &info->total_ms);
     (void)get_number(reader, "setup-time", &info->setup_ms);
+    (void)get_number(reader, "cpu-throttle-percentage", &info->throttle_percent);
     (void)get_text(reader, "error-desc", info->error, sizeof(info->error));
     info->has_ram = member(reader, "ram") >= 0;
     get_ram((struct reader){document, member(reader, "ram")}, &info->ram);

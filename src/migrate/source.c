@@ -223,6 +223,13 @@ static void note_cause(struct gw_source *source, const struct gw_source_event *e
     case GW_SOURCE_EV_EXHAUSTED:
         note_exhausted(source);
         break;
+    case GW_SOURCE_EV_DEADLINE:
+        gw_fault_clear(&source->fault);
+        (void)gw_fault_set(&source->fault, GW_CANCELLED,
+                           "the deadline of %llu ms passed with %llu pages left to send",
+                           (unsigned long long)(source->config.deadline_ns / 1000000),
+                           (unsigned long long)gw_pages_remaining(&source->pages));
+        break;
     case GW_SOURCE_EV_TIME_OUT:
         if (source->state == GW_SOURCE_GREETING || source->state == GW_SOURCE_NEGOTIATING) {
             (void)gw_fault_set(&source->fault, GW_LINK, "the target did not answer %s within %u s",
@@ -321,6 +328,26 @@ static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
            now_ns - source->lost_ns >= source->config.resume_ns_max;
 }
 
+/* When the deadline passes; UINT64_MAX when there is none, or when it is past its effect. */
+static uint64_t deadline_ns(const struct gw_source *source)
+{
+    bool is_before_stop = source->state > GW_SOURCE_NONE && source->state < GW_SOURCE_LEAVING;
+    return source->config.deadline_ns && is_before_stop && !source->is_late
+               ? source->start_ns + source->config.deadline_ns
+               : UINT64_MAX;
+}
+
+static void check_deadline(struct gw_source *source, uint64_t now_ns)
+{
+    if (now_ns < deadline_ns(source)) {
+        return;
+    }
+    source->is_late = true;
+    if (source->config.on_deadline == GW_ON_DEADLINE_CANCEL) {
+        raise_self(source, GW_SOURCE_EV_DEADLINE, now_ns);
+    }
+}
+
 static void handle_tick(struct gw_source *source, uint64_t now_ns)
 {
     if (!is_exhausted(source, now_ns) && source->limit_ns && now_ns >= source->limit_ns) {
@@ -359,7 +386,9 @@ static void raise_due(struct gw_source *source, uint64_t now_ns)
     if (is_exhausted(source, now_ns)) {
         raise_self(source, GW_SOURCE_EV_EXHAUSTED, now_ns);
     }
-    if (source->state == GW_SOURCE_ACTIVE && source->is_switching) {
+    check_deadline(source, now_ns);
+    bool is_stop_due = source->is_late && !source->is_collecting && !source->pages.is_first_round;
+    if (source->state == GW_SOURCE_ACTIVE && (source->is_switching || is_stop_due)) {
         source->is_switching = false;
         raise_self(source, GW_SOURCE_EV_SWITCH, now_ns);
     }
@@ -484,5 +513,7 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
 
 uint64_t gw_source_deadline(const struct gw_source *source)
 {
-    return source->limit_ns ? source->limit_ns : UINT64_MAX;
+    uint64_t limit_ns = source->limit_ns ? source->limit_ns : UINT64_MAX;
+    uint64_t latest_ns = deadline_ns(source);
+    return limit_ns < latest_ns ? limit_ns : latest_ns;
 }

@@ -81,6 +81,7 @@ void gw_source_step_track(struct gw_source *source, const struct gw_source_event
 static void count_round(struct gw_source *source, uint64_t now_ns)
 {
     source->rounds++;
+    source->round_pages = source->raw_pages + source->zero_pages;
     source->round_ns = now_ns;
     (void)gw_source_emit(source, GW_SOURCE_DO_ROUND);
 }
@@ -162,6 +163,28 @@ bool gw_source_fits(const struct gw_source *source)
     return gw_pace_time_ns(&source->pace, bytes) <= source->config.downtime_ns_max;
 }
 
+static void set_throttle(struct gw_source *source, uint32_t percent)
+{
+    if (source->throttle_percent != percent) {
+        source->throttle_percent = percent;
+        gw_source_emit(source, GW_SOURCE_DO_THROTTLE)->throttle_percent = percent;
+    }
+    source->slow_rounds = 0;
+}
+
+/* The round dirtied `added` pages: is the guest faster than the link? */
+static void judge_throttle(struct gw_source *source, uint64_t added)
+{
+    const struct gw_throttle *rule = &source->config.throttle;
+    uint64_t sent = source->raw_pages + source->zero_pages - source->round_pages;
+    if (!rule->is_on || added * 100 <= sent * rule->trigger_percent || ++source->slow_rounds < 2) {
+        return;
+    }
+    uint32_t more = source->throttle_percent + rule->increment_percent;
+    uint32_t next = source->throttle_percent == 0 ? rule->initial_percent : more;
+    set_throttle(source, next < rule->max_percent ? next : rule->max_percent);
+}
+
 void gw_source_step_judge(struct gw_source *source, const struct gw_source_event *event)
 {
     uint64_t took_ns = event->now_ns - source->round_ns;
@@ -171,6 +194,7 @@ void gw_source_step_judge(struct gw_source *source, const struct gw_source_event
     gw_pages_begin_round(&source->pages);
     source->is_switching = gw_source_fits(source);
     if (!source->is_switching) {
+        judge_throttle(source, added);
         count_round(source, event->now_ns);
     }
 }
@@ -188,6 +212,7 @@ void gw_source_step_pause(struct gw_source *source, const struct gw_source_event
         record(source, GW_DEPARTURE_KEPT);
         source->is_departing = false;
     }
+    set_throttle(source, 0);
     source->resent_pages += gw_pages_rewind(&source->pages);
     source->is_switching = false;
     source->is_verified = false;
@@ -351,6 +376,7 @@ void gw_source_step_end(struct gw_source *source, const struct gw_source_event *
 {
     source->end_ns = event->now_ns;
     source->is_collecting = false;
+    set_throttle(source, 0);
     if (source->is_stopped) {
         (void)gw_source_emit(source, GW_SOURCE_DO_RESUME);
         source->is_stopped = false;

@@ -14,8 +14,9 @@
     T(state, CANCEL, CANCELLED, end)
 
 /* Nothing was sent yet: a lost link ends it. */
-#define BEFORE_PAGES(T, state)       \
-    T(state, LINK_LOST, FAILED, end) \
+#define BEFORE_PAGES(T, state)         \
+    T(state, LINK_LOST, FAILED, end)   \
+    T(state, DEADLINE, CANCELLED, end) \
     UNCOMMITTED(T, state)
 
 /* Pages were sent: what the target has of them is worth a second try. */
@@ -31,9 +32,10 @@
     T(state, ABORTED, FAILED, end)
 
 /* The link is lost, the guest runs here. */
-#define WHILE_RETRYING(T, state)      \
-    T(state, COLLECTED, state, merge) \
-    T(state, HOST_FAULT, FAILED, end) \
+#define WHILE_RETRYING(T, state)       \
+    T(state, DEADLINE, CANCELLED, end) \
+    T(state, COLLECTED, state, merge)  \
+    T(state, HOST_FAULT, FAILED, end)  \
     T(state, CANCEL, CANCELLED, end)
 
 /* Committed: only the target's word, or an operator's, ends it. */
@@ -68,6 +70,7 @@
     T(ACTIVE, ROUND_END, ACTIVE, collect)                                                          \
     T(ACTIVE, COLLECTED, ACTIVE, judge)                                                            \
     T(ACTIVE, SWITCH, LEAVING, record_leaving)                                                     \
+    T(ACTIVE, DEADLINE, CANCELLED, end)                                                            \
     WITH_PAGES(T, ACTIVE)                                                                        \
                                                                                                    \
     T(RETRY_WAITING, TIME_OUT, RETRY_CONNECTING, connect)                                          \

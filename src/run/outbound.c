@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The guest leaves: does for the source engine what only the machine's owner can. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -123,6 +124,7 @@ static void finish(void)
     gw_outgoing_get_fault(OUTGOING, &fault);
     gw_loop_remove(&MONITOR->outgoing_watch);
     gw_outgoing_stop(OUTGOING);
+    (void)!gw_throttle_set(0, NULL); /* it moved: nothing is left to slow down */
     MONITOR->is_leaving = false;
     MONITOR->withdrawn = MONITOR->session;
     if (state == GW_SOURCE_COMPLETED) {
@@ -134,6 +136,23 @@ static void finish(void)
     gw_monitor_event_migration();
     if (state == GW_SOURCE_COMPLETED && !MONITOR->config->is_lingering) {
         gw_monitor_end(GW_RUN_EXIT_MIGRATED);
+    }
+}
+
+/* One line of the log for each choice, with the figures it was made from. */
+static void throttle(uint32_t percent)
+{
+    struct gw_fault fault = {0};
+    struct gw_source_figures figures;
+    gw_outgoing_get_figures(OUTGOING, &figures);
+    if (gw_throttle_set(percent, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+    } else if (percent > 0) {
+        uint64_t page_bytes = gw_run_storage.ram.page_bytes;
+        gw_monitor_say("guest %s dirties %" PRIu64 " KiB/s, the link takes %" PRIu64
+                       " KiB/s: its CPUs lose %u%% of their time until it has moved",
+                       MONITOR->config->name, figures.dirty_pages_per_s * page_bytes / 1024,
+                       figures.bandwidth / 1024, percent);
     }
 }
 
@@ -149,6 +168,9 @@ static void act(struct gw_source_action *action)
         break;
     case GW_SOURCE_DO_RESUME:
         resume();
+        break;
+    case GW_SOURCE_DO_THROTTLE:
+        throttle(action->throttle_percent);
         break;
     case GW_SOURCE_DO_STATUS:
         told_status();
@@ -225,6 +247,15 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .bandwidth_max = migrate->has_bandwidth_max ? migrate->bandwidth_max_bytes
                                                                : parameters->bandwidth_max_bytes,
                    .resume_ns_max = retry_ms * GW_NS_PER_MS,
+                   .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
+                   .on_deadline = migrate->on_deadline == GW_QMP_ON_DEADLINE_STOP_AND_COPY
+                                      ? GW_ON_DEADLINE_STOP
+                                      : GW_ON_DEADLINE_CANCEL,
+                   .throttle = {.is_on = migrate->is_throttling,
+                                .trigger_percent = 50,
+                                .initial_percent = 20,
+                                .increment_percent = 10,
+                                .max_percent = GW_THROTTLE_PERCENT_MAX},
                    .is_verifying = migrate->is_verify},
         .uri = MONITOR->peer,
         .ram = &gw_run_storage.ram,

@@ -79,6 +79,7 @@ static void report_source(struct gw_info_migrate *info)
                                      : figures.expected_downtime_ns / GW_NS_PER_US;
     info->verify_ms = figures.verify_ns / GW_NS_PER_MS;
     info->is_link_lost = figures.is_link_lost;
+    info->throttle_percent = figures.throttle_percent;
     info->resumes = figures.resumes;
     info->resent_bytes = figures.resent_pages * gw_run_storage.ram.page_bytes;
     info->epoch = figures.epoch;

@@ -15,6 +15,7 @@
 #include "run/clients.h"
 #include "run/console.h"
 #include "run/monitor.h"
+#include "run/throttle.h"
 
 #define GW_RUN_STORAGE(X)                                                       \
     X(struct gw_monitor, monitor, "monitor")                                    \
@@ -26,6 +27,7 @@
     X(struct gw_outgoing, outgoing, "migration away: engine, channels, thread") \
     X(struct gw_incoming, incoming, "migration here: engine, channels, thread") \
     X(struct gw_saved_state, saved, "machine state while it is handed over")    \
+    X(struct gw_throttle_timer, throttle, "timer that slows the guest down")    \
     X(struct gw_console, console, "console")                                    \
     X(struct gw_clients, clients, "control clients")
 

@@ -82,6 +82,7 @@ static void end_guest(struct gw_vm *vm, enum gw_vm_event_kind kind, const char *
     if (vm->goal == GW_VM_GOAL_RUN)
         vm->goal = GW_VM_GOAL_HALT;
     kick_all_locked(vm);
+    (void)pthread_cond_broadcast(&vm->wake);
     (void)pthread_mutex_unlock(&vm->lock);
 }
 
@@ -147,6 +148,21 @@ static bool handle_exit(struct gw_vm_vcpu *vcpu)
     }
 }
 
+/* Out of the guest between two instructions. True when it shall go back in; before, it waits for as
+ * long as it is held back. Under the lock, so that a halt asked for meanwhile is not undone. */
+static bool goes_back_in(struct gw_vm_vcpu *vcpu)
+{
+    struct gw_vm *vm = vcpu->vm;
+    (void)pthread_mutex_lock(&vm->lock);
+    while (vm->is_held_back && vm->goal == GW_VM_GOAL_RUN)
+        (void)pthread_cond_wait(&vm->wake, &vm->lock);
+    bool is_running = vm->goal == GW_VM_GOAL_RUN;
+    if (is_running)
+        set_immediate_exit(vcpu, 0);
+    (void)pthread_mutex_unlock(&vm->lock);
+    return is_running;
+}
+
 static void run_guest(struct gw_vm_vcpu *vcpu)
 {
     for (;;) {
@@ -156,7 +172,7 @@ static void run_guest(struct gw_vm_vcpu *vcpu)
             continue;
         }
         if (errno == EINTR) {
-            if (__atomic_load_n(&vcpu->vm->goal, __ATOMIC_SEQ_CST) != GW_VM_GOAL_RUN)
+            if (!goes_back_in(vcpu))
                 return;
         } else if (errno == ENOSYS) {
             /* api.rst, KVM_CAP_ARM_NISV_TO_USER: an access without a valid syndrome. */
@@ -267,7 +283,18 @@ void gw_vm_halt(struct gw_vm *vm)
         vm->is_halt_asked = true;
         __atomic_store_n(&vm->goal, GW_VM_GOAL_HALT, __ATOMIC_SEQ_CST);
         kick_all_locked(vm);
+        (void)pthread_cond_broadcast(&vm->wake);
     }
+    (void)pthread_mutex_unlock(&vm->lock);
+}
+
+void gw_vm_hold_back(struct gw_vm *vm, bool is_held_back)
+{
+    (void)pthread_mutex_lock(&vm->lock);
+    vm->is_held_back = is_held_back;
+    if (is_held_back && vm->goal == GW_VM_GOAL_RUN)
+        kick_all_locked(vm);
+    (void)pthread_cond_broadcast(&vm->wake);
     (void)pthread_mutex_unlock(&vm->lock);
 }
 

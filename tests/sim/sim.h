@@ -115,6 +115,7 @@ struct world {
     uint32_t control_sequence;
     struct gw_departure departure;
     bool was_running;
+    uint32_t throttle_percent;
 
     struct gw_target target;
     uint8_t target_state[sizeof(struct guest_state)];

@@ -84,6 +84,8 @@ static void source_act(struct world *world, struct gw_source_action *action)
         break;
     case GW_SOURCE_DO_CLOSE:
         link_close_side(world, SOURCE);
+        world->is_connecting = false;
+        world->is_connecting_bulk = false;
         world->bulk_stage = 0;
         break;
     case GW_SOURCE_DO_TRACK:
@@ -111,6 +113,9 @@ static void source_act(struct world *world, struct gw_source_action *action)
     case GW_SOURCE_DO_FINISH:
         world->is_source_finished = true;
         say(world, "source", "ends", gw_source_state_name(gw_source_state(&world->source)));
+        break;
+    case GW_SOURCE_DO_THROTTLE:
+        world->throttle_percent = action->throttle_percent;
         break;
     case GW_SOURCE_DO_STATUS:
     case GW_SOURCE_DO_ROUND:

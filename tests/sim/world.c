@@ -70,7 +70,12 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
                                       .guest_name = "sim",
                                       .downtime_ns_max = (20 + world_random(world, 200)) * STEP_NS,
                                       .resume_ns_max = world_random(world, 2) ? RESUME_NS : 0,
+                                      .throttle = {world_random(world, 2) == 0, 50, 20, 10, 99},
                                       .is_verifying = world_random(world, 2) == 0};
+    if (withdrawn == NULL && world_random(world, 3) == 0) {
+        config.deadline_ns = (1 + world_random(world, 300)) * STEP_NS;
+        config.on_deadline = world_random(world, 2) ? GW_ON_DEADLINE_STOP : GW_ON_DEADLINE_CANCEL;
+    }
     for (int i = 0; i < GW_SESSION_BYTES; i++) {
         config.session.id[i] = (uint8_t)(1 + world_random(world, 255));
     }
@@ -222,7 +227,10 @@ static bool take_turn(struct world *world, uint32_t choice)
         return target_step(world, choice);
     }
     enum side side = choice - TARGET_CHOICES == 0 ? SOURCE : TARGET;
-    if (world->guest[side].is_running && (!world->is_quiet || world_random(world, 6) == 0)) {
+    /* QEMU's rule lets the CPUs have at least a hundredth of the time. */
+    bool is_slowed = side == SOURCE && world_random(world, 100) < world->throttle_percent;
+    if (world->guest[side].is_running && !is_slowed &&
+        (!world->is_quiet || world_random(world, 6) == 0)) {
         guest_step(world, side);
     }
     return false; /* a guest's step alone does not keep the world going */

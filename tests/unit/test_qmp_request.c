@@ -116,6 +116,20 @@ static void test_migrate_arguments(void **state)
 
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\"}}"), GW_OK);
     assert_false(migrate->is_verify || migrate->has_downtime_limit || migrate->has_bandwidth_max);
+    assert_true(migrate->is_throttling && migrate->deadline_ms == 0 && !migrate->has_retry);
+
+    assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+                          "\"__org.godwit_retry\":0,\"__org.godwit_auto-converge\":false,"
+                          "\"__org.godwit_deadline\":90000,"
+                          "\"__org.godwit_on-deadline\":\"stop-and-copy\"}}"),
+                     GW_OK);
+    assert_true(migrate->has_retry && migrate->retry_ms == 0 && !migrate->is_throttling);
+    assert_int_equal(migrate->deadline_ms, 90000);
+    assert_int_equal(migrate->on_deadline, GW_QMP_ON_DEADLINE_STOP_AND_COPY);
+    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+               "\"__org.godwit_on-deadline\":\"panic\"}}",
+               "argument '__org.godwit_on-deadline' of migrate is panic; wanted \"cancel\" or "
+               "\"stop-and-copy\"");
 }
 
 static void test_parameters_and_capabilities(void **state)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest that dirties memory faster than the link carries it moves all the same, or by its deadline."""
+from harness.case import gateways
+from harness.console import check_continuous
+from harness.guest import Guest, Report
+from test_migrate import check_moved, listen, uri
+
+# 12 MB over and over, at several times what the link is allowed to carry: by itself, never over.
+LOAD = "load=12@60"
+LINK = ("--bandwidth", "8M", "--downtime", "100ms")
+
+
+def boot(net):
+    source = Guest(net[1], words=LOAD).boot()
+    source.console.wait_for_load(2)
+    return source, listen(net[2])
+
+
+@gateways(2)
+def test_a_guest_that_is_too_fast_is_slowed_down(net):
+    source, target = boot(net)
+    report = source.migrate(uri(net[2]), *LINK, "--verify")
+    check_moved(source, target, report)
+    percent = [line.get("cpu-throttle-percentage", 0) for line in report.lines]
+    assert max(percent) >= 20, percent
+    assert "its CPUs lose 20% of their time" in source.said(), source.said()
+    target.console.wait_for_load(2)  # it checks every page of the pass before
+    check_continuous(source.console, target.console)
+    target.power_off()
+
+
+@gateways(2)
+def test_a_slowed_guest_that_stays_has_its_speed_back(net):
+    source, target = boot(net)
+    migration = source.start_migration(uri(net[2]), *LINK)
+    migration.wait_for_output(b'"cpu-throttle-percentage"')
+    net[1].check("godwit", "migrate-cancel", source.name)
+    assert Report(migration.wait()).code == 5
+    source.console.wait_for_load(3)
+    assert "cpu-throttle-percentage" not in source.status()["migrate"], source.status()
+    check_continuous(source.console)
+    source.power_off()
+    assert not target.command.ended(), target.said()
+
+
+@gateways(2)
+def test_the_deadline_is_met_by_standing_still(net):
+    source, target = boot(net)
+    report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--verify", "--deadline", "12s",
+                            "--on-deadline", "stop-and-copy")
+    check_moved(source, target, report)
+    assert all("cpu-throttle-percentage" not in line for line in report.lines), report
+    target.power_off()
+
+
+@gateways(2)
+def test_the_deadline_cancels_and_the_guest_stays(net):
+    source, target = boot(net)
+    report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--deadline", "6s")
+    assert report.code == 5 and report.status == "cancelled", report
+    assert "the deadline of 6000 ms passed" in source.said(), source.said()
+    source.console.wait_for_load(2)
+    check_continuous(source.console)
+    assert not target.console.bytes and not target.command.ended()
+    source.power_off()

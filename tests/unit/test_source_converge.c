@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest that dirties memory faster than the link carries it: the source slows it down, and has a
+ * deadline.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "source_script.h"
+
+static uint32_t throttle_percent; /* as it was asked for last */
+static uint32_t throttle_count;
+
+static void take_actions(void)
+{
+    struct gw_source_action action;
+    while (gw_source_next(&source, &action) == GW_OK) {
+        note(&action);
+        if (action.type == GW_SOURCE_DO_THROTTLE) {
+            throttle_percent = action.throttle_percent;
+            throttle_count++;
+        }
+    }
+}
+
+static void happens_here(struct gw_source_event event)
+{
+    assert_int_equal(tell(event, NULL), GW_OK);
+    take_actions();
+}
+
+/* Given a source in its first round, with a downtime limit that nothing fits into. */
+static void given_active(void)
+{
+    throttle_percent = throttle_count = 0;
+    reach(GW_SOURCE_TRACKING);
+    gw_source_set_limits(&source, 0, 0);
+    dirty(0xffff);
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TRACKED, .bitmap = bitmap});
+}
+
+/* When a round sends what was dirty, and the guest has dirtied these pages meanwhile. */
+static void when_a_round_passes(uint64_t pages)
+{
+    struct gw_batch batch;
+    uint64_t retry_ns = 0;
+    while (gw_source_next_batch(&source, now_ns, &batch, &retry_ns) == GW_OK) {
+        uint64_t count = 0;
+        for (uint32_t i = 0; i < batch.run_count; i++) {
+            count += batch.run[i].count;
+        }
+        happens_here((struct gw_source_event){
+            .type = GW_SOURCE_EV_BATCH_SENT,
+            .sent = {.sequence = batch.sequence, .raw_pages = count, .wire_bytes = 100}});
+        struct gw_message ack = {.type = GW_FRAME_ACK, .ack = {.sequence = batch.sequence}};
+        happens_here((struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &ack});
+    }
+    dirty(pages);
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_COLLECTED, .bitmap = bitmap});
+}
+
+static void a_guest_that_is_too_fast_is_slowed_down(void **state)
+{
+    (void)state;
+    given_active();
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+    when_a_round_passes(0xffff); /* 16 of 100 pages */
+    assert_int_equal(throttle_count, 0);
+    when_a_round_passes(0xffff);         /* 16 of 16 */
+    assert_int_equal(throttle_count, 0); /* once may be chance */
+    static const uint32_t wanted[] = {20, 30, 40, 50, 60, 70, 80, 90, 99};
+    when_a_round_passes(0xffff);
+    assert_int_equal(throttle_percent, 20);
+    for (size_t i = 1; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        when_a_round_passes(0xffff);
+        when_a_round_passes(0xffff);
+        assert_int_equal(throttle_percent, wanted[i]);
+    }
+    when_a_round_passes(0xffff);
+    when_a_round_passes(0xffff);
+    assert_int_equal(throttle_percent, 99); /* and no more */
+    assert_int_equal(throttle_count, 9);
+    struct gw_source_figures figures;
+    gw_source_figures(&source, now_ns, &figures);
+    assert_int_equal(figures.throttle_percent, 99);
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_CANCEL});
+    assert_int_equal(throttle_percent, 0); /* it stays here, at its own speed */
+}
+
+static void a_guest_that_dirties_little_keeps_its_speed(void **state)
+{
+    (void)state;
+    given_active();
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+    uint64_t pages = 0xffff;
+    for (int round = 0; round < 20; round++) {
+        when_a_round_passes(pages);
+        pages = round % 2 ? 0xffff : 0xf; /* every other round dirties a quarter of what it sends */
+    }
+    assert_true(throttle_percent < 99);
+    given_active();
+    for (int round = 0; round < 20; round++) {
+        when_a_round_passes(0xffff); /* nobody asked for slowing down */
+    }
+    assert_int_equal(throttle_count, 0);
+}
+
+static void a_lost_link_gives_the_guest_its_speed_back(void **state)
+{
+    (void)state;
+    given_active();
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+    for (int round = 0; round < 4; round++) {
+        when_a_round_passes(0xffff);
+    }
+    assert_true(throttle_percent > 0);
+    static const struct gw_fault lost = {.status = GW_LINK, .text = "cut"};
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_LINK_LOST, .fault = &lost});
+    assert_int_equal(throttle_percent, 0);
+    assert_int_equal(source.state, GW_SOURCE_RETRY_WAITING);
+}
+
+static void the_deadline_cancels(void **state)
+{
+    (void)state;
+    static const enum gw_source_state before[] = {
+        GW_SOURCE_CONNECTING,    GW_SOURCE_GREETING,         GW_SOURCE_NEGOTIATING,
+        GW_SOURCE_OPENING,       GW_SOURCE_TRACKING,         GW_SOURCE_ACTIVE,
+        GW_SOURCE_RETRY_WAITING, GW_SOURCE_RETRY_CONNECTING, GW_SOURCE_RETRY_ASKING,
+        GW_SOURCE_RETRY_OPENING};
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        reach(before[i]);
+        source.config.deadline_ns = 5000 * MS;
+        uint64_t due_ns = source.start_ns + 5000 * MS;
+        assert_true(gw_source_deadline(&source) <= due_ns);
+        now_ns = due_ns - 2 * MS;
+        if (before[i] == GW_SOURCE_ACTIVE) {
+            happens(GW_SOURCE_EV_TICK);
+            assert_int_equal(source.state, GW_SOURCE_ACTIVE); /* not before its time */
+        }
+        now_ns = due_ns;
+        happens(GW_SOURCE_EV_TICK);
+        assert_int_equal(source.state, GW_SOURCE_CANCELLED);
+        assert_non_null(strstr(gw_source_fault(&source)->text, "the deadline of 5000 ms passed"));
+    }
+}
+
+static void the_deadline_stops_and_copies(void **state)
+{
+    (void)state;
+    given_active();
+    source.config.deadline_ns = 10 * MS;
+    source.config.on_deadline = GW_ON_DEADLINE_STOP;
+    now_ns += 1000 * MS;
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE); /* every page goes once first */
+    assert_int_equal(gw_source_deadline(&source), UINT64_MAX);
+    when_a_round_passes(0xffff);
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+
+    given_active();
+    source.config.deadline_ns = 5000 * MS;
+    source.config.on_deadline = GW_ON_DEADLINE_STOP;
+    when_a_round_passes(0xffff);
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE);
+    now_ns = gw_source_deadline(&source); /* in the middle of the second round */
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+    assert_int_equal(gw_pages_remaining(&source.pages), 16); /* they go while it stands still */
+}
+
+static void a_guest_that_left_in_time_has_no_deadline(void **state)
+{
+    (void)state;
+    for (int at = GW_SOURCE_LEAVING; at <= GW_SOURCE_HELD; at++) {
+        reach((enum gw_source_state)at);
+        source.config.deadline_ns = 1;
+        enum gw_source_state before = source.state;
+        happens(GW_SOURCE_EV_TICK);
+        assert_int_equal(source.state, before);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_guest_that_is_too_fast_is_slowed_down),
+        cmocka_unit_test(a_guest_that_dirties_little_keeps_its_speed),
+        cmocka_unit_test(a_lost_link_gives_the_guest_its_speed_back),
+        cmocka_unit_test(the_deadline_cancels),
+        cmocka_unit_test(the_deadline_stops_and_copies),
+        cmocka_unit_test(a_guest_that_left_in_time_has_no_deadline),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
