@@ -137,6 +137,15 @@ class Image(Lint):
         return image.ALL
 
 
+class Model(Lint):
+    """The handover, every state of it (tests/model)."""
+    name = "model"
+
+    def tests(self, _options):
+        from model import check
+        return check.ALL
+
+
 class Gateways:
     name = "gateway"
 
@@ -165,6 +174,7 @@ PARTS = [
     Lint(),
     Programs("unit", "native", "unit"),
     Programs("sim", "native", "sim"),
+    Model(),
     Programs("embedder", "native", "embedder"),
     Image(),
     Programs("unit-aarch64", "aarch64", "unit"),

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handover (docs/HANDOVER.md) as a model for spin: source, target, one connection at a time, an
+ * environment that cuts, crashes, restarts and loses records, and an operator.
+ *
+ * What is abstract: pages (PREPARE stands for "everything is there"), facts, refusals by name. What
+ * is exact: who may run the guest, epochs, generations, records and when they are written, what is
+ * answered to whom after which loss. States are those of src/migrate/{source,target}_table.h, the
+ * ones that differ only in pages taken together.
+ *
+ * Checked: the assertions in every reachable state, and `settles`: when no more harm comes, the guest
+ * runs somewhere at last, unless the host that ran it died or its operators gave both copies up.
+ *
+ * Each -DBREAK_... removes one rule. check.py lets spin find the harm that follows: a model that
+ * cannot fail proves nothing.
+ */
+#ifndef EPOCHS
+#define EPOCHS 2 /* PREPAREs a source may send */
+#endif
+#ifndef CUTS
+#define CUTS 2
+#endif
+#ifndef CRASHES
+#define CRASHES 1
+#endif
+#define ALL 7 /* every epoch */
+#define TRIES 10 /* connections: more than the harm below can cost, so that none is missing at the end */
+
+mtype = { OPEN, SETTLE, RESUME, PREPARE, COMMIT, DONE, ABORT };     /* source to target */
+mtype = { NEW, OPENED, READY, RUNNING, ABORTED, UNKNOWN };          /* target to source */
+mtype = { ACTIVE, STOPPED, HELD, RETRY, WAITING, ASKING, SETTLING, GONE, STAYS, GIVEN_UP };
+mtype = { LISTENING, RECEIVING, AWAITING, LOADED, TAKING, TOOK, OURS, SETTLED };
+mtype = { NONE, LEFT, OPEN_RECORD, TOOK_RECORD, ABORTED_RECORD };
+
+/* Room for what each of a few connections may leave under way: a full channel would stop the model,
+ * not the protocol. */
+chan to_target = [5] of { mtype, byte, byte }; /* what, epoch, generation */
+chan to_source = [5] of { mtype, byte, byte };
+
+mtype s = ACTIVE;  /* the source's state */
+mtype t = LISTENING;
+mtype s_record = NONE, t_record = NONE;
+byte t_record_epoch;
+byte s_epoch, t_epoch;             /* of the last PREPARE */
+byte s_generation = 1, t_generation;
+bool s_alive = true, t_alive = true;
+bool s_linked, t_linked;
+bool is_known;                     /* the target process has the session at hand */
+
+bool s_runs = true, t_runs;        /* copies that execute the guest */
+bool has_moved;                    /* the target's copy executed: the source's is old */
+bool is_stale;                     /* the source's copy executed since its last PREPARE */
+bool t_gave_up, s_gave_up;         /* tokens; each names the epoch of that moment */
+byte t_token, s_token;
+
+byte cuts = CUTS, crashes = CRASHES;
+bool may_operate = true, may_lose_records = true;
+bool has_lost_records;
+
+#define QUIET (cuts == 0 && crashes == 0 && !may_operate && s_alive && t_alive)
+/* The process that owned it died, as any host may: from `took` on, whether it ran or not. */
+#define LOST (t_record == TOOK_RECORD && !t_runs && !is_known)
+#define RUNS_SOMEWHERE (s_runs || t_runs)
+
+inline check()
+{
+    assert(!(s_runs && t_runs));
+    assert(!(s_runs && has_moved));
+}
+
+inline s_goes_on(where) /* the guest runs at the source */
+{
+    s = where;
+    s_runs = true;
+    is_stale = true;
+    s_record = NONE;
+    check();
+}
+
+inline t_starts()
+{
+    /* Its copy is of the moment of PREPARE: nobody may have gone on from there. */
+    assert(!s_runs && !is_stale && t_epoch == s_epoch);
+    t_runs = true;
+    has_moved = true;
+    check();
+}
+
+inline s_connects(purpose, next)
+{
+    s_generation++;
+    s_linked = true;
+    s = next;
+    to_target!purpose,0,s_generation;
+}
+
+/* The link of the source's newest connection is lost for the source. */
+inline s_loses()
+{
+    s_linked = false;
+    if
+    :: s == STOPPED -> s_goes_on(RETRY)
+    :: s == ACTIVE -> s = RETRY
+#ifdef BREAK_HELD_RESUMES
+    :: s == HELD -> s_goes_on(RETRY)
+#else
+    :: s == HELD || s == ASKING -> s = WAITING
+#endif
+    :: s == SETTLING -> s = GONE
+    :: else
+    fi
+}
+
+active proctype Source()
+{
+    mtype m;
+    byte e, g;
+    to_target!OPEN,0,1;
+    s_linked = true;
+end:
+    do
+    /* stop, last pages, PREPARE: acknowledged rounds are not modelled */
+    :: atomic { s_alive && s == ACTIVE && s_linked && t == RECEIVING && t_generation == s_generation &&
+                s_epoch < EPOCHS && nfull(to_target) ->
+           s = STOPPED; s_runs = false; s_record = LEFT; s_epoch++; is_stale = false;
+           to_target!PREPARE,s_epoch,s_generation }
+    :: atomic { nempty(to_source) && nfull(to_target) -> /* on a link that is given up: nothing */
+           to_source?m,e,g;
+           if
+           :: !s_alive || !s_linked || g != s_generation
+           :: else ->
+              if
+              :: m == READY && (s == STOPPED || s == ASKING) && e == s_epoch ->
+                 s = HELD; to_target!COMMIT,s_epoch,g
+              :: m == RUNNING && (s == HELD || s == ASKING) && e == s_epoch ->
+                 s = SETTLING; s_record = LEFT; to_target!DONE,e,g
+              :: m == ABORTED && (s == STOPPED || s == HELD || s == ASKING) &&
+                 (e == s_epoch || e == ALL) -> s_linked = false; s_goes_on(STAYS)
+              :: m == UNKNOWN && s == ASKING -> s = WAITING; s_linked = false
+              :: (m == ABORTED || m == UNKNOWN) && s == RETRY -> s = STAYS; s_linked = false
+              :: m == OPENED && s == RETRY -> s = ACTIVE
+              :: else
+              fi
+           fi }
+    /* trying again, when there is somebody */
+    :: atomic { s_alive && !s_linked && s == RETRY && t_alive && s_generation < TRIES &&
+                nfull(to_target) -> s_connects(RESUME, RETRY) }
+    :: atomic { s_alive && !s_linked && s == RETRY && (!t_alive || s_generation >= TRIES) -> s = STAYS }
+    /* a target answers UNKNOWN while it records, which is soon over: that uses few tries up */
+    :: atomic { s_alive && !s_linked && s == WAITING && t_alive && nfull(to_target) &&
+                s_generation < (t == TAKING || t == TOOK -> 5 : TRIES) ->
+           s_connects(SETTLE, ASKING) }
+    :: atomic { s_alive && s == SETTLING -> s = GONE; s_linked = false }
+    od
+}
+
+inline t_says(what, e, g) { to_source!what,e,g }
+
+/* What the records say of the session, once nothing of it is under way. */
+inline t_stands(g)
+{
+    if
+    :: is_known && t != LISTENING && t != SETTLED -> t_says(UNKNOWN, 0, g)
+    :: else ->
+       if
+       :: t_record == TOOK_RECORD -> t_says(RUNNING, t_record_epoch, g)
+       :: t_record == ABORTED_RECORD -> t_says(ABORTED, t_record_epoch, g)
+       :: else -> t_says(UNKNOWN, 0, g)
+       fi
+    fi
+}
+
+inline t_aborts(epoch_given_up)
+{
+    t_record = ABORTED_RECORD; t_record_epoch = epoch_given_up;
+    t = LISTENING; is_known = false; t_linked = false;
+}
+
+inline t_loses()
+{
+    t_linked = false;
+    if
+    :: t == RECEIVING -> t = AWAITING
+#ifdef BREAK_READY_RUNS
+    :: t == LOADED -> t_record = TOOK_RECORD; t_record_epoch = t_epoch; t = TOOK
+#endif
+    :: else
+    fi
+}
+
+active proctype Target()
+{
+    mtype m;
+    byte e, g;
+    bool is_ours, is_newer;
+end:
+    do
+    :: atomic { nempty(to_target) && nfull(to_source) ->
+           to_target?m,e,g;
+           is_ours = t_linked && g == t_generation;
+           is_newer = is_known && g > t_generation;
+           if
+           :: !t_alive
+           :: t_alive && m == OPEN && t == LISTENING && t_record == NONE ->
+              t = RECEIVING; t_record = OPEN_RECORD; t_record_epoch = ALL;
+              t_generation = g; t_linked = true; is_known = true; t_says(NEW, 0, g)
+           :: t_alive && m == RESUME && is_newer &&
+              (t == RECEIVING || t == AWAITING || t == LOADED) ->
+              t = RECEIVING; t_generation = g; t_linked = true; t_says(OPENED, 0, g)
+           :: t_alive && m == SETTLE && is_newer && t == LOADED ->
+              t_generation = g; t_linked = true; t_says(READY, t_epoch, g)
+           :: t_alive && m == SETTLE && is_newer && t == OURS ->
+              t_generation = g; t_linked = true; t_says(RUNNING, t_epoch, g)
+           :: t_alive && m == PREPARE && is_ours && t == RECEIVING && e > t_epoch ->
+              t_epoch = e;
+              if
+              :: t = LOADED; t_says(READY, e, g)
+              :: t_aborts(e); t_says(ABORTED, e, g) /* the state does not load here */
+              fi
+           :: t_alive && m == COMMIT && is_ours && t == LOADED && e == t_epoch -> t = TAKING
+           :: t_alive && m == ABORT && is_ours && (t == RECEIVING || t == LOADED) -> t_aborts(ALL)
+           :: t_alive && m == DONE && is_ours && t == OURS && e == t_epoch -> t = SETTLED
+           :: else ->
+              if
+              :: m == OPEN || m == RESUME || m == SETTLE -> t_stands(g)
+              :: else
+              fi
+           fi;
+           is_ours = false; is_newer = false }
+    /* `took` is on the disk, then the guest runs, then RUNNING is said */
+#ifdef BREAK_RUNS_UNRECORDED
+    :: atomic { t_alive && t == TAKING -> t = TOOK }
+#else
+    :: atomic { t_alive && t == TAKING -> t_record = TOOK_RECORD; t_record_epoch = t_epoch; t = TOOK }
+    :: atomic { t_alive && t == TAKING && nfull(to_source) -> /* it cannot be recorded */
+           t_aborts(t_epoch); t_says(ABORTED, t_epoch, t_generation) }
+#endif
+    :: atomic { t_alive && t == TOOK && nfull(to_source) ->
+           t_starts();
+           t = OURS;
+           if
+           :: t_linked -> t_says(RUNNING, t_epoch, t_generation)
+           :: else
+           fi }
+    od
+}
+
+/* Everything under way may be lost; each side notices when it does, the target perhaps only by the
+ * next connection. */
+active proctype Link()
+{
+    mtype m;
+    byte e, g;
+end:
+    do
+    :: atomic { cuts > 0 && (s_linked || t_linked) ->
+           cuts--;
+           do
+           :: nempty(to_target) -> to_target?m,e,g
+           :: break
+           od;
+           do
+           :: nempty(to_source) -> to_source?m,e,g
+           :: break
+           od;
+           if /* who notices at once; the other does by silence, or by the next connection */
+           :: s_linked -> s_loses()
+           :: t_linked -> t_loses()
+           :: s_linked && t_linked -> s_loses(); t_loses()
+           fi }
+    /* what one side lost, the other notices some time: silence */
+    :: atomic { s_alive && s_linked && (!t_alive || !t_linked || t_generation != s_generation) &&
+                empty(to_target) && empty(to_source) && s != ACTIVE -> s_loses() }
+    :: atomic { s_alive && s_linked && s == ACTIVE && is_known && !t_linked && empty(to_target) &&
+                empty(to_source) -> s_linked = false; s = RETRY }
+    :: atomic { t_alive && t_linked && (!s_alive || !s_linked || t_generation != s_generation) &&
+                empty(to_target) -> t_loses() }
+    od
+}
+
+active proctype Hosts()
+{
+    mtype m;
+    byte e, g;
+end:
+    do
+    :: atomic { crashes > 0 && t_alive -> /* the target's process, or its host with its records */
+           crashes--;
+           t_alive = false; t_runs = false; t_linked = false; is_known = false;
+           do
+           :: nempty(to_target) -> to_target?m,e,g
+           :: empty(to_target) -> break
+           od;
+           if
+           :: may_lose_records -> t_record = NONE; t_record_epoch = 0; has_lost_records = true
+           :: true
+           fi }
+    :: atomic { !t_alive -> /* and starts again: sessions it opened and did not take never will */
+           t_alive = true; t = LISTENING; t_epoch = 0;
+#ifndef BREAK_FORGETS_OPENED
+           if
+           :: t_record == OPEN_RECORD -> t_record = ABORTED_RECORD; t_record_epoch = ALL
+           :: else
+           fi
+#else
+           if
+           :: t_record == OPEN_RECORD -> t_record = NONE
+           :: else
+           fi
+#endif
+       }
+    :: atomic { crashes > 0 && s_alive -> /* the source: its guest dies with it; no boot while LEFT */
+           crashes--;
+           s_alive = false; s_runs = false; s_linked = false }
+    od
+}
+
+active proctype Operator()
+{
+end:
+    do
+    :: may_operate -> may_operate = false
+    :: may_lose_records -> may_lose_records = false
+    :: atomic { may_operate && s_alive && (s == ACTIVE || s == RETRY || s == STOPPED) &&
+                nfull(to_target) -> /* cancel */
+           may_operate = false;
+           if
+           :: s_linked -> to_target!ABORT,0,s_generation
+           :: else
+           fi;
+           if
+           :: s == STOPPED -> s_goes_on(STAYS)
+           :: else -> s = STAYS
+           fi;
+           s_linked = false }
+    :: atomic { may_operate && t_alive && t == LOADED && !t_gave_up -> /* resolve --give-up there */
+           may_operate = false;
+           t_gave_up = true; t_token = t_epoch;
+#ifndef BREAK_TOKEN_UNRECORDED
+           t_aborts(t_epoch)
+#endif
+       }
+    :: atomic { t_gave_up && s_alive && (s == HELD || s == WAITING || s == ASKING) &&
+                t_token >= s_epoch -> s_linked = false; s_goes_on(STAYS) }
+    :: atomic { may_operate && s_alive && (s == HELD || s == WAITING || s == ASKING) && !s_gave_up ->
+           may_operate = false;
+           s_gave_up = true; s_token = s_epoch; s = GIVEN_UP; s_linked = false; s_record = LEFT }
+    :: atomic { s_gave_up && t_alive && t == LOADED && s_token == t_epoch -> t = TAKING }
+    od
+}
+
+#define WAITS_FOR_AN_OPERATOR (s_gave_up || t_gave_up || has_lost_records)
+ltl settles { [] (([] QUIET) -> <> (RUNS_SOMEWHERE || LOST || WAITS_FOR_AN_OPERATOR)) }
