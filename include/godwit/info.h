@@ -141,6 +141,22 @@ struct gw_info_parameters {
     uint64_t bandwidth_max_bytes; /* a second; 0: no limit; default 0 */
 };
 
+enum { GW_INFO_DIRTY_RATE_SECONDS_MAX = 60 };
+
+/* In the order of QMP's words: unstarted, measuring, measured. */
+enum gw_info_dirty_rate_status {
+    GW_INFO_DIRTY_RATE_UNSTARTED = 0,
+    GW_INFO_DIRTY_RATE_MEASURING = 1,
+    GW_INFO_DIRTY_RATE_MEASURED = 2,
+};
+
+struct gw_info_dirty_rate {
+    enum gw_info_dirty_rate_status status;
+    uint64_t start_seconds;                /* when it began, on the host's clock since its start */
+    uint64_t seconds;                      /* how long it was to take */
+    uint64_t pages_per_second, page_bytes; /* once measured */
+};
+
 /* QMP's words. Never NULL for a value of the enum. */
 const char *gw_info_run_state_name(enum gw_info_run_state state);
 bool gw_info_run_state_is_running(enum gw_info_run_state state);

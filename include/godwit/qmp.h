@@ -53,6 +53,8 @@ enum {
     X(QUERY_MIGRATE_PARAMETERS, "query-migrate-parameters")     \
     X(MIGRATE_SET_CAPABILITIES, "migrate-set-capabilities")     \
     X(QUERY_MIGRATE_CAPABILITIES, "query-migrate-capabilities") \
+    X(CALC_DIRTY_RATE, "calc-dirty-rate")                       \
+    X(QUERY_DIRTY_RATE, "query-dirty-rate")                     \
     X(STATUS, "__org.godwit_status")                            \
     X(RESOLVE, "__org.godwit_resolve")
 
@@ -118,7 +120,8 @@ struct gw_qmp_request {
         struct gw_qmp_parameters parameters;
         struct gw_qmp_capabilities capabilities;
         struct gw_qmp_resolve resolve;
-    } arguments; /* the command's own; unused for commands without arguments */
+        uint64_t calc_seconds; /* calc-dirty-rate {calc-time}: 1..GW_INFO_DIRTY_RATE_SECONDS_MAX */
+    } arguments;               /* the command's own; unused for commands without arguments */
 };
 
 /* Error classes of QMP that godwit uses. */
@@ -181,6 +184,8 @@ void gw_qmp_encode_migrate(struct gw_qmp_message *message, const char *id,
 void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
                               const struct gw_info_parameters *parameters);
 void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events);
+void gw_qmp_encode_dirty_rate(struct gw_qmp_message *message, const char *id,
+                              const struct gw_info_dirty_rate *rate);
 void gw_qmp_encode_status(struct gw_qmp_message *message, const char *id,
                           const struct gw_info_status *status,
                           const struct gw_info_migrate *migrate);
@@ -215,6 +220,8 @@ void gw_qmp_encode_event_pass(struct gw_qmp_message *message, struct gw_qmp_time
  * missing leave zeros; false when it is no object or its status is unknown. */
 bool gw_qmp_decode_migrate(const struct gw_json_document *document, int value,
                            struct gw_info_migrate *info);
+bool gw_qmp_decode_dirty_rate(const struct gw_json_document *document, int value,
+                              struct gw_info_dirty_rate *rate);
 bool gw_qmp_decode_status(const struct gw_json_document *document, int value,
                           struct gw_info_status *status);
 bool gw_qmp_decode_resolve(const struct gw_json_document *document, int value,

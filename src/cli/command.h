@@ -33,6 +33,7 @@ struct gw_cli_values {
     const char *guest_clock;
     uint64_t memory_bytes;
     uint64_t cpus;
+    uint64_t seconds;
     uint64_t downtime_ns;
     uint64_t bandwidth_bytes;
     uint64_t retry_ns;

@@ -10,6 +10,7 @@ extern const struct gw_cli_command gw_cli_command_migrate;
 extern const struct gw_cli_command gw_cli_command_migrate_cancel;
 extern const struct gw_cli_command gw_cli_command_status;
 extern const struct gw_cli_command gw_cli_command_list;
+extern const struct gw_cli_command gw_cli_command_dirty_rate;
 extern const struct gw_cli_command gw_cli_command_resolve;
 extern const struct gw_cli_command gw_cli_command_stop;
 extern const struct gw_cli_command gw_cli_command_cont;

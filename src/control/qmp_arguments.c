@@ -65,6 +65,11 @@ static const struct field parameters_fields[] = {
 };
 #undef AT
 
+static const struct field calc_fields[] = {
+    {"calc-time", "a number from 1 to 60 (seconds)", NUMBER, true, 0, 0,
+     GW_INFO_DIRTY_RATE_SECONDS_MAX, NO_FLAG},
+};
+
 /* One element of migrate-set-capabilities' list. */
 struct capability {
     char name[32];
@@ -303,6 +308,14 @@ enum gw_status gw_qmp_arguments_decode(const struct gw_json_document *document, 
         return decode_negotiation(document, object, fault);
     case GW_QMP_MIGRATE:
         return decode_migrate(document, object, &request->arguments.migrate, fault);
+    case GW_QMP_CALC_DIRTY_RATE: {
+        uint64_t *seconds = &request->arguments.calc_seconds;
+        enum gw_status status = decode_object(document, object, command, calc_fields,
+                                              COUNT(calc_fields), seconds, fault);
+        return status != GW_OK || *seconds > 0
+                   ? status
+                   : refuse(command, "calc-time", "0", calc_fields[0].wanted, fault);
+    }
     case GW_QMP_MIGRATE_SET_PARAMETERS:
         return decode_object(document, object, command, parameters_fields, COUNT(parameters_fields),
                              &request->arguments.parameters, fault);

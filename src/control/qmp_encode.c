@@ -194,6 +194,27 @@ void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, 
     end_reply(&json, message, id);
 }
 
+static const char *const rate_words[] = {"unstarted", "measuring", "measured"};
+
+void gw_qmp_encode_dirty_rate(struct gw_qmp_message *message, const char *id,
+                              const struct gw_info_dirty_rate *rate)
+{
+    struct gw_json json;
+    uint64_t bytes = rate->pages_per_second * rate->page_bytes;
+    begin_return(&json, message);
+    gw_json_put_text(&json, "status", rate_words[rate->status]);
+    gw_json_put_number(&json, "start-time", rate->start_seconds);
+    gw_json_put_number(&json, "calc-time", rate->seconds);
+    gw_json_put_number(&json, "sample-pages", 0);
+    gw_json_put_text(&json, "mode", "dirty-bitmap");
+    if (rate->status == GW_INFO_DIRTY_RATE_MEASURED) {
+        gw_json_put_number(&json, "dirty-rate", bytes / GW_MIB);
+        gw_json_put_number(&json, "__org.godwit_pages-per-second", rate->pages_per_second);
+        gw_json_put_number(&json, "__org.godwit_page-size", rate->page_bytes);
+    }
+    end_return(&json, message, id);
+}
+
 void gw_qmp_encode_status(struct gw_qmp_message *message, const char *id,
                           const struct gw_info_status *status,
                           const struct gw_info_migrate *migrate)

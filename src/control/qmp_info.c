@@ -263,6 +263,31 @@ bool gw_qmp_decode_migrate(const struct gw_json_document *document, int value,
     return true;
 }
 
+static const char *rate_name(unsigned int status)
+{
+    return status == GW_INFO_DIRTY_RATE_UNSTARTED   ? "unstarted"
+           : status == GW_INFO_DIRTY_RATE_MEASURING ? "measuring"
+                                                    : "measured";
+}
+
+bool gw_qmp_decode_dirty_rate(const struct gw_json_document *document, int value,
+                              struct gw_info_dirty_rate *rate)
+{
+    struct reader reader = {document, value};
+    memset(rate, 0, sizeof(*rate));
+    if (!gw_json_read_is_object(document, value))
+        return false;
+    unsigned int status = get_word(reader, "status", rate_name, 3);
+    if (status == 3)
+        return false;
+    rate->status = (enum gw_info_dirty_rate_status)status;
+    (void)get_number(reader, "start-time", &rate->start_seconds);
+    (void)get_number(reader, "calc-time", &rate->seconds);
+    (void)get_number(reader, "__org.godwit_pages-per-second", &rate->pages_per_second);
+    (void)get_number(reader, "__org.godwit_page-size", &rate->page_bytes);
+    return true;
+}
+
 bool gw_qmp_decode_status(const struct gw_json_document *document, int value,
                           struct gw_info_status *status)
 {

@@ -240,6 +240,13 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
     case GW_QMP_QUERY_MIGRATE_CAPABILITIES:
         gw_qmp_encode_capabilities(reply, id, clients->is_events);
         break;
+    case GW_QMP_CALC_DIRTY_RATE:
+        reply_empty(reply, id, gw_dirty_rate_begin(request->arguments.calc_seconds, &fault),
+                    &fault);
+        break;
+    case GW_QMP_QUERY_DIRTY_RATE:
+        gw_qmp_encode_dirty_rate(reply, id, &gw_run_storage.dirty_rate.info);
+        break;
     case GW_QMP_STATUS:
         reply_status(reply, id);
         break;

@@ -83,6 +83,7 @@ void gw_guest_console_ready(void);
 /* outbound.c */
 GW_MUST_USE enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate,
                                              struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault);
 void gw_outbound_halted(void);
 void gw_outbound_guest_ended(void);
 bool gw_outbound_is_held(void);

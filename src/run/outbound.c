@@ -13,7 +13,7 @@
  * its modem, or a cable that is plugged in again. */
 enum { RETRY_MS = 60000 };
 
-static enum gw_status ready_tracker(struct gw_fault *fault)
+enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault)
 {
     struct gw_kvm_slot slots[GW_RAM_REGIONS_MAX];
     for (uint32_t i = 0; i < GW_RAM_REGIONS_MAX; i++) {
@@ -271,7 +271,8 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
     struct gw_outgoing_config config;
     enum gw_status status = check_start(fault);
     if (!status) {
-        status = ready_tracker(fault);
+        gw_dirty_rate_abandon();
+        status = gw_outbound_ready_tracker(fault);
     }
     if (!status) {
         status = gw_random_bytes(&MONITOR->session, sizeof(MONITOR->session), fault);

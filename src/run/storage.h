@@ -14,6 +14,7 @@
 #include "godwit/vm.h"
 #include "run/clients.h"
 #include "run/console.h"
+#include "run/dirty_rate.h"
 #include "run/monitor.h"
 #include "run/throttle.h"
 
@@ -28,6 +29,7 @@
     X(struct gw_incoming, incoming, "migration here: engine, channels, thread") \
     X(struct gw_saved_state, saved, "machine state while it is handed over")    \
     X(struct gw_throttle_timer, throttle, "timer that slows the guest down")    \
+    X(struct gw_dirty_rate, dirty_rate, "measuring the dirty rate")             \
     X(struct gw_console, console, "console")                                    \
     X(struct gw_clients, clients, "control clients")
 

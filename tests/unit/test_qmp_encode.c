@@ -277,6 +277,30 @@ static void test_final_migration_event_carries_all(void **state)
     assert_same(&info, &back);
 }
 
+static void test_dirty_rate(void **state)
+{
+    (void)state;
+    struct gw_info_dirty_rate back;
+    struct gw_info_dirty_rate rate = {
+        .status = GW_INFO_DIRTY_RATE_MEASURING, .start_seconds = 77, .seconds = 2};
+    gw_qmp_encode_dirty_rate(&message, "", &rate);
+    assert_line("{\"return\": {\"status\": \"measuring\", \"start-time\": 77, \"calc-time\": 2, "
+                "\"sample-pages\": 0, \"mode\": \"dirty-bitmap\"}}\r\n");
+    rate.status = GW_INFO_DIRTY_RATE_MEASURED;
+    rate.pages_per_second = 2560;
+    rate.page_bytes = 4096;
+    gw_qmp_encode_dirty_rate(&message, "", &rate);
+    assert_line("{\"return\": {\"status\": \"measured\", \"start-time\": 77, \"calc-time\": 2, "
+                "\"sample-pages\": 0, \"mode\": \"dirty-bitmap\", \"dirty-rate\": 10, "
+                "\"__org.godwit_pages-per-second\": 2560, \"__org.godwit_page-size\": 4096}}\r\n");
+    assert_true(gw_qmp_decode_dirty_rate(&document, read_back(), &back));
+    assert_int_equal(back.status, GW_INFO_DIRTY_RATE_MEASURED);
+    assert_int_equal(back.pages_per_second, 2560);
+    assert_int_equal(back.page_bytes, 4096);
+    gw_qmp_encode_empty(&message, "");
+    assert_false(gw_qmp_decode_dirty_rate(&document, read_back(), &back)); /* no status */
+}
+
 /* The worst case of every text and number still fits: 0x01 needs six bytes. */
 static void test_the_longest_message_fits(void **state)
 {
@@ -324,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_status_reads_back),
         cmocka_unit_test(test_events_golden),
         cmocka_unit_test(test_final_migration_event_carries_all),
+        cmocka_unit_test(test_dirty_rate),
         cmocka_unit_test(test_the_longest_message_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,7 @@ static void test_every_command_is_found(void **state)
     for (unsigned int i = GW_QMP_CAPABILITIES + 1; i < GW_QMP_COMMAND_COUNT; i++) {
         char text[128];
         const char *arguments = i == GW_QMP_MIGRATE                    ? "{\"uri\":\"tcp:b:1\"}"
+                                : i == GW_QMP_CALC_DIRTY_RATE          ? "{\"calc-time\":60}"
                                 : i == GW_QMP_RESOLVE                  ? "{\"action\":\"give-up\"}"
                                 : i == GW_QMP_MIGRATE_SET_CAPABILITIES ? "{\"capabilities\":[]}"
                                                                        : "{}";
@@ -130,6 +131,21 @@ static void test_migrate_arguments(void **state)
                "\"__org.godwit_on-deadline\":\"panic\"}}",
                "argument '__org.godwit_on-deadline' of migrate is panic; wanted \"cancel\" or "
                "\"stop-and-copy\"");
+}
+
+static void test_calc_dirty_rate(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(give("{\"execute\":\"calc-dirty-rate\",\"arguments\":{\"calc-time\":5}}"),
+                     GW_OK);
+    assert_int_equal(request.arguments.calc_seconds, 5);
+    assert_bad(
+        "{\"execute\":\"calc-dirty-rate\",\"arguments\":{\"calc-time\":0}}",
+        "argument 'calc-time' of calc-dirty-rate is 0; wanted a number from 1 to 60 (seconds)");
+    assert_bad("{\"execute\":\"calc-dirty-rate\",\"arguments\":{\"calc-time\":61}}",
+               "argument 'calc-time' of calc-dirty-rate is 61; wanted a number from 1 to 60 "
+               "(seconds)");
 }
 
 static void test_parameters_and_capabilities(void **state)
@@ -391,6 +407,7 @@ int main(void)
         cmocka_unit_test(test_every_command_is_found),
         cmocka_unit_test(test_ids_are_echoed_whatever_they_are),
         cmocka_unit_test(test_migrate_arguments),
+        cmocka_unit_test(test_calc_dirty_rate),
         cmocka_unit_test(test_parameters_and_capabilities),
         cmocka_unit_test(test_resolve_arguments),
         cmocka_unit_test(test_bad_requests_are_named),

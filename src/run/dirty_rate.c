@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* See dirty_rate.h. */
+#include "run/dirty_rate.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "godwit/clock.h"
+#include "run/storage.h"
+
+#define RATE    (&gw_run_storage.dirty_rate)
+#define MONITOR (&gw_run_storage.monitor)
+#define RAM     (&gw_run_storage.ram)
+#define TRACKER (&gw_run_storage.tracker.tracker)
+
+static void clear_bitmap(void)
+{
+    memset(RATE->bitmap, 0, (RAM->page_count + 63) / 64 * sizeof(RATE->bitmap[0]));
+}
+
+void gw_dirty_rate_abandon(void)
+{
+    if (RATE->info.status != GW_INFO_DIRTY_RATE_MEASURING) {
+        return;
+    }
+    TRACKER->operations->stop(TRACKER);
+    gw_loop_remove(&RATE->watch);
+    (void)close(RATE->timer_fd);
+    RATE->info.status = GW_INFO_DIRTY_RATE_UNSTARTED;
+}
+
+static void measured(uint64_t pages_per_s)
+{
+    RATE->info.status = GW_INFO_DIRTY_RATE_MEASURED;
+    RATE->info.pages_per_second = pages_per_s;
+    RATE->info.page_bytes = RAM->page_bytes;
+}
+
+static void look(void *context, uint32_t events)
+{
+    uint64_t count;
+    uint64_t pages = 0;
+    struct gw_fault fault = {0};
+    (void)context;
+    (void)events;
+    if (read(RATE->timer_fd, &count, sizeof(count)) != sizeof(count)) {
+        return;
+    }
+    clear_bitmap();
+    enum gw_status status = TRACKER->operations->collect(TRACKER, RATE->bitmap, &pages, &fault);
+    uint64_t took_ns = gw_clock_now_ns() - RATE->begin_ns;
+    gw_dirty_rate_abandon();
+    if (status != GW_OK) {
+        gw_monitor_say("the dirty rate was not measured: %s", fault.text);
+        return;
+    }
+    measured((uint64_t)((__uint128_t)pages * GW_NS_PER_S / (took_ns ? took_ns : 1)));
+}
+
+/* From now on every page is clean: what is written to is reported. */
+static enum gw_status track(struct gw_fault *fault)
+{
+    clear_bitmap();
+    enum gw_status status = TRACKER->operations->start(TRACKER, RATE->bitmap, fault);
+    for (uint32_t i = 0; i < RAM->region_count && status == GW_OK; i++) {
+        const struct gw_ram_region *region = &RAM->region[i];
+        status = TRACKER->operations->rearm(TRACKER, region->page_first,
+                                            region->bytes / RAM->page_bytes, fault);
+    }
+    if (status != GW_OK) {
+        TRACKER->operations->stop(TRACKER);
+    }
+    return status;
+}
+
+static enum gw_status set_timer(uint64_t seconds, struct gw_fault *fault)
+{
+    struct itimerspec after = {.it_value = {.tv_sec = (time_t)seconds}};
+    RATE->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (RATE->timer_fd < 0 || timerfd_settime(RATE->timer_fd, 0, &after, NULL) != 0) {
+        return gw_fault_set_os(fault, errno, "timerfd");
+    }
+    return gw_loop_add(&MONITOR->loop, &RATE->watch, RATE->timer_fd, EPOLLIN, look, NULL, fault);
+}
+
+enum gw_status gw_dirty_rate_begin(uint64_t seconds, struct gw_fault *fault)
+{
+    if (RATE->info.status == GW_INFO_DIRTY_RATE_MEASURING) {
+        return gw_fault_set(fault, GW_ARGUMENT, "the dirty rate is being measured already");
+    }
+    RATE->begin_ns = gw_clock_now_ns();
+    RATE->info = (struct gw_info_dirty_rate){.start_seconds = RATE->begin_ns / GW_NS_PER_S,
+                                             .seconds = seconds};
+    if (MONITOR->is_leaving) {
+        struct gw_source_figures figures;
+        gw_outgoing_get_figures(&gw_run_storage.outgoing, &figures);
+        measured(figures.dirty_pages_per_s);
+        return GW_OK;
+    }
+    enum gw_status status = gw_outbound_ready_tracker(fault);
+    if (status == GW_OK) {
+        status = track(fault);
+    }
+    if (status != GW_OK) {
+        return status;
+    }
+    RATE->timer_fd = -1;
+    RATE->info.status = GW_INFO_DIRTY_RATE_MEASURING;
+    status = set_timer(seconds, fault);
+    if (status != GW_OK) {
+        gw_dirty_rate_abandon();
+    }
+    return status;
+}
