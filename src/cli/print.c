@@ -98,6 +98,8 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
         return;
     default:
         (void)printf("%s", gw_info_migration_name(info->status));
+        if (info->is_link_lost)
+            (void)printf("; link lost, trying again: %s", info->error);
     }
 }
 

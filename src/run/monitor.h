@@ -45,6 +45,7 @@ struct gw_monitor {
     bool was_running;   /* before STOP */
     bool is_halt_awaited;
     bool is_verifying;
+    bool is_link_lost; /* and said so */
     char peer[GW_INFO_URI_BYTES];
     struct gw_session session, withdrawn;
     struct gw_info_parameters parameters;

@@ -107,10 +107,29 @@ static void record(struct gw_source_action *action)
     gw_outgoing_recorded(OUTGOING, status ? &fault : NULL);
 }
 
+/* A line of the log when the link breaks before COMMIT, and one when it is back. */
+static void say_link(const struct gw_source_figures *figures)
+{
+    struct gw_fault fault;
+    if (figures->is_link_lost == MONITOR->is_link_lost) {
+        return;
+    }
+    MONITOR->is_link_lost = figures->is_link_lost;
+    gw_outgoing_get_fault(OUTGOING, &fault);
+    if (figures->is_link_lost) {
+        gw_monitor_say("guest %s runs on here; the link is tried again: %s", MONITOR->config->name,
+                       fault.text);
+    } else if (figures->state == GW_SOURCE_ACTIVE) {
+        gw_monitor_say("the link is back: %" PRIu64 " KiB go again",
+                       figures->resent_pages * gw_run_storage.ram.page_bytes / 1024);
+    }
+}
+
 static void told_status(void)
 {
     struct gw_source_figures figures;
     gw_outgoing_get_figures(OUTGOING, &figures);
+    say_link(&figures);
     if (gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
     }
@@ -287,6 +306,7 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
         return status;
     }
     MONITOR->is_leaving = true;
+    MONITOR->is_link_lost = false;
     MONITOR->has_left_once = true;
     MONITOR->is_verifying = migrate->is_verify;
     status = gw_loop_add(&MONITOR->loop, &MONITOR->outgoing_watch, gw_outgoing_fd(OUTGOING),

@@ -49,11 +49,14 @@ class Cut:
         """The guest ran on at the source meanwhile; then the migration went on from where it was."""
         self.source.console.wait_for_counts(5)
         assert not self.target.console.bytes, "the target ran a guest that was not committed"
+        assert "link-lost" in str(self.source.status()["migrate"]), self.source.status()
         self.mend()
         report = self.report()
         check_moved(self.source, self.target, report)
         check_continuous(self.source.console, self.target.console)
         assert report.resumes == 1, report
+        said = self.source.said()
+        assert "the link is tried again" in said and "the link is back" in said, said
         # At most the window that was not acknowledged is sent again (docs/WIRE.md).
         assert report.resent_bytes <= 64 * 256 * 1024, report
         print(f"     resumed: {report.resent_bytes >> 10} KiB sent again of "
