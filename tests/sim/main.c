@@ -125,6 +125,8 @@ static void expect_second_try(void)
     world.plan.corrupt_one_in = 0;
     world.is_disk_full = false;
     world.is_load_failing = false;
+    world.is_source_failing = false;
+    world.target_hangs_until_ns = 0;
     world.is_quiet = false;
     world.network_down_until_ns = 0;
     if (gw_target_state(&world.target) == GW_TARGET_NONE) {

@@ -73,6 +73,11 @@ enum fault_kind {
     FAULT_GIVE_UP_SOURCE, /* cut; the source's operator gives up, the target's uses the token */
     FAULT_DISK_FULL,      /* the target cannot record any more */
     FAULT_LOAD_FAILS,     /* the target cannot load the state */
+    FAULT_SOURCE_FAILS,   /* the next thing the source's host is asked for cannot be done */
+    FAULT_TARGET_FAILS,   /* the target's host reports a failure out of the blue */
+    FAULT_SOURCE_LIES,    /* it says what no source may say now */
+    FAULT_TARGET_LIES,
+    FAULT_TARGET_HANGS, /* nothing happens there for a while, and no connection breaks */
     FAULT_KINDS,
 };
 
@@ -96,7 +101,8 @@ struct world {
     bool is_history_free; /* an operator said --other-is-dead of a side that had run it */
     bool is_patient;      /* the target never tires of waiting for its source */
     bool is_quiet;        /* no more faults; the guest may be asked to stand still */
-    uint64_t network_down_until_ns;
+    uint64_t network_down_until_ns, target_hangs_until_ns;
+    bool is_source_failing;
     struct guest guest[2];
     bool is_alive[2];
     struct connection connection[SIM_CONNECTIONS];

@@ -68,6 +68,20 @@ static void source_collect(struct world *world, enum gw_source_event_type type, 
     source_tell(world, &(struct gw_source_event){.type = type, .bitmap = bitmap});
 }
 
+/* What the host was asked for just now could not be done. */
+static bool source_fails(struct world *world)
+{
+    struct gw_fault fault = {0};
+    if (!world->is_source_failing) {
+        return false;
+    }
+    world->is_source_failing = false;
+    (void)gw_fault_set(&fault, GW_HOST, "the host failed");
+    say(world, "source", "fails", "");
+    source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_HOST_FAULT, .fault = &fault});
+    return true;
+}
+
 static void source_act(struct world *world, struct gw_source_action *action)
 {
     struct guest *guest = &world->guest[SOURCE];
@@ -89,11 +103,17 @@ static void source_act(struct world *world, struct gw_source_action *action)
         world->bulk_stage = 0;
         break;
     case GW_SOURCE_DO_TRACK:
+        if (source_fails(world)) {
+            break;
+        }
         guest->is_tracked = true;
         guest->log = 0;
         source_collect(world, GW_SOURCE_EV_TRACKED, guest->touched);
         break;
     case GW_SOURCE_DO_COLLECT:
+        if (source_fails(world)) {
+            break;
+        }
         source_collect(world, GW_SOURCE_EV_COLLECTED, guest->log);
         break;
     case GW_SOURCE_DO_UNTRACK:
@@ -306,6 +326,11 @@ bool source_step(struct world *world, uint32_t choice)
         if (!world->is_stopping) {
             return false;
         }
+        if (source_fails(world)) {
+            world->is_stopping = false;
+            world->was_running = world->guest[SOURCE].is_running;
+            return true;
+        }
         source_stop_guest(world);
         return true;
     case 5:
@@ -313,6 +338,9 @@ bool source_step(struct world *world, uint32_t choice)
             return false;
         }
         world->is_departure_owed = false;
+        if (source_fails(world)) {
+            return true;
+        }
         source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_RECORDED});
         return true;
     default:

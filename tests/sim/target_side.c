@@ -231,7 +231,7 @@ bool target_step(struct world *world, uint32_t choice)
 {
     struct gw_target_action action;
     struct gw_fault fault = {0};
-    if (!world->is_alive[TARGET]) {
+    if (!world->is_alive[TARGET] || world->target_hangs_until_ns > world->now_ns) {
         return false;
     }
     switch (choice) {

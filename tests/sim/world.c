@@ -8,9 +8,10 @@
 
 enum { SOURCE_CHOICES = 6, TARGET_CHOICES = 3, GUEST_CHOICES = 2 };
 
-#define STEP_NS   UINT64_C(1000000)    /* every step takes a millisecond */
-#define OUTAGE_NS UINT64_C(1500000000) /* a cut lasts this long */
-#define RESUME_NS (20 * OUTAGE_NS)     /* a source that tries again does so for this long */
+#define STEP_NS   UINT64_C(1000000)     /* every step takes a millisecond */
+#define OUTAGE_NS UINT64_C(1500000000)  /* a cut lasts this long */
+#define HANG_NS   UINT64_C(40000000000) /* longer than any side waits for a word */
+#define RESUME_NS (20 * OUTAGE_NS)      /* a source that tries again does so for this long */
 
 uint64_t world_random(struct world *world, uint64_t below)
 {
@@ -132,6 +133,29 @@ static void give_up(struct world *world, enum side side)
     }
 }
 
+/* While pages come: elsewhere HOST_FAULT is the answer to what was asked for. */
+static void fail_target(struct world *world)
+{
+    struct gw_fault fault = {0};
+    enum gw_target_state state = gw_target_state(&world->target);
+    (void)gw_fault_set(&fault, GW_HOST, "the host failed");
+    if (world->is_alive[TARGET] && (state == GW_TARGET_ACTIVE || state == GW_TARGET_AWAITING ||
+                                    state == GW_TARGET_GATHERING)) {
+        target_tell(world,
+                    &(struct gw_target_event){.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault});
+    }
+}
+
+/* A message that no table has a place for. */
+static void lie(struct world *world, enum side side, enum gw_frame_type type)
+{
+    struct connection *control = world_control(world, side);
+    struct gw_message message = {.type = type, .welcome = {.version = GW_PROTOCOL_VERSION}};
+    if (world->is_alive[side] && control) {
+        send_message(world, control, side, &message);
+    }
+}
+
 void world_inject(struct world *world, enum fault_kind kind)
 {
     if (world->is_verbose) {
@@ -174,6 +198,21 @@ void world_inject(struct world *world, enum fault_kind kind)
     case FAULT_LOAD_FAILS:
         world->is_load_failing = true;
         break;
+    case FAULT_SOURCE_FAILS:
+        world->is_source_failing = true;
+        break;
+    case FAULT_TARGET_FAILS:
+        fail_target(world);
+        break;
+    case FAULT_SOURCE_LIES:
+        lie(world, SOURCE, GW_FRAME_WELCOME);
+        break;
+    case FAULT_TARGET_LIES:
+        lie(world, TARGET, GW_FRAME_DONE);
+        break;
+    case FAULT_TARGET_HANGS:
+        world->target_hangs_until_ns = world->now_ns + HANG_NS;
+        break;
     case FAULT_NONE:
     case FAULT_KINDS:
         break;
@@ -204,6 +243,9 @@ static bool jump_to_deadline(struct world *world)
     uint64_t source_at = has_source ? gw_source_deadline(&world->source) : UINT64_MAX;
     bool has_target = world->is_alive[TARGET] && !world->is_patient;
     uint64_t target_at = has_target ? gw_target_deadline(&world->target) : UINT64_MAX;
+    if (world->target_hangs_until_ns > world->now_ns) {
+        target_at = world->target_hangs_until_ns;
+    }
     uint64_t at = source_at < target_at ? source_at : target_at;
     if (at == UINT64_MAX) {
         return false;
