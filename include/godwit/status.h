@@ -55,7 +55,7 @@ enum gw_status gw_fault_set_os(struct gw_fault *fault, int os_error, const char 
 
 /* An assertion for godwit's own bugs: always on, without side effects in its condition. Says
  * where on stderr, then aborts. (Not what: the texts of all conditions would be 3 KiB.) */
-#define GW_ASSERT(condition) ((condition) ? (void)0 : gw_assert_failed(__FILE__, __LINE__))
+#define GW_ASSERT(condition) ((condition) ? (void)0 : gw_assert_failed(__FILE_NAME__, __LINE__))
 _Noreturn void gw_assert_failed(const char *file, int line);
 
 #endif

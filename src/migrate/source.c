@@ -13,15 +13,14 @@
 
 enum origin { ORIGIN_OPERATOR, ORIGIN_HOST, ORIGIN_PEER, ORIGIN_SELF };
 
-/* A row is three bytes, so that a table of every state and event stays small. */
+/* A row is two bytes, so that a table of every state and event stays small. */
 struct row {
-    bool is_legal;
     uint8_t to;   /* enum gw_source_state */
-    uint8_t step; /* index into steps */
+    uint8_t step; /* index into steps; STEP_ILLEGAL: there is no such row */
 };
 
 #define STEP(name) STEP_##name,
-enum step { GW_SOURCE_STEPS(STEP) STEP_COUNT };
+enum step { STEP_ILLEGAL, GW_SOURCE_STEPS(STEP) STEP_COUNT };
 #undef STEP
 
 static gw_source_step *const steps[STEP_COUNT] = {
@@ -32,7 +31,7 @@ static gw_source_step *const steps[STEP_COUNT] = {
 
 static const struct row table[GW_SOURCE_STATE_COUNT][GW_SOURCE_EVENT_COUNT] = {
 #define ROW(from, event, to, step) \
-    [GW_SOURCE_##from][GW_SOURCE_EV_##event] = {true, GW_SOURCE_##to, STEP_##step},
+    [GW_SOURCE_##from][GW_SOURCE_EV_##event] = {GW_SOURCE_##to, STEP_##step},
     GW_SOURCE_TRANSITIONS(ROW)
 #undef ROW
 };
@@ -46,14 +45,16 @@ static const struct {
 #undef STATE
 };
 
-static const struct {
-    const char *name;
-    enum origin origin;
-} events[GW_SOURCE_EVENT_COUNT] = {
-#define EVENT(name, origin) [GW_SOURCE_EV_##name] = {#name, ORIGIN_##origin},
+static const uint8_t origins[GW_SOURCE_EVENT_COUNT] = {
+#define EVENT(name, origin) [GW_SOURCE_EV_##name] = ORIGIN_##origin,
     GW_SOURCE_EVENTS(EVENT)
 #undef EVENT
 };
+
+static bool is_legal(const struct row *row)
+{
+    return row->step != STEP_ILLEGAL;
+}
 
 const char *gw_source_state_name(enum gw_source_state state)
 {
@@ -144,13 +145,13 @@ static void lose_link(struct gw_source *source, const struct gw_fault *fault, ui
     bool is_breach = fault->status == GW_PROTOCOL || fault->status == GW_REFUSED;
     struct gw_source_event lost = {
         .type = GW_SOURCE_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
-    if (is_breach && table[source->state][GW_SOURCE_EV_BREACH].is_legal) {
+    if (is_breach && is_legal(&table[source->state][GW_SOURCE_EV_BREACH])) {
         lost.type = GW_SOURCE_EV_BREACH;
     }
     const struct row *row = &table[source->state][lost.type];
     source->is_linked = false;
     (void)gw_fault_set(&source->fault, fault->status, "%s", fault->text);
-    if (row->is_legal) {
+    if (is_legal(row)) {
         go(source, row, &lost);
     }
 }
@@ -313,7 +314,7 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
     struct gw_source_event peer = *event;
     peer.type = classify(source, message);
     const struct row *row = &table[source->state][peer.type];
-    if (peer.type == GW_SOURCE_EV_MESSAGE || !row->is_legal) {
+    if (peer.type == GW_SOURCE_EV_MESSAGE || !is_legal(row)) {
         refuse_unexpected(source, gw_frame_type_name((uint8_t)message->type), event->now_ns);
         return;
     }
@@ -411,7 +412,7 @@ static void raise_self(struct gw_source *source, enum gw_source_event_type type,
 {
     const struct gw_source_event event = {.type = type, .now_ns = now_ns};
     const struct row *row = &table[source->state][type];
-    if (row->is_legal) {
+    if (is_legal(row)) {
         note_cause(source, &event, NULL);
         go(source, row, &event);
     }
@@ -420,13 +421,13 @@ static void raise_self(struct gw_source *source, enum gw_source_event_type type,
 static void handle_host(struct gw_source *source, const struct gw_source_event *event)
 {
     const struct row *row = &table[source->state][event->type];
-    if (event->type == GW_SOURCE_EV_LINK_CLOSED && !row->is_legal) {
+    if (event->type == GW_SOURCE_EV_LINK_CLOSED && !is_legal(row)) {
         struct gw_fault fault = {0};
         (void)gw_fault_set(&fault, GW_LINK, "the target closed the connection");
         lose_link(source, &fault, event->now_ns);
         return;
     }
-    if (row->is_legal) {
+    if (is_legal(row)) {
         note_cause(source, event, NULL);
         go(source, row, event);
     }
@@ -452,10 +453,9 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
         }
         break;
     default:
-        GW_ASSERT(events[event->type].origin == ORIGIN_HOST ||
-                  events[event->type].origin == ORIGIN_OPERATOR);
-        if (events[event->type].origin == ORIGIN_OPERATOR &&
-            !table[source->state][event->type].is_legal) {
+        GW_ASSERT(origins[event->type] == ORIGIN_HOST || origins[event->type] == ORIGIN_OPERATOR);
+        if (origins[event->type] == ORIGIN_OPERATOR &&
+            !is_legal(&table[source->state][event->type])) {
             return refuse_operator(source, event->type, fault);
         }
         handle_host(source, event);

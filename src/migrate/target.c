@@ -11,15 +11,14 @@
 #include "migrate/target_private.h"
 #include "migrate/target_table.h"
 
-/* A row is three bytes, so that a table of every state and event stays small. */
+/* A row is two bytes, so that a table of every state and event stays small. */
 struct row {
-    bool is_legal;
     uint8_t to;   /* enum gw_target_state */
-    uint8_t step; /* index into steps */
+    uint8_t step; /* index into steps; STEP_ILLEGAL: there is no such row */
 };
 
 #define STEP(name) STEP_##name,
-enum step { GW_TARGET_STEPS(STEP) STEP_COUNT };
+enum step { STEP_ILLEGAL, GW_TARGET_STEPS(STEP) STEP_COUNT };
 #undef STEP
 
 static gw_target_step *const steps[STEP_COUNT] = {
@@ -30,7 +29,7 @@ static gw_target_step *const steps[STEP_COUNT] = {
 
 static const struct row table[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT] = {
 #define ROW(from, event, to, step) \
-    [GW_TARGET_##from][GW_TARGET_EV_##event] = {true, GW_TARGET_##to, STEP_##step},
+    [GW_TARGET_##from][GW_TARGET_EV_##event] = {GW_TARGET_##to, STEP_##step},
     GW_TARGET_TRANSITIONS(ROW)
 #undef ROW
 };
@@ -43,6 +42,11 @@ static const struct {
     GW_TARGET_STATES(STATE)
 #undef STATE
 };
+
+static bool is_legal(const struct row *row)
+{
+    return row->step != STEP_ILLEGAL;
+}
 
 const char *gw_target_state_name(enum gw_target_state state)
 {
@@ -156,7 +160,7 @@ static void raise_self(struct gw_target *target, enum gw_target_event_type type,
 {
     const struct gw_target_event event = {.type = type, .now_ns = now_ns};
     const struct row *row = &table[target->state][type];
-    if (row->is_legal) {
+    if (is_legal(row)) {
         go(target, row, &event);
     }
 }
@@ -167,14 +171,14 @@ static void lose_link(struct gw_target *target, const struct gw_fault *fault, ui
 {
     struct gw_target_event lost = {
         .type = GW_TARGET_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
-    if (fault->status == GW_PROTOCOL && table[target->state][GW_TARGET_EV_BREACH].is_legal) {
+    if (fault->status == GW_PROTOCOL && is_legal(&table[target->state][GW_TARGET_EV_BREACH])) {
         lost.type = GW_TARGET_EV_BREACH;
     }
     const struct row *row = &table[target->state][lost.type];
     target->is_linked = false;
     target->is_bulk_open = false;
     (void)gw_fault_set(&target->fault, fault->status, "%s", fault->text);
-    if (row->is_legal) {
+    if (is_legal(row)) {
         go(target, row, &lost);
     }
 }
@@ -263,7 +267,7 @@ static void handle_intro(struct gw_target *target, const struct gw_target_event 
     struct gw_target_event peer = *event;
     peer.type = classify_intro(target, intro);
     const struct row *row = &table[target->state][peer.type];
-    if (peer.type != GW_TARGET_EV_INTRO && row->is_legal) {
+    if (peer.type != GW_TARGET_EV_INTRO && is_legal(row)) {
         go(target, row, &peer);
     } else if (intro->purpose != GW_PURPOSE_OPEN && intro->role == GW_ROLE_CONTROL) {
         turn_away_with_standing(target, &intro->session);
@@ -329,7 +333,7 @@ static void handle_message(struct gw_target *target, const struct gw_target_even
         (void)gw_fault_set(&target->fault, GW_CANCELLED, "the source went on by itself: %s",
                            event->message->verdict.reason);
     }
-    if (peer.type != GW_TARGET_EV_MESSAGE && row->is_legal) {
+    if (peer.type != GW_TARGET_EV_MESSAGE && is_legal(row)) {
         go(target, row, &peer);
         return;
     }
@@ -382,7 +386,7 @@ static enum gw_status handle_other(struct gw_target *target, const struct gw_tar
     if (event->type == GW_TARGET_EV_HOST_FAULT) {
         target->records_owed -= target->records_owed > 0; /* a record is answered by this too */
     }
-    if (!row->is_legal) {
+    if (!is_legal(row)) {
         return is_operator ? refuse_operator(target, fault) : GW_OK;
     }
     if (event->type == GW_TARGET_EV_HOST_FAULT) {
