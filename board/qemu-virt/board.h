@@ -44,6 +44,6 @@
 
 /* All static storage of the monitor: most of it stays untouched, and so takes no memory, until a
  * guest as large as GW_BOARD_RAM_BYTES_MAX moves. */
-#define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(6) << 20)
+#define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(7) << 20)
 
 #endif

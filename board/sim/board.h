@@ -32,6 +32,6 @@
 
 #define GW_BOARD_ARENA_BYTES (UINT64_C(16) << 10)
 
-#define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(6) << 20)
+#define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(7) << 20)
 
 #endif

@@ -35,13 +35,17 @@ enum {
     F(ACK, 18)      /* target: batches up to this number are checked and placed */               \
     F(SUSPECT, 19)  /* target: that batch's payload did not match; its pages are needed again */ \
     F(MISMATCH, 20) /* target: that stretch's digest differs */                                  \
+    F(MISSING, 21)  /* bulk: which pages come only after the switch (postcopy) */                \
+    F(RECEIVED, 22) /* target, bulk: which pages it has of a guest that runs there */            \
+    F(DEMAND, 23)   /* target, urgent: this page now */                                          \
     F(PREPARE, 32)  /* the machine's state: load it, check it, do not run */                     \
     F(READY, 33)    /* target: loaded and checked; COMMIT is all that lacks */                   \
     F(ABORTED, 34)  /* target: this epoch will never run here */                                 \
     F(COMMIT, 35)   /* the guest is yours */                                                     \
     F(RUNNING, 36)  /* target: it is mine now */                                                 \
     F(DONE, 37)     /* I know: forget me */                                                      \
-    F(ABORT, 38)    /* the source goes on by itself; drop the session */
+    F(ABORT, 38)    /* the source goes on by itself; drop the session */                         \
+    F(COMPLETE, 39) /* target: the guest runs here, and all of its RAM is here */
 
 #define GW_FRAME_ENUM(name, number) GW_FRAME_##name = (number),
 enum gw_frame_type { GW_FRAME_TYPES(GW_FRAME_ENUM) };

@@ -13,6 +13,10 @@
  * Actions come in the engine's order: what follows one waits until it was pulled. RECORD, LOAD
  * and RUN are answered by one call, at once or later, from the same thread.
  *
+ * In postcopy the guest runs (RUN) while pages of its RAM are missing: whoever touches one waits
+ * for it, in the kernel, uninterruptibly. So from LOAD until the state is RUNNING the owner's
+ * thread must not touch guest RAM, nor wait for a thread that may.
+ *
  * Whoever connects is a candidate until it introduced itself, for which it has
  * GW_INCOMING_INTRO_NS. A newcomer that finds no room displaces the candidate that has been silent
  * the longest, so silence keeps nobody out. A session's failure leaves the listener waiting for
@@ -20,7 +24,8 @@
  *
  * Owner: the caller's static, zeroed storage, about 0.8 MiB on qemu-virt, most of it untouched
  * unless a large machine moves; no heap. Threads: all calls come from the owner's thread, but
- * gw_incoming_get_figures, which is for any. One thread of its own reads the bulk channel. Blocks:
+ * gw_incoming_get_figures, which is for any. Threads of its own read the bulk and the urgent
+ * channel, and hear of faults on missing pages. Blocks:
  * start in name resolution; work and next for system calls on sockets that do not block and for
  * the discard of RAM; stop until the thread is back, which takes a moment.
  */
@@ -32,8 +37,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "godwit/answerer.h"
 #include "godwit/channel.h"
 #include "godwit/clock.h"
+#include "godwit/faults.h"
 #include "godwit/loop.h"
 #include "godwit/ram.h"
 #include "godwit/receiver.h"
@@ -42,15 +49,19 @@
 #include "godwit/transport.h"
 
 enum {
-    GW_INCOMING_PEERS_MAX = 8, /* connections: control, bulk, two that end, four candidates */
+    /* connections: control, bulk, urgent, three that end, four candidates */
+    GW_INCOMING_PEERS_MAX = 10,
+    GW_INCOMING_CHANNELS = 2, /* bulk, urgent */
 };
 #define GW_INCOMING_INTRO_NS (5 * GW_NS_PER_S) /* a candidate's time to introduce itself */
 #define GW_INCOMING_LEAVE_NS (1 * GW_NS_PER_S) /* a peer's time to hear what was said last */
 
 struct gw_incoming_config {
-    struct gw_target_config target;        /* page_count and page_bytes are taken from ram */
-    const char *uri;                       /* where to listen; needed only in start */
-    const struct gw_ram *ram;              /* outlives it; nothing else writes it before RUN */
+    struct gw_target_config target; /* page_count and page_bytes are taken from ram */
+    const char *uri;                /* where to listen; needed only in start */
+    const struct gw_ram *ram;       /* outlives it; nothing else writes it before RUN */
+    bool is_user_mode_enough;       /* postcopy: nobody but threads of this process, in user mode,
+                                       touches guest RAM (no KVM, no read(2) into it) */
     struct gw_transport_options transport; /* gw_transport_defaults; plaintext is in here */
 };
 
@@ -58,7 +69,7 @@ enum gw_incoming_role {
     GW_INCOMING_FREE = 0,
     GW_INCOMING_CANDIDATE, /* has not introduced itself yet, or waits for the engine's word */
     GW_INCOMING_CONTROL,
-    GW_INCOMING_BULK,
+    GW_INCOMING_CHANNEL, /* bulk or urgent */
     GW_INCOMING_LEAVING, /* was told all there was to tell; hears it, then is closed */
 };
 
@@ -90,10 +101,13 @@ struct gw_incoming {
     char source[GW_URI_TEXT_BYTES]; /* the last session's source; "" before the first */
 
     struct gw_incoming_peer peer[GW_INCOMING_PEERS_MAX];
-    struct gw_incoming_peer *candidate;              /* the engine is deciding on it */
-    struct gw_incoming_peer *control, *bulk;         /* the session's; NULL: none */
-    struct gw_incoming_peer *old_control, *old_bulk; /* a session's that was closed: LEAVING */
-    struct gw_receiver receiver;
+    struct gw_incoming_peer *candidate;             /* the engine is deciding on it */
+    struct gw_incoming_peer *control, *old_control; /* the session's, and one that was closed:
+                                                       LEAVING; NULL: none */
+    struct gw_incoming_peer *channel[GW_INCOMING_CHANNELS], *old_channel[GW_INCOMING_CHANNELS];
+    struct gw_receiver receiver[GW_INCOMING_CHANNELS];
+    struct gw_faults faults;
+    bool is_user_mode_enough;
     struct gw_fault lost; /* why the session's are being torn down; GW_OK: they are not */
     bool is_broken;       /* all that came before was read: they are being closed */
     bool is_closing;      /* CLOSE was asked for, and the receiver is not back yet */
@@ -108,6 +122,9 @@ struct gw_incoming {
     uint8_t in_bytes[GW_HELLO_BYTES_MAX];
     uint8_t out_bytes[GW_CHANNEL_SMALL_OUT_BYTES];
     uint8_t state_bytes[GW_PREPARE_BYTES_MAX];
+    uint8_t bulk_staging[GW_BATCH_BYTES_MAX];
+    uint8_t urgent_staging[GW_ANSWER_BYTES];
+    uint64_t map[GW_BITMAP_WORDS];
 };
 
 /* Listens. GW_ARGUMENT when the URI is wrong or needs --plaintext, GW_HOST when the kernel
@@ -138,7 +155,8 @@ void gw_incoming_work(struct gw_incoming *incoming);
  * RUN: set the counter on by elapsed_ns, start the guest if is_running; answer _running, or
  * _host_fault when no vCPU ran an instruction.
  * FINISH: the session is over: gw_incoming_state() is DONE and gw_incoming_stop is next, or it is
- * LISTENING again (gw_incoming_get_fault says why), and another session may come. */
+ * LISTENING again (gw_incoming_get_fault says why), and another session may come; or LOST: the
+ * guest ran here and never can again, and threads may wait for its pages until the process ends. */
 GW_MUST_USE enum gw_status gw_incoming_next(struct gw_incoming *incoming,
                                             struct gw_target_action *action);
 

@@ -38,14 +38,17 @@ enum {
 
 /* QEMU's MigrationStatus, as far as godwit has it. A held guest is in `device`, with `held` set:
  * it never says `failed`. */
-#define GW_INFO_MIGRATIONS(X)   \
-    X(NONE, "none")             \
-    X(SETUP, "setup")           \
-    X(ACTIVE, "active")         \
-    X(DEVICE, "device")         \
-    X(CANCELLING, "cancelling") \
-    X(CANCELLED, "cancelled")   \
-    X(COMPLETED, "completed")   \
+#define GW_INFO_MIGRATIONS(X)               \
+    X(NONE, "none")                         \
+    X(SETUP, "setup")                       \
+    X(ACTIVE, "active")                     \
+    X(POSTCOPY_ACTIVE, "postcopy-active")   \
+    X(POSTCOPY_PAUSED, "postcopy-paused")   \
+    X(POSTCOPY_RECOVER, "postcopy-recover") \
+    X(DEVICE, "device")                     \
+    X(CANCELLING, "cancelling")             \
+    X(CANCELLED, "cancelled")               \
+    X(COMPLETED, "completed")               \
     X(FAILED, "failed")
 
 #define GW_INFO_VERIFIES(X)                                     \
@@ -93,25 +96,46 @@ struct gw_info_held {
     char text[GW_INFO_TEXT_BYTES]; /* what is known, and what to do; one or two sentences */
 };
 
+enum { GW_INFO_VCPUS_MAX = 8 };
+
+/* A guest that runs, or ran, at the target before all of its memory was there. Times of faults are
+ * from when one was noticed to when its page was there. */
+struct gw_info_postcopy {
+    bool is_on;             /* switched, or about to; else all below is 0 */
+    bool is_lost;           /* FAILED: the guest is lost */
+    uint64_t demands;       /* pages asked for because the guest stood still for them */
+    uint64_t sent_bytes;    /* source: of transferred_bytes, since the guest runs there */
+    uint64_t missing_bytes; /* target: of RAM, not there yet */
+    uint64_t recoveries;    /* times it went on after a lost link */
+    uint64_t time_ms;       /* target: from the first instruction until all was there */
+    uint64_t faults;        /* target: that were resolved */
+    uint64_t min_us, p50_us, p90_us, p99_us, max_us;
+    uint64_t blocktime_ms; /* target: while all vCPUs stood still */
+    uint32_t vcpu_count;
+    uint64_t vcpu_ms[GW_INFO_VCPUS_MAX]; /* target: while that vCPU stood still */
+};
+
 struct gw_info_migrate {
     enum gw_info_migration status; /* NONE: no migration since the start; all else is unused */
     enum gw_info_role role;        /* of this process */
     bool has_ram;                  /* `ram` is filled */
-    bool is_link_lost; /* source, before COMMIT: tried again; `error` says how it broke */
+    bool is_link_lost; /* source, before COMMIT or in postcopy: tried again; `error` says how it
+                          broke */
     bool has_downtime; /* downtime_us is known; else expected_downtime_us is used */
     enum gw_info_verify verify;
     struct gw_info_ram ram;
     uint64_t total_ms;
     uint64_t setup_ms;
-    uint64_t downtime_us;           /* last guest instruction here to first there; never verify's */
-    uint64_t expected_downtime_us;  /* 0: not known yet */
-    uint64_t verify_ms;             /* what the comparison of digests took; not in downtime_us */
-    uint64_t round_trip_us;         /* target: READY said to COMMIT heard; 0: not known */
-    uint64_t epoch;                 /* of the last stop in this session */
-    enum gw_status reason;          /* when FAILED: why (GW_REFUSED: the peer said no) */
-    uint64_t throttle_percent;      /* of their time that the guest's CPUs lose; 0: none */
-    uint64_t resumes;               /* times it went on after a lost link */
-    uint64_t resent_bytes;          /* of pages, sent again for that */
+    uint64_t downtime_us;          /* last guest instruction here to first there; never verify's */
+    uint64_t expected_downtime_us; /* 0: not known yet */
+    uint64_t verify_ms;            /* what the comparison of digests took; not in downtime_us */
+    uint64_t round_trip_us;        /* target: READY said to COMMIT heard; 0: not known */
+    uint64_t epoch;                /* of the last stop in this session */
+    enum gw_status reason;         /* when FAILED: why (GW_REFUSED: the peer said no) */
+    uint64_t throttle_percent;     /* of their time that the guest's CPUs lose; 0: none */
+    uint64_t resumes;              /* times it went on after a lost link */
+    uint64_t resent_bytes;         /* of pages, sent again for that */
+    struct gw_info_postcopy postcopy;
     char error[GW_INFO_TEXT_BYTES]; /* FAILED, is_link_lost: the fault's sentence */
     char peer[GW_INFO_URI_BYTES];
     char session[GW_INFO_SESSION_BYTES];
@@ -137,8 +161,9 @@ struct gw_info_resolve {
 
 /* What migrate-set-parameters changed, and query-migrate-parameters answers. */
 struct gw_info_parameters {
-    uint64_t downtime_limit_ms;   /* 0..2000000; default 300 */
-    uint64_t bandwidth_max_bytes; /* a second; 0: no limit; default 0 */
+    uint64_t downtime_limit_ms;            /* 0..2000000; default 300 */
+    uint64_t bandwidth_max_bytes;          /* a second; 0: no limit; default 0 */
+    uint64_t postcopy_bandwidth_max_bytes; /* the same, of pushed pages; demanded ones are exempt */
 };
 
 enum { GW_INFO_DIRTY_RATE_SECONDS_MAX = 60 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages: every frame but BATCH and VERIFY, as a struct (docs/WIRE.md, Messages).
+ * Messages: every frame but BATCH, VERIFY, MISSING and RECEIVED, as a struct (docs/WIRE.md,
+ * Messages).
  *
  * A message is what the engines exchange; gw_message_encode and gw_message_decode are its only
  * byte forms. Decoding checks every length, count and range: bytes from a peer are hostile until
@@ -12,6 +13,7 @@
 #ifndef GODWIT_MESSAGE_H
 #define GODWIT_MESSAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +45,8 @@ enum gw_standing {
     GW_STANDING_RUNNING = 3, /* took `epoch` */
     GW_STANDING_ABORTED = 4, /* never will run `epoch` or one before it */
     GW_STANDING_UNKNOWN = 5, /* asked to settle, but has no record: counts as nothing */
+    GW_STANDING_PULLING = 6, /* took `epoch`, and lacks pages of it that the source has */
+    GW_STANDING_LOST = 7,    /* took `epoch`, and died before it had all its pages */
 };
 
 /* What a source wants of the session it introduces itself with. */
@@ -64,6 +68,11 @@ struct gw_intro {
                             one it sends has the number behind it */
 };
 
+/* What a target can do; bits of ACCEPT. */
+enum {
+    GW_CAN_POSTCOPY = 1, /* run a guest whose RAM is not all there yet */
+};
+
 struct gw_welcome {
     uint16_t version;
     uint8_t standing; /* enum gw_standing */
@@ -78,6 +87,10 @@ struct gw_hello {
     const struct gw_facts *facts; /* to encode: not owned. After decoding: NULL */
     const uint8_t *fact_bytes;    /* after decoding: checked; gw_hello_facts() reads them. Lives
                                      as long as the bytes it was decoded from */
+};
+
+struct gw_accept {
+    uint32_t capabilities; /* GW_CAN_...; bits that are not known are ignored */
 };
 
 struct gw_ack {
@@ -95,9 +108,11 @@ struct gw_prepare {
     uint64_t epoch;
     uint32_t channel_count;                       /* 1..GW_BULK_CHANNELS_MAX */
     uint64_t sequence_last[GW_BULK_CHANNELS_MAX]; /* READY waits for these */
-    uint32_t is_running;  /* 1: the guest ran when it was stopped for this; 0: paused before */
-    const uint8_t *state; /* not owned; lives as long as the bytes it was decoded from */
-    uint32_t state_bytes; /* 0..GW_STATE_BYTES_MAX */
+    bool is_running;                              /* the guest ran when it was stopped for this */
+    bool is_postcopy;       /* pages are missing: they come while the guest runs */
+    uint32_t missing_pages; /* how many, by MISSING; 0 unless is_postcopy */
+    const uint8_t *state;   /* not owned; lives as long as the bytes it was decoded from */
+    uint32_t state_bytes;   /* 0..GW_STATE_BYTES_MAX */
 };
 
 struct gw_verdict {
@@ -112,10 +127,13 @@ struct gw_message {
         struct gw_intro intro;
         struct gw_welcome welcome;
         struct gw_hello hello;
+        struct gw_accept accept;
         struct gw_ack ack; /* ACK, SUSPECT */
         struct gw_mismatch mismatch;
         struct gw_prepare prepare;
-        struct gw_verdict verdict; /* READY ABORTED COMMIT RUNNING DONE ABORT REFUSE */
+        struct gw_verdict verdict; /* READY ABORTED COMMIT RUNNING COMPLETE DONE
+                                      ABORT REFUSE */
+        uint64_t demanded_page;    /* DEMAND */
         uint64_t ping_ns;          /* PING: sender's clock; PONG: echoed */
     };
 };

@@ -16,7 +16,8 @@
  * Owner: the caller's static, zeroed storage, about 1.2 MiB on qemu-virt, most of it untouched
  * unless a large machine moves; no heap. Threads: all calls come from the owner's thread, but
  * gw_outgoing_get_figures, which is for any. One thread of its own sends pages on the bulk
- * channel, and makes connections, so that no name server blocks the owner. Blocks: work and next
+ * channel, and makes connections, so that no name server blocks the owner; another answers demands
+ * on the urgent channel. Blocks: work and next
  * for system calls on sockets that do not block and for the tracker's collect; gw_outgoing_stop
  * until its thread is back, which takes a moment, except while a name is being resolved.
  */
@@ -28,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "godwit/answerer.h"
 #include "godwit/channel.h"
 #include "godwit/clock.h"
 #include "godwit/loop.h"
@@ -65,6 +67,8 @@ struct gw_outgoing {
 
     struct gw_channel control;
     struct gw_sender sender;
+    struct gw_answerer answerer;
+    bool has_urgent;      /* an urgent channel belongs to the bulk channel at hand */
     uint32_t generation;  /* of the connections at hand */
     uint32_t link;        /* how far they are: src/drive/outgoing_internal.h */
     struct gw_fault lost; /* why they are being torn down; GW_OK: they are not */
@@ -128,6 +132,13 @@ void gw_outgoing_host_fault(struct gw_outgoing *outgoing, const struct gw_fault 
 
 /* The operator's wishes. GW_ARGUMENT with a sentence when the engine refuses them now. */
 GW_MUST_USE enum gw_status gw_outgoing_cancel(struct gw_outgoing *outgoing, struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_outgoing_postcopy(struct gw_outgoing *outgoing,
+                                                struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_outgoing_pause(struct gw_outgoing *outgoing, struct gw_fault *fault);
+
+/* uri: where the target listens now; NULL: where it did. */
+GW_MUST_USE enum gw_status gw_outgoing_recover(struct gw_outgoing *outgoing, const char *uri,
+                                               struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outgoing_give_up(struct gw_outgoing *outgoing, struct gw_token *token,
                                                struct gw_fault *fault);
 /* `token` NULL: the operator was warned and says that the other side is dead. */
@@ -136,7 +147,7 @@ GW_MUST_USE enum gw_status gw_outgoing_run_anyway(struct gw_outgoing *outgoing,
                                                   struct gw_fault *fault);
 
 void gw_outgoing_set_limits(struct gw_outgoing *outgoing, uint64_t downtime_ns_max,
-                            uint64_t bandwidth_max);
+                            uint64_t bandwidth_max, uint64_t postcopy_bandwidth_max);
 
 /* Any thread. */
 void gw_outgoing_get_figures(struct gw_outgoing *outgoing, struct gw_source_figures *figures);

@@ -22,6 +22,8 @@ enum gw_batch_kind {
     GW_BATCH_PAGES,  /* read these runs, after re-arming them */
     GW_BATCH_HOLES,  /* this run was never touched: send it as zero, unread */
     GW_BATCH_VERIFY, /* digest this one run (a stretch) and send VERIFY */
+    GW_BATCH_PUSH,   /* as PAGES, but the guest runs elsewhere: there is nothing to re-arm */
+    GW_BATCH_MAP,    /* send MISSING: gw_source_missing tells which pages. No runs */
 };
 
 struct gw_batch {
@@ -60,6 +62,33 @@ void gw_pages_begin_round(struct gw_pages *pages);
 /* Picks the next batch of the round; GW_AGAIN when the window is full or the round is picked. */
 GW_MUST_USE enum gw_status gw_pages_pick(struct gw_pages *pages, bool is_stopped,
                                          struct gw_batch *batch);
+
+/* Ends the first round without sending: all of it that is no long hole becomes dirty, up to the
+ * next long hole, or to the end. */
+void gw_pages_skip_to_hole(struct gw_pages *pages);
+
+/* Skips, and picks that hole, so that its target need never ask for it. GW_AGAIN when the window
+ * is full or there is none. */
+GW_MUST_USE enum gw_status gw_pages_pick_hole(struct gw_pages *pages, struct gw_batch *batch);
+
+/* Puts a map (MISSING) into the window: what is dirty now, and will be until it was pushed. */
+GW_MUST_USE enum gw_status gw_pages_pick_map(struct gw_pages *pages, struct gw_batch *batch);
+
+/* Picks dirty pages from the cursor on, and around from the first page: for a guest that stands
+ * still (`kind` PAGES) or runs elsewhere (PUSH). */
+GW_MUST_USE enum gw_status gw_pages_pick_around(struct gw_pages *pages, enum gw_batch_kind kind,
+                                                struct gw_batch *batch);
+
+/* That page is sent apart from all batches. The next batch begins behind it, since who needs a
+ * page soon needs its neighbours. */
+void gw_pages_demanded(struct gw_pages *pages, uint64_t page);
+
+/* True when nothing is under way, and the first round has told of every hole. */
+bool gw_pages_is_quiet(const struct gw_pages *pages);
+
+/* After a lost link, the guest running elsewhere: exactly the pages that are not `received` are
+ * to be sent. */
+void gw_pages_reconcile(struct gw_pages *pages, const uint64_t *received);
 
 /* Picks the next stretch to verify; GW_AGAIN when the window is full or all were picked. */
 GW_MUST_USE enum gw_status gw_pages_pick_verify(struct gw_pages *pages, struct gw_batch *batch);

@@ -30,8 +30,8 @@
 #include "godwit/status.h"
 
 enum {
-    GW_QMP_ID_BYTES = 128,       /* an id as JSON text, with the NUL; a longer one is refused */
-    GW_QMP_MESSAGE_BYTES = 8192, /* every message fits, however its texts need escaping */
+    GW_QMP_ID_BYTES = 128,        /* an id as JSON text, with the NUL; a longer one is refused */
+    GW_QMP_MESSAGE_BYTES = 10240, /* every message fits, however its texts need escaping */
     GW_QMP_DOWNTIME_MS_MAX = 2000000,
     GW_QMP_DAY_MS = 86400000,
 };
@@ -48,6 +48,9 @@ enum {
     X(QUIT, "quit")                                             \
     X(MIGRATE, "migrate")                                       \
     X(MIGRATE_CANCEL, "migrate_cancel")                         \
+    X(MIGRATE_START_POSTCOPY, "migrate-start-postcopy")         \
+    X(MIGRATE_PAUSE, "migrate-pause")                           \
+    X(MIGRATE_RECOVER, "migrate-recover")                       \
     X(QUERY_MIGRATE, "query-migrate")                           \
     X(MIGRATE_SET_PARAMETERS, "migrate-set-parameters")         \
     X(QUERY_MIGRATE_PARAMETERS, "query-migrate-parameters")     \
@@ -65,19 +68,29 @@ enum gw_qmp_command { GW_QMP_COMMANDS(GW_QMP_ENUM) GW_QMP_COMMAND_COUNT };
 /* The name of a command. Never NULL. */
 const char *gw_qmp_command_name(enum gw_qmp_command command);
 
-enum gw_qmp_on_deadline { GW_QMP_ON_DEADLINE_CANCEL = 0, GW_QMP_ON_DEADLINE_STOP_AND_COPY = 1 };
+enum gw_qmp_on_deadline {
+    GW_QMP_ON_DEADLINE_CANCEL = 0,
+    GW_QMP_ON_DEADLINE_STOP_AND_COPY = 1,
+    GW_QMP_ON_DEADLINE_POSTCOPY = 2,
+};
 
 /* migrate {uri, detach?, __org.godwit_verify?, __org.godwit_plaintext?,
  *          __org.godwit_downtime-limit? (ms), __org.godwit_max-bandwidth? (bytes a second),
  *          __org.godwit_retry? (ms), __org.godwit_auto-converge? (default true),
- * __org.godwit_deadline? (ms; 0: none), __org.godwit_on-deadline? ("cancel" | "stop-and-copy")}
+ *          __org.godwit_deadline? (ms; 0: none),
+ *          __org.godwit_on-deadline? ("cancel" | "stop-and-copy" | "postcopy"),
+ *          __org.godwit_max-postcopy-bandwidth? (bytes a second),
+ *          __org.godwit_postcopy? (at once; not with verify)}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
 struct gw_qmp_migrate {
     char uri[GW_INFO_URI_BYTES]; /* not empty; its form is the transport's to check */
     bool is_verify;
     bool is_plaintext;
+    bool is_postcopy;
     bool has_downtime_limit; /* else the parameters hold */
     bool has_bandwidth_max;
+    bool has_postcopy_bandwidth_max;
+    uint64_t postcopy_bandwidth_max_bytes;
     uint64_t downtime_limit_ms;   /* 0..GW_QMP_DOWNTIME_MS_MAX */
     uint64_t bandwidth_max_bytes; /* a second; 0: no limit */
     bool has_retry;
@@ -87,17 +100,28 @@ struct gw_qmp_migrate {
     uint64_t retry_ms; /* how long a link lost before COMMIT is tried again; 0: not at all */
 };
 
-/* migrate-set-parameters {downtime-limit? (ms), max-bandwidth? (bytes a second)} */
+/* migrate-set-parameters {downtime-limit? (ms), max-bandwidth? (bytes a second),
+ *                         max-postcopy-bandwidth? (the same)} */
 struct gw_qmp_parameters {
     bool has_downtime_limit;
     bool has_bandwidth_max;
+    bool has_postcopy_bandwidth_max;
     struct gw_info_parameters value;
 };
 
-/* migrate-set-capabilities {capabilities: [{capability: "events", state: BOOL}]} */
+/* migrate-set-capabilities {capabilities: [{capability: "events" | "postcopy-ram", state: BOOL}]}
+ */
 struct gw_qmp_capabilities {
     bool has_events;
     bool is_events;
+    bool has_postcopy;
+    bool is_postcopy;
+};
+
+/* migrate-recover {uri?}: where the target listens now; "": where it did. (QEMU has it on the
+ * target, where its uri is the new listener's.) */
+struct gw_qmp_recover {
+    char uri[GW_INFO_URI_BYTES];
 };
 
 /* __org.godwit_resolve {action: "give-up" | "run", token?, other-is-dead?}; for run exactly one
@@ -120,6 +144,7 @@ struct gw_qmp_request {
         struct gw_qmp_parameters parameters;
         struct gw_qmp_capabilities capabilities;
         struct gw_qmp_resolve resolve;
+        struct gw_qmp_recover recover;
         uint64_t calc_seconds; /* calc-dirty-rate {calc-time}: 1..GW_INFO_DIRTY_RATE_SECONDS_MAX */
     } arguments;               /* the command's own; unused for commands without arguments */
 };
@@ -183,7 +208,8 @@ void gw_qmp_encode_migrate(struct gw_qmp_message *message, const char *id,
                            const struct gw_info_migrate *info);
 void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
                               const struct gw_info_parameters *parameters);
-void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events);
+void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events,
+                                bool is_postcopy);
 void gw_qmp_encode_dirty_rate(struct gw_qmp_message *message, const char *id,
                               const struct gw_info_dirty_rate *rate);
 void gw_qmp_encode_status(struct gw_qmp_message *message, const char *id,

@@ -20,8 +20,8 @@ struct gw_ram_data {
     uint64_t from, first, end;
 };
 
-/* Re-arms the tracker for a run, which may span regions, then adds its pages to the batch. `data`
- * remembers touched pages from one call to the next. */
+/* Re-arms the tracker (NULL: nobody writes any more) for a run, which may span regions, then adds
+ * its pages to the batch. `data` remembers touched pages from one call to the next. */
 GW_MUST_USE enum gw_status gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data,
                                           struct gw_tracker *tracker, const struct gw_run *run,
                                           struct gw_batch_builder *builder, struct gw_fault *fault);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The receiver: the target's one thread beside the owner's. It reads the bulk channel, straight
- * into guest RAM, and tells the engine what it placed.
+ * The receiver: a thread of the target that reads a bulk or an urgent channel and tells the engine
+ * what it placed: straight into guest RAM before the guest runs; by way of `staging`, whole and
+ * checked, from then on.
  *
  * Owner: part of struct gw_incoming, whose thread starts it on a welcomed connection, looks how
  * it stands, interrupts and joins it. The lock around the engine is never held during I/O.
@@ -15,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "godwit/batch.h"
+#include "godwit/faults.h"
 #include "godwit/frame.h"
 #include "godwit/loop.h"
 #include "godwit/message.h"
@@ -31,6 +33,10 @@ struct gw_receiver {
     struct gw_target *target;     /* under the lock */
     const struct gw_notify *wake; /* the owner's: the engine changed, or the thread ended */
     const struct gw_ram *ram;
+    struct gw_faults *faults; /* where the guest runs, pages are placed by its `missing` */
+    bool is_urgent;
+    uint8_t *staging; /* room for the pages of a batch; urgent: for one page */
+    uint64_t *map;    /* bulk: GW_BITMAP_WORDS for MISSING and RECEIVED */
 
     /* Under the lock. */
     bool has_ended;
@@ -40,7 +46,7 @@ struct gw_receiver {
     struct gw_connection *connection;
     struct gw_message welcome;
     uint32_t generation;
-    uint8_t channel;
+    bool has_map;            /* RECEIVED follows WELCOME */
     struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
@@ -49,11 +55,11 @@ struct gw_receiver {
     struct gw_thread thread;
 };
 
-/* Sends `welcome` on the connection and reads frames from it, until something fails: the end of
- * the connection, too. */
+/* Sends `welcome` on the connection, and RECEIVED when has_map; then reads frames from it, until
+ * something fails: the end of the connection, too. */
 GW_MUST_USE enum gw_status gw_receiver_start(struct gw_receiver *receiver,
                                              struct gw_connection *connection,
-                                             const struct gw_message *welcome, uint8_t channel,
+                                             const struct gw_message *welcome, bool has_map,
                                              uint32_t generation, struct gw_fault *fault);
 
 /* It ends soon, whatever it is doing. Idempotent; harmless when it does not run. */

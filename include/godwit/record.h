@@ -30,6 +30,7 @@ enum gw_record_state {
     GW_RECORD_OPENED = 1,  /* its guest was being received; never ran here */
     GW_RECORD_TOOK = 2,    /* the guest became ours at `epoch` */
     GW_RECORD_ABORTED = 3, /* `epoch` and all before it never run here: irrevocable */
+    GW_RECORD_PULLING = 4, /* as TOOK, but pages of it lacked still */
 };
 
 struct gw_record_entry {

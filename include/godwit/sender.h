@@ -52,11 +52,14 @@ struct gw_sender {
     struct gw_connection *connecting; /* the control channel's, or `bulk` */
     struct gw_connection bulk;
     struct gw_intro intro;
-    struct gw_ram_data data; /* the last run of touched pages that was looked up */
+    bool has_map;                 /* the target begins with RECEIVED */
+    struct gw_connection *urgent; /* to be connected too; NULL: none */
+    struct gw_ram_data data;      /* the last run of touched pages that was looked up */
     struct gw_batch batch;
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];
     uint8_t pages[GW_BATCH_BYTES_MAX];
+    uint64_t map[GW_BITMAP_WORDS]; /* RECEIVED */
 
     struct gw_thread thread;
 };
@@ -66,9 +69,11 @@ GW_MUST_USE enum gw_status gw_sender_connect(struct gw_sender *sender,
                                              struct gw_connection *connection,
                                              struct gw_fault *fault);
 
-/* Starts to connect sender->bulk, which is open, to introduce it, and to send. Once the phase is
- * UP, reading from it is the owner's. */
+/* Starts to connect sender->bulk, which is open, to introduce it, to read RECEIVED from it
+ * (has_map) and tell the engine, to connect and introduce `urgent` (open, or NULL), and to send.
+ * Once the phase is UP, reading from the bulk channel is the owner's, and so is `urgent`. */
 GW_MUST_USE enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *intro,
+                                          bool has_map, struct gw_connection *urgent,
                                           struct gw_fault *fault);
 
 /* The job ends soon, whatever it is doing. Idempotent; harmless without a job. */

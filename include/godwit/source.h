@@ -26,32 +26,40 @@
 
 /* States: name, who may run the guest, QEMU's MigrationStatus. */
 #define GW_SOURCE_STATES(S)                                                                       \
-    S(NONE, SOURCE, "none")                /* nothing asked for yet */                            \
-    S(CONNECTING, SOURCE, "setup")         /* the control channel is being connected */           \
-    S(GREETING, SOURCE, "setup")           /* introduced; waits for WELCOME */                    \
-    S(NEGOTIATING, SOURCE, "setup")        /* welcomed; the facts are being compared */           \
-    S(OPENING, SOURCE, "setup")            /* the bulk channel is being connected */              \
-    S(TRACKING, SOURCE, "setup")           /* the dirty tracker is being started */               \
-    S(ACTIVE, SOURCE, "active")            /* rounds of pages */                                  \
-    S(RETRY_WAITING, SOURCE, "setup")      /* link lost before COMMIT: waits to try again */      \
-    S(RETRY_CONNECTING, SOURCE, "setup")   /* connecting again */                                 \
-    S(RETRY_ASKING, SOURCE, "setup")       /* asked the target to go on where it was */           \
-    S(RETRY_OPENING, SOURCE, "setup")      /* the bulk channel is being connected again */        \
-    S(LEAVING, SOURCE, "active")           /* the departure is being recorded; pages go on */     \
-    S(STOPPING, SOURCE, "device")          /* the guest is being stopped and its state saved */   \
-    S(COLLECTING, NOBODY, "device")        /* the last dirty pages are being looked up */         \
-    S(FINISHING, NOBODY, "device")         /* the last pages (and digests) are being sent */      \
-    S(PREPARED, NOBODY, "device")          /* PREPARE sent; may still go back */                  \
-    S(HELD, NOBODY, "device")              /* COMMIT sent: the outcome is the target's to tell */ \
-    S(HELD_WAITING, NOBODY, "device")      /* held, link lost: waits to try again */              \
-    S(HELD_CONNECTING, NOBODY, "device")   /* held, connecting again */                           \
-    S(HELD_ASKING, NOBODY, "device")       /* held, asked the target how it stands */             \
-    S(SETTLING, TARGET, "completed")       /* RUNNING heard, DONE sent; waits for the close */    \
+    S(NONE, SOURCE, "none")               /* nothing asked for yet */                             \
+    S(CONNECTING, SOURCE, "setup")        /* the control channel is being connected */            \
+    S(GREETING, SOURCE, "setup")          /* introduced; waits for WELCOME */                     \
+    S(NEGOTIATING, SOURCE, "setup")       /* welcomed; the facts are being compared */            \
+    S(OPENING, SOURCE, "setup")           /* the bulk channel is being connected */               \
+    S(TRACKING, SOURCE, "setup")          /* the dirty tracker is being started */                \
+    S(ACTIVE, SOURCE, "active")           /* rounds of pages */                                   \
+    S(RETRY_WAITING, SOURCE, "setup")     /* link lost before COMMIT: waits to try again */       \
+    S(RETRY_CONNECTING, SOURCE, "setup")  /* connecting again */                                  \
+    S(RETRY_ASKING, SOURCE, "setup")      /* asked the target to go on where it was */            \
+    S(RETRY_OPENING, SOURCE, "setup")     /* the bulk channel is being connected again */         \
+    S(LEAVING, SOURCE, "active")          /* the departure is being recorded; pages go on */      \
+    S(STOPPING, SOURCE, "device")         /* the guest is being stopped and its state saved */    \
+    S(COLLECTING, NOBODY, "device")       /* the last dirty pages are being looked up */          \
+    S(FINISHING, NOBODY, "device")        /* the last pages (and digests) are being sent */       \
+    S(PREPARED, NOBODY, "device")         /* PREPARE sent; may still go back */                   \
+    S(HELD, NOBODY, "device")             /* COMMIT sent: the outcome is the target's to tell */  \
+    S(HELD_WAITING, NOBODY, "device")     /* held, link lost: waits to try again */               \
+    S(HELD_CONNECTING, NOBODY, "device")  /* held, connecting again */                            \
+    S(HELD_ASKING, NOBODY, "device")      /* held, asked the target how it stands */              \
+    S(PUSHING, TARGET, "postcopy-active") /* it runs there; the pages that lack follow */         \
+    S(PUSH_WAITING, TARGET, "postcopy-paused")     /* the same, link lost: waits to try again */  \
+    S(PUSH_PAUSED, TARGET, "postcopy-paused")      /* the same, until the operator says so */     \
+    S(PUSH_CONNECTING, TARGET, "postcopy-recover") /* connecting again */                         \
+    S(PUSH_ASKING, TARGET, "postcopy-recover")     /* asked the target how it stands */           \
+    S(PUSH_OPENING, TARGET, "postcopy-recover")    /* the bulk and urgent channels come again */  \
+    S(SETTLING, TARGET,                                                                           \
+      "completed") /* RUNNING or COMPLETE heard, DONE sent; waits for the close */                \
     S(SETTLING_AGAIN, TARGET, "completed") /* DONE may be lost: connecting to say it again */     \
     S(PAUSING, SOURCE, "device")           /* link lost while the guest was stopping */           \
     S(FALLING_BACK, SOURCE, "device")      /* failed while the guest was stopping */              \
     S(CANCELLING, SOURCE, "cancelling")    /* cancelled while the guest was stopping */           \
     S(COMPLETED, TARGET, "completed")      /* the guest runs there */                             \
+    S(LOST, TARGET, "failed")              /* it ran there without all of its RAM, and is gone */ \
     S(FAILED, SOURCE, "failed")            /* the guest runs here */                              \
     S(CANCELLED, SOURCE, "cancelled")      /* the guest runs here */
 
@@ -69,6 +77,9 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(CANCEL, OPERATOR)                                                                         \
     E(GIVE_UP, OPERATOR)    /* resolve: this copy never runs again */                           \
     E(RUN_ANYWAY, OPERATOR) /* resolve: run here; the caller checked the token or was warned */ \
+    E(POSTCOPY, OPERATOR)   /* switch now; what lacks follows while the guest runs there */     \
+    E(PAUSE, OPERATOR)      /* postcopy: let go of the link until RECOVER */                    \
+    E(RECOVER, OPERATOR)    /* postcopy: connect again now */                                   \
     E(LINK_UP, HOST)        /* the control connection asked for by CONNECT is there */          \
     E(BULK_UP, HOST)        /* the bulk connection is introduced and welcomed */                \
     E(LINK_LOST, HOST)      /* a connection failed; `fault` says how. All are closed */         \
@@ -79,6 +90,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(STOPPED, HOST)        /* answer to STOP: guest halted, state saved; `halted_ns` */        \
     E(HOST_FAULT, HOST)     /* an action could not be done; `fault` */                          \
     E(BATCH_SENT, HOST)     /* by the channel's thread; `sent` */                               \
+    E(RECONCILED, HOST)     /* by the channel's thread: RECEIVED came; `bitmap` has its bits */ \
     E(TICK, HOST)           /* at gw_source_deadline() */                                       \
     E(MESSAGE, HOST)        /* a message came on the control channel; becomes one of these: */  \
     E(WELCOMED, PEER)       /* WELCOME, standing NEW */                                         \
@@ -86,6 +98,8 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(STANDS_READY, PEER)   /* WELCOME, standing READY for our epoch */                         \
     E(STANDS_RUNNING, PEER) /* WELCOME, standing RUNNING for our epoch */                       \
     E(STANDS_ABORTED, PEER) /* WELCOME, standing ABORTED for our epoch */                       \
+    E(STANDS_PULLING, PEER) /* WELCOME, standing PULLING for our epoch */                       \
+    E(STANDS_LOST, PEER)    /* WELCOME, standing LOST for our epoch */                          \
     E(STANDS_UNKNOWN, PEER) /* WELCOME, any other standing */                                   \
     E(REFUSE, PEER)                                                                             \
     E(ACCEPT, PEER)                                                                             \
@@ -95,6 +109,9 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(READY, PEER)                                                                              \
     E(ABORTED, PEER)                                                                            \
     E(RUNNING, PEER)                                                                            \
+    E(PULLS, PEER)      /* RUNNING, without all of its RAM, and the channels are there */       \
+    E(PULLS_BARE, PEER) /* the same, and they must come again first */                          \
+    E(COMPLETE, PEER)                                                                           \
     E(ROUND_END, SELF) /* nothing of the round is left to pick, all of it sent */               \
     E(SWITCH, SELF)    /* what is left fits into the downtime limit */                          \
     E(DRAINED, SELF)   /* stopped, and everything is sent */                                    \
@@ -119,7 +136,8 @@ struct gw_source_event {
     union {
         const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT; lives during the call */
         const struct gw_message *message; /* MESSAGE; lives during the call */
-        const uint64_t *bitmap;           /* TRACKED, COLLECTED; GW_BITMAP_WORDS, during the call */
+        const uint64_t *bitmap;           /* TRACKED, COLLECTED, RECONCILED; GW_BITMAP_WORDS, during
+                                             the call */
         uint64_t halted_ns;               /* STOPPED: when the saved counter was read */
         struct gw_batch_sent sent;        /* BATCH_SENT */
     };
@@ -129,7 +147,10 @@ struct gw_source_event {
  * are answered by an event, at once or later. */
 enum gw_source_action_type {
     GW_SOURCE_DO_CONNECT,      /* connect the control channel; answer LINK_UP or LINK_LOST */
-    GW_SOURCE_DO_CONNECT_BULK, /* connect bulk channel 0 and introduce it (`intro`); answer */
+    GW_SOURCE_DO_CONNECT_BULK, /* connect bulk channel 0 and introduce it (`intro`); then, when
+                                  `has_map`, read RECEIVED from it (RECONCILED); then, when
+                                  `has_urgent`, the urgent channel, with the same intro but for
+                                  its role. Answer BULK_UP or LINK_LOST */
     GW_SOURCE_DO_SEND,         /* send `message` on the control channel (PREPARE: the embedder
                                   puts the saved state in) */
     GW_SOURCE_DO_CLOSE,        /* close all channels after what was sent is flushed; the channel's
@@ -145,13 +166,14 @@ enum gw_source_action_type {
                                   the time; 0: let them go */
     GW_SOURCE_DO_STATUS,       /* the status changed (for events) */
     GW_SOURCE_DO_ROUND,        /* a new round began (for events) */
-    GW_SOURCE_DO_FINISH,       /* over: the state is COMPLETED, FAILED or CANCELLED */
+    GW_SOURCE_DO_FINISH,       /* over: the state is COMPLETED, FAILED, CANCELLED or LOST */
 };
 
 struct gw_source_action {
     enum gw_source_action_type type;
     uint32_t generation;       /* CONNECT, CONNECT_BULK */
     uint32_t throttle_percent; /* THROTTLE */
+    bool has_map, has_urgent;  /* CONNECT_BULK */
     union {
         struct gw_message message;
         struct gw_intro intro;
@@ -161,9 +183,11 @@ struct gw_source_action {
 
 /* What happens when the deadline passes before the guest was stopped. */
 enum gw_on_deadline {
-    GW_ON_DEADLINE_CANCEL = 0, /* the guest stays here */
-    GW_ON_DEADLINE_STOP = 1,   /* stopped and copied, whatever downtime that takes; but not before
-                                  every page was sent once */
+    GW_ON_DEADLINE_CANCEL = 0,   /* the guest stays here */
+    GW_ON_DEADLINE_STOP = 1,     /* stopped and copied, whatever downtime that takes; but not before
+                                    every page was sent once */
+    GW_ON_DEADLINE_POSTCOPY = 2, /* switched to postcopy; as STOP where the target cannot, or
+                                    while is_verifying */
 };
 
 /* Slowing a guest down that dirties memory faster than the link carries it, by QEMU's rule
@@ -189,13 +213,17 @@ struct gw_source_config {
     uint64_t deadline_ns;         /* from START on; 0: none */
     enum gw_on_deadline on_deadline;
     struct gw_throttle throttle;
-    bool is_verifying; /* compare digests of RAM while the guest is stopped */
+    bool is_verifying;               /* compare digests of RAM while the guest is stopped */
+    bool is_postcopy;                /* switch as soon as the target has been told of all holes */
+    uint64_t postcopy_bandwidth_max; /* of pushed pages; demanded ones are exempt. 0: no limit */
+    uint64_t recover_ns_max; /* postcopy: how long a lost link is tried again before the guest is
+                                taken for lost */
 };
 
 /* Figures for status and reports. Bytes, pages and nanoseconds; 0 where not known yet. */
 struct gw_source_figures {
     enum gw_source_state state;
-    bool is_link_lost;  /* before COMMIT: it is being tried again */
+    bool is_link_lost;  /* before COMMIT, or in postcopy: it is being tried again */
     const char *status; /* QEMU's MigrationStatus */
     uint64_t total_ns, setup_ns;
     uint64_t downtime_ns;          /* halted to RUNNING heard, without verify_ns; once known */
@@ -212,8 +240,13 @@ struct gw_source_figures {
     uint64_t resumes;           /* times it went on after a lost link */
     uint64_t resent_pages;      /* of pages, sent before and not acknowledged when it was lost */
     uint64_t epoch;
-    bool is_held;     /* COMMIT sent, outcome unknown */
-    bool is_verified; /* every digest was sent and none differed */
+    uint64_t demands;        /* pages sent because the guest stood still for them */
+    uint64_t postcopy_bytes; /* of wire_bytes, since the guest runs there */
+    uint64_t recoveries;     /* postcopy: times it went on after a lost link */
+    bool is_postcopy;        /* switched, or about to */
+    bool can_postcopy;       /* the target can */
+    bool is_held;            /* COMMIT sent, outcome unknown */
+    bool is_verified;        /* every digest was sent and none differed */
 };
 
 struct gw_source;
@@ -235,12 +268,21 @@ GW_MUST_USE enum gw_status gw_source_next(struct gw_source *source,
 GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
                                                 struct gw_batch *batch, uint64_t *retry_ns);
 
+/* DEMAND came on the urgent channel: *batch is what to read and send there, before anything else;
+ * then gw_source_answered. GW_PROTOCOL when the page does not exist, or none can be wanted. */
+GW_MUST_USE enum gw_status gw_source_demand(struct gw_source *source, uint64_t page,
+                                            struct gw_batch *batch, struct gw_fault *fault);
+void gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent);
+
+/* For GW_BATCH_MAP: the pages that come after the switch, GW_BITMAP_WORDS. */
+const uint64_t *gw_source_missing(const struct gw_source *source);
+
 /* When the next TICK is due; UINT64_MAX: none. */
 uint64_t gw_source_deadline(const struct gw_source *source);
 
-/* Changes limits while it runs (0 for bandwidth: none). */
+/* Changes limits while it runs (0 for bandwidths: none). */
 void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
-                          uint64_t bandwidth_max);
+                          uint64_t bandwidth_max, uint64_t postcopy_bandwidth_max);
 
 enum gw_source_state gw_source_state(const struct gw_source *source);
 enum gw_runner gw_source_runner(const struct gw_source *source);
@@ -277,6 +319,13 @@ struct gw_source {
     bool is_stopped;    /* STOP was asked for: RESUME is owed on the way back */
     bool is_switching;  /* judged: what is left fits into the downtime limit */
     bool is_verified;
+    bool is_postcopy;  /* no page is sent any more before the switch */
+    bool is_partial;   /* stopped, with pages that come after the switch */
+    bool is_map_told;  /* MISSING was picked */
+    bool can_postcopy; /* the target's word */
+    bool is_bulk_up;
+    uint32_t demands_open; /* being answered: the bulk channel gives way */
+    uint64_t demands, postcopy_bytes, recoveries;
     uint64_t retry_ns;   /* back-off while the link is lost */
     uint64_t lost_ns;    /* when it was lost, if nothing was acknowledged since; 0: it was not */
     uint64_t resumed_ns; /* when it was last back */

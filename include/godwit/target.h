@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "godwit/batch.h"
+#include "godwit/blocktime.h"
 #include "godwit/message.h"
 #include "godwit/record.h"
 #include "godwit/source.h"
@@ -31,15 +32,19 @@
     S(ACTIVE, SOURCE, "active")     /* receives pages */                                          \
     S(AWAITING, SOURCE, "setup")    /* link lost before READY: keeps RAM, waits for the source */ \
     S(GATHERING, SOURCE, "active")  /* PREPARE is here; waits for the last batches */             \
+    S(ARMING, NOBODY, "device")     /* postcopy: missing pages are being made to be noticed */    \
     S(LOADING, NOBODY, "device")    /* the machine's state is being loaded */                     \
     S(READY, NOBODY, "device")      /* loaded; may not run without COMMIT */                      \
     S(TAKING, NOBODY, "device")     /* COMMIT heard; `took` is being recorded */                  \
     S(CLAIMING, NOBODY, "device")   /* the operator says run: `took` is being recorded; when that \
                                        cannot be, back to READY */                                \
     S(STARTING, TARGET, "device")   /* recorded: ours; the guest is being started */              \
-    S(RUNNING, TARGET, "completed") /* ours; the source has not said DONE yet */                  \
-    S(DONE, TARGET, "completed")    /* ours, and the source knows */                              \
-    S(ABORTING, SOURCE, "device")   /* ABORTED is being recorded, then said */
+    S(PULLING, TARGET, "postcopy-active")  /* ours; pages of it lack still */                     \
+    S(STRANDED, TARGET, "postcopy-paused") /* the same, link lost: waits for the source */        \
+    S(RUNNING, TARGET, "completed")        /* ours; the source has not said DONE yet */           \
+    S(DONE, TARGET, "completed")           /* ours, and the source knows */                       \
+    S(LOST, TARGET, "failed")              /* ours, and the pages that lack will never come */    \
+    S(ABORTING, SOURCE, "device")          /* ABORTED is being recorded, then said */
 
 #define GW_TARGET_STATE_ENUM(name, runner, status) GW_TARGET_##name,
 enum gw_target_state { GW_TARGET_STATES(GW_TARGET_STATE_ENUM) GW_TARGET_STATE_COUNT };
@@ -53,17 +58,20 @@ enum gw_target_state { GW_TARGET_STATES(GW_TARGET_STATE_ENUM) GW_TARGET_STATE_CO
     E(INTRO, HOST)          /* a candidate connection introduced itself; becomes one of: */    \
     E(LINK_LOST, HOST)      /* a connection of the session failed; `fault`. All are closed */  \
     E(RECORDED, HOST)       /* answer to RECORD */                                             \
+    E(ARMED, HOST)          /* answer to ARM */                                                \
     E(LOADED, HOST)         /* answer to LOAD */                                               \
     E(STARTED, HOST)        /* answer to RUN */                                                \
     E(HOST_FAULT, HOST)     /* an action could not be done; `fault` */                         \
     E(BATCH, HOST)          /* a batch was read and placed; `placed` */                        \
     E(VERIFIED, HOST)       /* a stretch was digested; `verified` */                           \
+    E(MAP, HOST)            /* MISSING was read; `map` */                                      \
     E(TICK, HOST)                                                                              \
     E(MESSAGE, HOST)       /* a message came on the control channel; becomes one of these: */  \
     E(INTRO_NEW, PEER)     /* INTRO, control, a session not known */                           \
     E(INTRO_SAME, PEER)    /* INTRO, control, the session at hand, of a newer generation */    \
     E(INTRO_RESUME, PEER)  /* INTRO, control, the same: it was not committed and goes on */    \
     E(INTRO_BULK, PEER)    /* INTRO, bulk, of the session at hand */                           \
+    E(INTRO_URGENT, PEER)  /* INTRO, urgent, of the session at hand */                         \
     E(INTRO_REPLACE, PEER) /* INTRO, control, a new session that withdraws the one at hand */  \
     E(HELLO, PEER)                                                                             \
     E(PREPARE, PEER)                                                                           \
@@ -74,6 +82,9 @@ enum gw_target_state { GW_TARGET_STATES(GW_TARGET_STATE_ENUM) GW_TARGET_STATE_CO
     E(BREACH, SELF)     /* the link was given up because the source broke the protocol */      \
     E(TIME_OUT, SELF)   /* the state's own limit has passed */                                 \
     E(GATHERED, SELF)   /* all batches up to the last are placed */                            \
+    E(PARTIAL, SELF)    /* the same, and pages lack as the source said */                      \
+    E(PULLS, SELF)      /* STARTED, of a guest whose pages lack */                             \
+    E(WHOLE, SELF)      /* none lacks any more */                                              \
     E(INCOMPLETE, SELF) /* they are, but a page was never validly received */
 
 #define GW_TARGET_EVENT_ENUM(name, origin) GW_TARGET_EV_##name,
@@ -81,14 +92,18 @@ enum gw_target_event_type { GW_TARGET_EVENTS(GW_TARGET_EVENT_ENUM) GW_TARGET_EVE
 #undef GW_TARGET_EVENT_ENUM
 
 struct gw_batch_placed {
-    uint8_t channel;
+    bool is_urgent; /* on the urgent channel; else on bulk channel 0 */
     uint64_t sequence;
-    bool is_suspect;                    /* the payload did not match its CRC */
+    bool is_suspect;                    /* the payload did not match its CRC; never in postcopy */
     const struct gw_batch_table *table; /* during the call */
 };
 
+struct gw_map_read {
+    uint64_t sequence;
+    const uint64_t *missing; /* GW_BITMAP_WORDS, during the call */
+};
+
 struct gw_verified {
-    uint8_t channel;
     uint64_t sequence;
     struct gw_verify theirs;
     uint64_t digest_ours;
@@ -102,34 +117,42 @@ struct gw_target_event {
         const struct gw_message *message; /* INTRO, MESSAGE */
         struct gw_batch_placed placed;    /* BATCH */
         struct gw_verified verified;      /* VERIFIED */
+        struct gw_map_read map;           /* MAP */
     };
 };
 
 enum gw_target_action_type {
-    GW_TARGET_DO_ADMIT,      /* the candidate becomes the session's control channel */
-    GW_TARGET_DO_ADMIT_BULK, /* the candidate becomes bulk channel `channel`: send `message` on
-                                it (WELCOME), then read it on a thread of its own */
-    GW_TARGET_DO_TURN_AWAY,  /* send `message` on the candidate and close it */
-    GW_TARGET_DO_SEND,       /* send `message` on the control channel */
-    GW_TARGET_DO_CLOSE,      /* close all the session's channels after flushing; no thread reads
-                                into guest RAM when this is done */
-    GW_TARGET_DO_DISCARD,    /* make all guest RAM holes again */
-    GW_TARGET_DO_RECORD,     /* store `history` so that it survives; answer RECORDED or
-                                HOST_FAULT */
-    GW_TARGET_DO_LOAD,       /* load the state that came with PREPARE; answer LOADED or
-                                HOST_FAULT */
-    GW_TARGET_DO_RUN,        /* set the guest's counter on by `elapsed_ns` (since the state was
-                                saved) and start it, if `is_running`; answer STARTED, or
-                                HOST_FAULT when no vCPU ran an instruction */
-    GW_TARGET_DO_STATUS,     /* the status changed (for events) */
-    GW_TARGET_DO_FINISH,     /* the session is over: DONE (the guest is ours for good) or
-                                LISTENING again (`fault` of the engine says why) */
+    GW_TARGET_DO_ADMIT,        /* the candidate becomes the session's control channel */
+    GW_TARGET_DO_ADMIT_BULK,   /* the candidate becomes bulk channel `channel`: send `message` on
+                                  it (WELCOME), then, when `has_map`, the map of received pages
+                                  (gw_target_received), then read it on a thread of its own */
+    GW_TARGET_DO_ADMIT_URGENT, /* the same for the urgent channel */
+    GW_TARGET_DO_TURN_AWAY,    /* send `message` on the candidate and close it */
+    GW_TARGET_DO_SEND,         /* send `message` on the control channel */
+    GW_TARGET_DO_CLOSE,        /* close all the session's channels after flushing; no thread reads
+                                  into guest RAM when this is done */
+    GW_TARGET_DO_DISCARD,      /* make all guest RAM holes again */
+    GW_TARGET_DO_ARM,          /* make holes of all pages that are not received, see that they are,
+                                  and have every fault on a missing page told from now on
+                                  (gw_target_page_fault); answer ARMED or HOST_FAULT */
+    GW_TARGET_DO_DISARM,       /* the opposite; all channels are closed */
+    GW_TARGET_DO_RECORD,       /* store `history` so that it survives; answer RECORDED or
+                                  HOST_FAULT */
+    GW_TARGET_DO_LOAD,         /* load the state that came with PREPARE; answer LOADED or
+                                  HOST_FAULT */
+    GW_TARGET_DO_RUN,          /* set the guest's counter on by `elapsed_ns` (since the state was
+                                  saved) and start it, if `is_running`; answer STARTED, or
+                                  HOST_FAULT when no vCPU ran an instruction */
+    GW_TARGET_DO_STATUS,       /* the status changed (for events) */
+    GW_TARGET_DO_FINISH,       /* the session is over: DONE (the guest is ours for good), LOST, or
+                                  LISTENING again (`fault` of the engine says why) */
 };
 
 struct gw_target_action {
     enum gw_target_action_type type;
     uint8_t channel;
-    bool is_running;
+    bool is_running; /* RUN */
+    bool has_map;    /* ADMIT_BULK */
     uint64_t elapsed_ns;
     union {
         struct gw_message message;
@@ -141,6 +164,9 @@ struct gw_target_config {
     const struct gw_facts *facts; /* ours; outlives the engine's use */
     uint64_t page_count;
     uint32_t page_bytes;
+    uint32_t vcpu_count;       /* for the blocktime; 0: not known */
+    bool can_postcopy;         /* ARM can be done on this host */
+    uint64_t recover_ns_max;   /* how long a stranded guest waits for its source; 0: for ever */
     struct gw_history history; /* read from the state directory */
 };
 
@@ -153,6 +179,12 @@ struct gw_target_figures {
     uint64_t batches, suspects;
     uint64_t epoch;
     char guest_name[GW_NAME_BYTES];
+    bool is_postcopy;       /* it came, or comes, by postcopy */
+    uint64_t missing_pages; /* that lack still, of a guest that runs here */
+    uint64_t demands;       /* pages that were asked for */
+    uint64_t recoveries;    /* postcopy: times it went on after a lost link */
+    uint64_t postcopy_ns;   /* from the first instruction here until no page lacked */
+    struct gw_blocktime blocktime;
     bool is_held;      /* READY or later, without COMMIT: it may be needed */
     bool is_unsettled; /* runs here, DONE not heard */
 };
@@ -166,10 +198,51 @@ GW_MUST_USE enum gw_status gw_target_handle(struct gw_target *target,
 GW_MUST_USE enum gw_status gw_target_next(struct gw_target *target,
                                           struct gw_target_action *action);
 
-/* May this batch (or VERIFY) of a channel be placed into guest RAM now? GW_PROTOCOL when its
+/* True when gw_target_next has something. */
+bool gw_target_has_action(const struct gw_target *target);
+
+/* How a batch gets into guest RAM. */
+enum gw_placing {
+    GW_PLACE_DIRECT, /* the guest does not run: as it comes, into RAM */
+    GW_PLACE_STAGED, /* it runs, or is about to: whole and checked, page by page, where none is */
+    GW_PLACE_NOT,    /* all is here already: read it, and do not look */
+};
+
+/* May this batch, VERIFY or MISSING of a channel be read now, and how? GW_PROTOCOL when its
  * number is not the next one or none is expected. Ask before the first byte is read into RAM. */
-GW_MUST_USE enum gw_status gw_target_may_place(const struct gw_target *target, uint8_t channel,
-                                               uint64_t sequence, struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_target_may_place(const struct gw_target *target, bool is_urgent,
+                                               uint64_t sequence, enum gw_placing *placing,
+                                               struct gw_fault *fault);
+
+/* May this page come on the urgent channel? GW_PROTOCOL when it was not asked for. */
+GW_MUST_USE enum gw_status gw_target_check_urgent(const struct gw_target *target,
+                                                  const struct gw_batch_table *table,
+                                                  struct gw_fault *fault);
+
+/* What to do about a fault on a missing page. */
+enum gw_fault_answer {
+    GW_FAULT_WAIT,   /* it is on its way, or will be asked for when there is a channel again */
+    GW_FAULT_DEMAND, /* send DEMAND on the urgent channel */
+    GW_FAULT_ZERO,   /* it was received as zero, or is there already: place zeros, or wake */
+};
+
+/* Thread `who` (the kernel's id) waits for a page; page < page_count. */
+enum gw_fault_answer gw_target_page_fault(struct gw_target *target, uint64_t page, uint32_t who,
+                                          uint64_t now_ns);
+
+/* WELCOME was said on the urgent channel: DEMANDs may follow, first those of all pages that
+ * somebody waits for already (gw_target_next_demand). */
+void gw_target_urgent_ready(struct gw_target *target);
+
+/* The next page that somebody waits for and that was not asked for on this urgent channel, at or
+ * after *page: GW_OK, to be demanded. GW_AGAIN: none. */
+GW_MUST_USE enum gw_status gw_target_next_demand(struct gw_target *target, uint64_t *page);
+
+/* That page, known to be zero, was placed. */
+void gw_target_zero_placed(struct gw_target *target, uint64_t page, uint64_t now_ns);
+
+/* A bit per page that is here in its last version, GW_BITMAP_WORDS. */
+const uint64_t *gw_target_received(const struct gw_target *target);
 
 uint64_t gw_target_deadline(const struct gw_target *target);
 enum gw_target_state gw_target_state(const struct gw_target *target);
@@ -200,7 +273,14 @@ struct gw_target {
     uint64_t epoch;            /* of the last PREPARE */
     uint32_t generation;
     bool is_linked;
-    bool is_bulk_open;
+    bool is_bulk_open, is_urgent_open, is_urgent_ready;
+    bool is_armed;            /* ARM was asked for, and DISARM not yet */
+    bool is_map_told;         /* MISSING was read since the session was (re)opened */
+    bool is_partial;          /* PREPARE: pages lack; they come while the guest runs */
+    uint32_t missing_told;    /* PREPARE: how many */
+    uint64_t urgent_sequence; /* answers placed on this urgent channel */
+    uint64_t demands, recoveries, started_ns, whole_ns;
+    struct gw_blocktime blocktime;
     bool is_mismatched;               /* a digest differed */
     bool is_guest_running;            /* PREPARE: it ran when it was stopped */
     uint32_t records_owed;            /* RECORD asked for and not answered */
@@ -220,6 +300,8 @@ struct gw_target {
     struct gw_target_action action[GW_TARGET_ACTIONS_MAX];
     uint8_t row_taken[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT]; /* coverage */
     uint64_t received[GW_BITMAP_WORDS]; /* validly, in the latest version sent */
+    uint64_t wanted[GW_BITMAP_WORDS];   /* somebody waits for it */
+    uint64_t demanded[GW_BITMAP_WORDS]; /* asked for on this urgent channel, and not answered */
 };
 
 #endif

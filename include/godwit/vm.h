@@ -88,6 +88,7 @@ struct gw_vm_vcpu {
     int fd;
     uint32_t index;
     bool is_parked;
+    uint32_t thread_id; /* the kernel's; 0: not started yet */
     struct gw_thread thread;
 };
 
@@ -163,6 +164,10 @@ void gw_vm_hold_back(struct gw_vm *vm, bool is_held_back);
 /* Asks all vCPUs to leave the guest. HALTED follows, at once when they are out already. No
  * access to a device is left half done. */
 void gw_vm_halt(struct gw_vm *vm);
+
+/* The kernel's id of a vCPU's thread, as userfaultfd names who waits for a page; 0 before it runs.
+ * Any thread. */
+uint32_t gw_vm_thread_id(struct gw_vm *vm, uint32_t vcpu);
 
 bool gw_vm_is_halted(struct gw_vm *vm);
 

@@ -9,11 +9,23 @@
 #include "commands.h"
 
 const struct gw_cli_command *const gw_cli_commands[] = {
-    &gw_cli_command_run,     &gw_cli_command_migrate, &gw_cli_command_migrate_cancel,
-    &gw_cli_command_status,  &gw_cli_command_list,    &gw_cli_command_dirty_rate,
-    &gw_cli_command_resolve, &gw_cli_command_stop,    &gw_cli_command_cont,
-    &gw_cli_command_quit,    &gw_cli_command_limits,  &gw_cli_command_doctor,
-    &gw_cli_command_version, &gw_cli_command_help,
+    &gw_cli_command_run,
+    &gw_cli_command_migrate,
+    &gw_cli_command_migrate_cancel,
+    &gw_cli_command_migrate_postcopy,
+    &gw_cli_command_migrate_pause,
+    &gw_cli_command_migrate_recover,
+    &gw_cli_command_status,
+    &gw_cli_command_list,
+    &gw_cli_command_dirty_rate,
+    &gw_cli_command_resolve,
+    &gw_cli_command_stop,
+    &gw_cli_command_cont,
+    &gw_cli_command_quit,
+    &gw_cli_command_limits,
+    &gw_cli_command_doctor,
+    &gw_cli_command_version,
+    &gw_cli_command_help,
 };
 const size_t gw_cli_command_count = sizeof(gw_cli_commands) / sizeof(gw_cli_commands[0]);
 

@@ -36,11 +36,14 @@ struct gw_cli_values {
     uint64_t seconds;
     uint64_t downtime_ns;
     uint64_t bandwidth_bytes;
+    uint64_t postcopy_bandwidth_bytes;
     uint64_t retry_ns;
     uint64_t deadline_ns;
     const char *on_deadline;
+    bool is_postcopy;
     bool has_downtime;
     bool has_bandwidth;
+    bool has_postcopy_bandwidth;
     bool has_retry;
     bool is_full_speed;
     bool is_plaintext;

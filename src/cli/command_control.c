@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands that say one word to a monitor: stop, cont, quit, migrate-cancel. Main thread. */
+/* The commands that say one word to a monitor: stop, cont, quit, and migrate-... Main thread. */
 #include <stdio.h>
 
 #include "commands.h"
@@ -30,6 +30,35 @@ static int run_stop(struct gw_cli_values *values)
 static int run_cont(struct gw_cli_values *values)
 {
     int code = say(values, GW_QMP_CONT);
+    gw_cli_client_close(client);
+    return code;
+}
+
+static int run_migrate_postcopy(struct gw_cli_values *values)
+{
+    int code = say(values, GW_QMP_MIGRATE_START_POSTCOPY);
+    gw_cli_client_close(client);
+    return code;
+}
+
+static int run_migrate_pause(struct gw_cli_values *values)
+{
+    int code = say(values, GW_QMP_MIGRATE_PAUSE);
+    gw_cli_client_close(client);
+    return code;
+}
+
+static int run_migrate_recover(struct gw_cli_values *values)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    int code = gw_cli_client_find(client, values);
+    if (code != GW_RUN_EXIT_DONE)
+        return code;
+    struct gw_json *json = gw_cli_client_begin(client, GW_QMP_MIGRATE_RECOVER);
+    if (values->uri)
+        gw_json_put_text(json, "uri", values->uri);
+    if (gw_cli_client_end(client, &fault) != GW_OK)
+        code = gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
     gw_cli_client_close(client);
     return code;
 }
@@ -146,4 +175,40 @@ const struct gw_cli_command gw_cli_command_migrate_cancel = {
              "name; 2 usage; 6 held: see godwit resolve",
     .function = run_migrate_cancel,
     COMMON,
+};
+
+const struct gw_cli_command gw_cli_command_migrate_postcopy = {
+    .name = "migrate-postcopy",
+    .summary = "let a guest that is on its way go first, its memory after it",
+    .about = "For a migration that takes too long: the guest stops now, for the length of its\n"
+             "state alone, and goes on there; the rest of its memory follows, what it waits for\n"
+             "first. From then on both hosts are needed until all of it is there.",
+    .examples = "godwit migrate-postcopy router",
+    .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_migrate_postcopy,
+    COMMON,
+};
+
+const struct gw_cli_command gw_cli_command_migrate_pause = {
+    .name = "migrate-pause",
+    .summary = "let go of the link of a migration in postcopy",
+    .about = "The guest runs on there until it needs memory that is still here. Nothing is tried\n"
+             "again until godwit migrate-recover.",
+    .examples = "godwit migrate-pause router",
+    .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_migrate_pause,
+    COMMON,
+};
+
+const struct gw_cli_command gw_cli_command_migrate_recover = {
+    .name = "migrate-recover",
+    .summary = "connect a migration in postcopy again, now",
+    .about = "A lost link is tried again by itself; this does not wait for the next try, and ends\n"
+             "a pause. URI: where the other side can be reached now, if not where it was.",
+    .examples = "godwit migrate-recover router tcp:10.1.0.2:4444",
+    .exits = "0 connecting; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_migrate_recover,
+    .positional = {{"NAME", GW_CLI_AT(name), true}, {"URI", GW_CLI_AT(uri), false}},
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
 };

@@ -56,6 +56,11 @@ static enum gw_status start_migration(const struct gw_cli_values *values, struct
         gw_json_put_number(json, "__org.godwit_deadline", values->deadline_ns / GW_NS_PER_MS);
     if (values->on_deadline != NULL)
         gw_json_put_text(json, "__org.godwit_on-deadline", values->on_deadline);
+    if (values->has_postcopy_bandwidth)
+        gw_json_put_number(json, "__org.godwit_max-postcopy-bandwidth",
+                           values->postcopy_bandwidth_bytes);
+    if (values->is_postcopy)
+        gw_json_put_bool(json, "__org.godwit_postcopy", true);
     if (values->is_full_speed)
         gw_json_put_bool(json, "__org.godwit_auto-converge", false);
     return gw_cli_client_end(client, fault);
@@ -140,8 +145,14 @@ static int run_migrate(struct gw_cli_values *values)
     if (values->retry_ns / GW_NS_PER_MS > GW_QMP_DAY_MS)
         return fail(values, GW_RUN_EXIT_USAGE, "--retry is more than 86400s, the most there is");
     if (values->on_deadline != NULL && strcmp(values->on_deadline, "cancel") != 0 &&
-        strcmp(values->on_deadline, "stop-and-copy") != 0)
-        return fail(values, GW_RUN_EXIT_USAGE, "--on-deadline wants cancel or stop-and-copy");
+        strcmp(values->on_deadline, "stop-and-copy") != 0 &&
+        strcmp(values->on_deadline, "postcopy") != 0)
+        return fail(values, GW_RUN_EXIT_USAGE,
+                    "--on-deadline wants cancel, stop-and-copy or postcopy");
+    if (values->is_postcopy && values->is_verify)
+        return fail(values, GW_RUN_EXIT_USAGE,
+                    "--verify compares all RAM while the guest stands still, which --postcopy does "
+                    "not wait for: wanted one of them");
     if (values->deadline_ns / GW_NS_PER_MS > GW_QMP_DAY_MS)
         return fail(values, GW_RUN_EXIT_USAGE, "--deadline is more than 86400s, the most there is");
     int code = gw_cli_client_find(client, values);
@@ -181,7 +192,14 @@ static const struct gw_cli_option options[] = {
      "how long it may take until the guest stops here\n(default: as long as it takes)"},
     {"--on-deadline", "WHAT", GW_CLI_TEXT, GW_CLI_AT(on_deadline), 0,
      "cancel: it stays here (default); stop-and-copy: it\nstands still for as long as the rest "
-     "takes"},
+     "takes; postcopy:\nit goes on there, and the rest follows"},
+    {"--postcopy", NULL, GW_CLI_FLAG, GW_CLI_AT(is_postcopy), 0,
+     "the guest goes first, its memory follows while it runs\nthere (godwit migrate-postcopy does "
+     "so at any time)"},
+    {"--postcopy-bandwidth", "RATE", GW_CLI_RATE, GW_CLI_AT(postcopy_bandwidth_bytes),
+     GW_CLI_AT(has_postcopy_bandwidth),
+     "postcopy: let memory follow no faster; what the guest\nwaits for is not held back (default: "
+     "the monitor's, no\nlimit)"},
     {"--full-speed", NULL, GW_CLI_FLAG, GW_CLI_AT(is_full_speed), 0,
      "do not slow a guest down that changes its memory\nfaster than the link carries it"},
     {"--verify", NULL, GW_CLI_FLAG, GW_CLI_AT(is_verify), 0,
@@ -208,6 +226,10 @@ const struct gw_cli_command gw_cli_command_migrate = {
         "they are not). --deadline says how long all of that may take.\n\n"
         "A link that is lost on the way is tried again, and the migration goes on from\n"
         "what the other side has (--retry); the guest runs on here meanwhile.\n\n"
+        "In postcopy (--postcopy) the guest stops for the length of its state alone, and\n"
+        "its memory follows, what it waits for first. Both hosts are needed until all of it\n"
+        "is there: a lost link makes the guest wait, and it goes on by itself when the link\n"
+        "is back; a host that dies meanwhile takes the guest with it.\n\n"
         "Ctrl-C cancels: the guest then stays here. Until the handover nothing that goes\n"
         "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
         "sides hold the guest until they reach each other again; when that takes more\n"
@@ -215,7 +237,7 @@ const struct gw_cli_command gw_cli_command_migrate = {
     .examples = "godwit migrate router tcp:10.0.0.2:4444 --plaintext --downtime 50ms --verify",
     .exits = "0 the guest runs there; 1 failed, it runs on here; 2 usage; 4 the other side\n"
              "refused, it runs on here; 5 cancelled, it runs on here; 6 held or unknown: see\n"
-             "godwit resolve",
+             "godwit resolve; 7 lost: it ran there without all of its memory",
     .positional = {{"NAME", GW_CLI_AT(name), true}, {"URI", GW_CLI_AT(uri), true}},
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),

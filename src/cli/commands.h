@@ -8,6 +8,9 @@
 extern const struct gw_cli_command gw_cli_command_run;
 extern const struct gw_cli_command gw_cli_command_migrate;
 extern const struct gw_cli_command gw_cli_command_migrate_cancel;
+extern const struct gw_cli_command gw_cli_command_migrate_postcopy;
+extern const struct gw_cli_command gw_cli_command_migrate_pause;
+extern const struct gw_cli_command gw_cli_command_migrate_recover;
 extern const struct gw_cli_command gw_cli_command_status;
 extern const struct gw_cli_command gw_cli_command_list;
 extern const struct gw_cli_command gw_cli_command_dirty_rate;

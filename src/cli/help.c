@@ -31,7 +31,7 @@ void gw_cli_print_help(void)
                  ": runs a virtual machine and moves it, running, to another host\n\n"
                  "Commands:\n");
     for (size_t i = 0; i < gw_cli_command_count; i++)
-        (void)printf("  %-15s %s\n", gw_cli_commands[i]->name, gw_cli_commands[i]->summary);
+        (void)printf("  %-16s %s\n", gw_cli_commands[i]->name, gw_cli_commands[i]->summary);
     (void)printf(
         "\n`godwit COMMAND --help` says more about each.\n\n"
         "Values:\n"

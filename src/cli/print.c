@@ -55,6 +55,24 @@ static void print_rate(const char *before, uint64_t bytes_per_second)
     (void)printf("%s%s", before, gw_units_encode_rate(text, bytes_per_second));
 }
 
+static void print_postcopy(const struct gw_info_migrate *info)
+{
+    const struct gw_info_postcopy *postcopy = &info->postcopy;
+    (void)printf(", postcopy: %llu page%s demanded", (unsigned long long)postcopy->demands,
+                 postcopy->demands == 1 ? "" : "s");
+    if (postcopy->recoveries)
+        (void)printf(", link lost and back %llu time%s", (unsigned long long)postcopy->recoveries,
+                     postcopy->recoveries == 1 ? "" : "s");
+    if (info->role == GW_INFO_TARGET && postcopy->faults) {
+        print_time(", its CPUs stood still together for ", postcopy->blocktime_ms * GW_NS_PER_MS);
+        print_time(" of ", postcopy->time_ms * GW_NS_PER_MS);
+        print_time("; a page took ", postcopy->p50_us * GW_NS_PER_US);
+        print_time(" (half of them), ", postcopy->p99_us * GW_NS_PER_US);
+        print_time(" (99 of 100), ", postcopy->max_us * GW_NS_PER_US);
+        (void)printf(" at most");
+    }
+}
+
 static void print_figures(const struct gw_info_migrate *info)
 {
     print_time(": total ", info->total_ms * GW_NS_PER_MS);
@@ -70,6 +88,8 @@ static void print_figures(const struct gw_info_migrate *info)
                      info->resumes == 1 ? "" : "s");
         print_size(" (", info->resent_bytes, " sent again)");
     }
+    if (info->postcopy.is_on)
+        print_postcopy(info);
     if (info->verify == GW_INFO_VERIFY_EQUAL)
         print_time(", RAM verified equal in ", info->verify_ms * GW_NS_PER_MS);
 }
@@ -92,7 +112,21 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
     case GW_INFO_MIGRATION_CANCELLED:
         (void)printf("cancelled; the guest %s", is_source ? "runs on here" : "stayed there");
         return;
+    case GW_INFO_MIGRATION_POSTCOPY_ACTIVE:
+    case GW_INFO_MIGRATION_POSTCOPY_PAUSED:
+    case GW_INFO_MIGRATION_POSTCOPY_RECOVER:
+        (void)printf("%s; the guest runs %s, ", gw_info_migration_name(info->status),
+                     is_source ? "there" : "here");
+        print_size("", is_source ? info->ram.remaining_bytes : info->postcopy.missing_bytes,
+                   " of its memory follow");
+        if (info->error[0])
+            (void)printf("; link lost, trying again: %s", info->error);
+        return;
     case GW_INFO_MIGRATION_FAILED:
+        if (info->postcopy.is_lost) {
+            (void)printf("the guest is lost: %s", info->error);
+            return;
+        }
         (void)printf("failed; the guest %s: %s", is_source ? "is unharmed here" : "stayed there",
                      info->error);
         return;
@@ -111,6 +145,8 @@ int gw_cli_outcome_exit(const struct gw_info_migrate *info)
         return GW_RUN_EXIT_DONE;
     if (info->status == GW_INFO_MIGRATION_CANCELLED)
         return GW_RUN_EXIT_CANCELLED;
+    if (info->postcopy.is_lost)
+        return GW_RUN_EXIT_LOST;
     return info->reason == GW_REFUSED ? GW_RUN_EXIT_REFUSED : GW_RUN_EXIT_FAILED;
 }
 

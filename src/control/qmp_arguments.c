@@ -29,7 +29,8 @@ struct field {
 #define DOWNTIME_WANTED    "a number from 0 to 2000000 (milliseconds)"
 #define BANDWIDTH_WANTED   "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
 #define DAY_WANTED         "a number from 0 to 86400000 (milliseconds)"
-#define ON_DEADLINE_WANTED "\"cancel\" or \"stop-and-copy\""
+#define ON_DEADLINE_WANTED "\"cancel\", \"stop-and-copy\" or \"postcopy\""
+#define CAPABILITY_WANTED  "\"events\" or \"postcopy-ram\""
 
 struct migrate {
     struct gw_qmp_migrate migrate;
@@ -53,6 +54,10 @@ static const struct field migrate_fields[] = {
     {"__org.godwit_deadline", DAY_WANTED, NUMBER, false, AT(migrate.deadline_ms), 0, GW_QMP_DAY_MS,
      NO_FLAG},
     {"__org.godwit_on-deadline", ON_DEADLINE_WANTED, TEXT, false, AT(on_deadline), 16, 0, NO_FLAG},
+    {"__org.godwit_max-postcopy-bandwidth", BANDWIDTH_WANTED, NUMBER, false,
+     AT(migrate.postcopy_bandwidth_max_bytes), 0, UINT64_MAX,
+     AT(migrate.has_postcopy_bandwidth_max)},
+    {"__org.godwit_postcopy", "true or false", BOOL, false, AT(migrate.is_postcopy), 0, 0, NO_FLAG},
 };
 #undef AT
 
@@ -62,8 +67,14 @@ static const struct field parameters_fields[] = {
      GW_QMP_DOWNTIME_MS_MAX, AT(has_downtime_limit)},
     {"max-bandwidth", BANDWIDTH_WANTED, NUMBER, false, AT(value.bandwidth_max_bytes), 0, UINT64_MAX,
      AT(has_bandwidth_max)},
+    {"max-postcopy-bandwidth", BANDWIDTH_WANTED, NUMBER, false,
+     AT(value.postcopy_bandwidth_max_bytes), 0, UINT64_MAX, AT(has_postcopy_bandwidth_max)},
 };
 #undef AT
+
+static const struct field recover_fields[] = {
+    {"uri", "a text of 1 to 271 bytes", TEXT, false, 0, GW_INFO_URI_BYTES, 0, NO_FLAG},
+};
 
 static const struct field calc_fields[] = {
     {"calc-time", "a number from 1 to 60 (seconds)", NUMBER, true, 0, 0,
@@ -77,8 +88,8 @@ struct capability {
 };
 #define AT(member) offsetof(struct capability, member)
 static const struct field capability_fields[] = {
-    {"capability", "\"events\"", TEXT, true, AT(name), sizeof(((struct capability *)0)->name), 0,
-     NO_FLAG},
+    {"capability", CAPABILITY_WANTED, TEXT, true, AT(name), sizeof(((struct capability *)0)->name),
+     0, NO_FLAG},
     {"state", "true or false", BOOL, true, AT(state), 0, 0, NO_FLAG},
 };
 #undef AT
@@ -238,10 +249,15 @@ static enum gw_status decode_capabilities(const struct gw_json_document *documen
                                &capability, fault);
         if (status != GW_OK)
             return status;
-        if (strcmp(capability.name, "events") != 0)
-            return refuse(command, "capability", capability.name, "\"events\"", fault);
-        output->has_events = true;
-        output->is_events = capability.state;
+        if (strcmp(capability.name, "events") == 0) {
+            output->has_events = true;
+            output->is_events = capability.state;
+        } else if (strcmp(capability.name, "postcopy-ram") == 0) {
+            output->has_postcopy = true;
+            output->is_postcopy = capability.state;
+        } else {
+            return refuse(command, "capability", capability.name, CAPABILITY_WANTED, fault);
+        }
     }
     return GW_OK;
 }
@@ -255,13 +271,21 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
                                           COUNT(migrate_fields), &migrate, fault);
     if (status != GW_OK)
         return status;
-    bool is_stopping = strcmp(migrate.on_deadline, "stop-and-copy") == 0;
-    if (!is_stopping && strcmp(migrate.on_deadline, "cancel") != 0)
+    static const char *const actions[] = {[GW_QMP_ON_DEADLINE_CANCEL] = "cancel",
+                                          [GW_QMP_ON_DEADLINE_STOP_AND_COPY] = "stop-and-copy",
+                                          [GW_QMP_ON_DEADLINE_POSTCOPY] = "postcopy"};
+    unsigned int action = 0;
+    while (action < COUNT(actions) && strcmp(migrate.on_deadline, actions[action]) != 0)
+        action++;
+    if (action == COUNT(actions))
         return refuse(command, "__org.godwit_on-deadline", migrate.on_deadline, ON_DEADLINE_WANTED,
                       fault);
+    if (migrate.migrate.is_postcopy && migrate.migrate.is_verify)
+        return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_verify",
+                      "one of them: the guest does not stand still until all of RAM is there",
+                      fault);
     *output = migrate.migrate;
-    output->on_deadline =
-        is_stopping ? GW_QMP_ON_DEADLINE_STOP_AND_COPY : GW_QMP_ON_DEADLINE_CANCEL;
+    output->on_deadline = (enum gw_qmp_on_deadline)action;
     return GW_OK;
 }
 
@@ -321,6 +345,9 @@ enum gw_status gw_qmp_arguments_decode(const struct gw_json_document *document, 
                              &request->arguments.parameters, fault);
     case GW_QMP_MIGRATE_SET_CAPABILITIES:
         return decode_capabilities(document, object, &request->arguments.capabilities, fault);
+    case GW_QMP_MIGRATE_RECOVER:
+        return decode_object(document, object, command, recover_fields, COUNT(recover_fields),
+                             &request->arguments.recover, fault);
     case GW_QMP_RESOLVE:
         return decode_resolve(document, object, &request->arguments.resolve, fault);
     default:

@@ -178,18 +178,26 @@ void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
     begin_return(&json, message);
     gw_json_put_number(&json, "downtime-limit", parameters->downtime_limit_ms);
     gw_json_put_number(&json, "max-bandwidth", parameters->bandwidth_max_bytes);
+    gw_json_put_number(&json, "max-postcopy-bandwidth", parameters->postcopy_bandwidth_max_bytes);
     end_return(&json, message, id);
 }
 
-void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events)
+static void put_capability(struct gw_json *json, const char *name, bool state)
+{
+    gw_json_open_object(json, NULL);
+    gw_json_put_text(json, "capability", name);
+    gw_json_put_bool(json, "state", state);
+    gw_json_close_object(json);
+}
+
+void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events,
+                                bool is_postcopy)
 {
     struct gw_json json;
     begin(&json, message);
     gw_json_open_array(&json, "return");
-    gw_json_open_object(&json, NULL);
-    gw_json_put_text(&json, "capability", "events");
-    gw_json_put_bool(&json, "state", is_events);
-    gw_json_close_object(&json);
+    put_capability(&json, "events", is_events);
+    put_capability(&json, "postcopy-ram", is_postcopy);
     gw_json_close_array(&json);
     end_reply(&json, message, id);
 }

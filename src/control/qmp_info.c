@@ -28,6 +28,10 @@ static void put_ram(struct gw_json *json, const struct gw_info_migrate *info)
     gw_json_put_number(json, "pages-per-second", ram->pages_per_second);
     gw_json_put_number(json, "page-size", ram->page_bytes);
     gw_json_put_number(json, "downtime-bytes", ram->downtime_bytes);
+    if (info->postcopy.is_on) {
+        gw_json_put_number(json, "postcopy-requests", info->postcopy.demands);
+        gw_json_put_number(json, "postcopy-bytes", info->postcopy.sent_bytes);
+    }
     gw_json_close_object(json);
 }
 
@@ -40,6 +44,39 @@ static void put_held(struct gw_json *json, const struct gw_info_held *held)
     gw_json_put_number(json, "time", held->held_ms);
     gw_json_put_text(json, "text", held->text);
     gw_json_close_object(json);
+}
+
+static void put_postcopy(struct gw_json *json, const struct gw_info_migrate *info)
+{
+    const struct gw_info_postcopy *postcopy = &info->postcopy;
+    gw_json_open_object(json, "postcopy");
+    if (postcopy->is_lost)
+        gw_json_put_bool(json, "lost", true);
+    gw_json_put_number(json, "demands", postcopy->demands);
+    gw_json_put_number(json, "recoveries", postcopy->recoveries);
+    if (info->role == GW_INFO_TARGET) {
+        gw_json_put_number(json, "missing", postcopy->missing_bytes);
+        gw_json_put_number(json, "time", postcopy->time_ms);
+        gw_json_put_number(json, "faults", postcopy->faults);
+        gw_json_put_number(json, "min-us", postcopy->min_us);
+        gw_json_put_number(json, "p50-us", postcopy->p50_us);
+        gw_json_put_number(json, "p90-us", postcopy->p90_us);
+        gw_json_put_number(json, "p99-us", postcopy->p99_us);
+        gw_json_put_number(json, "max-us", postcopy->max_us);
+    } else {
+        gw_json_put_number(json, "sent", postcopy->sent_bytes);
+    }
+    gw_json_close_object(json);
+}
+
+/* Under QEMU's names, on the target as there. */
+static void put_blocktime(struct gw_json *json, const struct gw_info_postcopy *postcopy)
+{
+    gw_json_put_number(json, "postcopy-blocktime", postcopy->blocktime_ms);
+    gw_json_open_array(json, "postcopy-vcpu-blocktime");
+    for (uint32_t i = 0; i < postcopy->vcpu_count && i < GW_INFO_VCPUS_MAX; i++)
+        gw_json_put_number(json, NULL, postcopy->vcpu_ms[i]);
+    gw_json_close_array(json);
 }
 
 static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
@@ -62,6 +99,8 @@ static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
         gw_json_put_number(json, "resumes", info->resumes);
         gw_json_put_number(json, "resent-bytes", info->resent_bytes);
     }
+    if (info->postcopy.is_on)
+        put_postcopy(json, info);
     if (info->status == GW_INFO_MIGRATION_FAILED)
         gw_json_put_text(json, "reason", gw_status_name(info->reason));
     else if (info->is_link_lost)
@@ -92,6 +131,8 @@ void gw_qmp_put_migrate(struct gw_json *json, const struct gw_info_migrate *info
         put_ram(json, info);
     if (info->throttle_percent)
         gw_json_put_number(json, "cpu-throttle-percentage", info->throttle_percent);
+    if (info->postcopy.is_on && info->role == GW_INFO_TARGET)
+        put_blocktime(json, &info->postcopy);
     if (info->status == GW_INFO_MIGRATION_FAILED)
         gw_json_put_text(json, "error-desc", info->error);
     put_vendor(json, info);
@@ -218,6 +259,34 @@ static void get_held(struct reader reader, struct gw_info_held *held)
     (void)get_text(reader, "text", held->text, sizeof(held->text));
 }
 
+static void get_postcopy(struct reader reader, struct gw_info_postcopy *postcopy)
+{
+    postcopy->is_on = gw_json_read_is_object(reader.document, reader.object);
+    (void)get_bool(reader, "lost", &postcopy->is_lost);
+    (void)get_number(reader, "demands", &postcopy->demands);
+    (void)get_number(reader, "recoveries", &postcopy->recoveries);
+    (void)get_number(reader, "sent", &postcopy->sent_bytes);
+    (void)get_number(reader, "missing", &postcopy->missing_bytes);
+    (void)get_number(reader, "time", &postcopy->time_ms);
+    (void)get_number(reader, "faults", &postcopy->faults);
+    (void)get_number(reader, "min-us", &postcopy->min_us);
+    (void)get_number(reader, "p50-us", &postcopy->p50_us);
+    (void)get_number(reader, "p90-us", &postcopy->p90_us);
+    (void)get_number(reader, "p99-us", &postcopy->p99_us);
+    (void)get_number(reader, "max-us", &postcopy->max_us);
+}
+
+/* The array's numbers, as many as there is room for. */
+static void get_blocktime(struct reader reader, struct gw_info_postcopy *postcopy)
+{
+    int array = member(reader, "postcopy-vcpu-blocktime");
+    (void)get_number(reader, "postcopy-blocktime", &postcopy->blocktime_ms);
+    for (int i = gw_json_read_first(reader.document, array);
+         i >= 0 && postcopy->vcpu_count < GW_INFO_VCPUS_MAX;
+         i = gw_json_read_next(reader.document, i))
+        (void)gw_json_read_number(reader.document, i, &postcopy->vcpu_ms[postcopy->vcpu_count++]);
+}
+
 static void get_vendor(struct reader reader, struct gw_info_migrate *info)
 {
     unsigned int role = get_word(reader, "role", role_name, 2);
@@ -237,6 +306,7 @@ static void get_vendor(struct reader reader, struct gw_info_migrate *info)
     (void)get_number(reader, "resent-bytes", &info->resent_bytes);
     info->is_link_lost = get_text(reader, "link-lost", info->error, sizeof(info->error));
     info->has_downtime = get_number(reader, "downtime-us", &info->downtime_us);
+    get_postcopy((struct reader){reader.document, member(reader, "postcopy")}, &info->postcopy);
     get_held((struct reader){reader.document, member(reader, "held")}, &info->held);
 }
 
@@ -260,6 +330,7 @@ bool gw_qmp_decode_migrate(const struct gw_json_document *document, int value,
     info->has_ram = member(reader, "ram") >= 0;
     get_ram((struct reader){document, member(reader, "ram")}, &info->ram);
     get_vendor((struct reader){document, member(reader, "__org.godwit")}, info);
+    get_blocktime(reader, &info->postcopy);
     return true;
 }
 

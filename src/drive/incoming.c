@@ -66,10 +66,38 @@ static void close_descriptors(struct gw_incoming *incoming)
     gw_loop_close(&incoming->loop);
 }
 
+static void bind_threads(struct gw_incoming *incoming)
+{
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        struct gw_receiver *receiver = &incoming->receiver[i];
+        incoming->channel[i] = NULL;
+        incoming->old_channel[i] = NULL;
+        receiver->lock = &incoming->lock;
+        receiver->target = &incoming->target;
+        receiver->wake = &incoming->wake;
+        receiver->ram = incoming->ram;
+        receiver->faults = &incoming->faults;
+        receiver->is_urgent = i == URGENT;
+        receiver->staging = i == URGENT ? incoming->urgent_staging : incoming->bulk_staging;
+        receiver->map = incoming->map;
+        receiver->thread.is_started = false;
+    }
+    struct gw_faults *faults = &incoming->faults;
+    faults->lock = &incoming->lock;
+    faults->target = &incoming->target;
+    faults->wake = &incoming->wake;
+    faults->ram = incoming->ram;
+    faults->missing.is_on = false;
+    atomic_store(&faults->channel, NULL);
+    faults->is_started = false;
+    faults->thread.is_started = false;
+}
+
 /* All but the large arrays, which are written before they are read. */
 static void reset(struct gw_incoming *incoming, const struct gw_incoming_config *config)
 {
     incoming->ram = config->ram;
+    incoming->is_user_mode_enough = config->is_user_mode_enough;
     incoming->loop = (struct gw_loop){.epoll_fd = -1};
     incoming->wake.fd = -1;
     incoming->timer_fd = -1;
@@ -84,9 +112,7 @@ static void reset(struct gw_incoming *incoming, const struct gw_incoming_config 
     }
     incoming->candidate = NULL;
     incoming->control = NULL;
-    incoming->bulk = NULL;
     incoming->old_control = NULL;
-    incoming->old_bulk = NULL;
     incoming->is_broken = false;
     incoming->is_closing = false;
     incoming->is_loading = false;
@@ -94,11 +120,7 @@ static void reset(struct gw_incoming *incoming, const struct gw_incoming_config 
     incoming->state = incoming->state_bytes;
     incoming->state_count = 0;
     gw_fault_clear(&incoming->lost);
-    incoming->receiver.lock = &incoming->lock;
-    incoming->receiver.target = &incoming->target;
-    incoming->receiver.wake = &incoming->wake;
-    incoming->receiver.ram = config->ram;
-    incoming->receiver.thread.is_started = false;
+    bind_threads(incoming);
 }
 
 enum gw_status gw_incoming_start(struct gw_incoming *incoming,
@@ -114,9 +136,15 @@ enum gw_status gw_incoming_start(struct gw_incoming *incoming,
     (void)gw_uri_encode(&incoming->listener.uri, incoming->address);
     if (!incoming->has_lock) {
         (void)pthread_mutex_init(&incoming->lock, NULL);
+        (void)pthread_mutex_init(&incoming->faults.channel_lock, NULL);
         incoming->has_lock = true;
     }
     struct gw_target_config target = config->target;
+    target.can_postcopy =
+        target.can_postcopy && gw_missing_probe(config->is_user_mode_enough, NULL) == GW_OK;
+    if (target.can_postcopy) {
+        gw_missing_prepare(config->ram);
+    }
     target.page_count = config->ram->page_count;
     target.page_bytes = config->ram->page_bytes;
     pthread_mutex_lock(&incoming->lock);
@@ -135,6 +163,7 @@ void gw_incoming_stop(struct gw_incoming *incoming)
         return;
     }
     gw_incoming_cut_link(incoming);
+    gw_faults_stop(&incoming->faults);
     close_descriptors(incoming);
     incoming->has_action = false;
     incoming->is_started = false;

@@ -12,6 +12,9 @@ enum gw_status gw_incoming_tell(struct gw_incoming *incoming, struct gw_target_e
 /* Does what the engine asks for, up to something for the owner; sets the timer. */
 void gw_incoming_pump(struct gw_incoming *incoming);
 
+/* Its index in incoming->channel and incoming->receiver. */
+enum { BULK = 0, URGENT = 1 };
+
 /* ---- Peers: connections, whatever their role (incoming_peers.c) ---- */
 
 /* Takes in whoever waits at the listener. */
@@ -41,11 +44,11 @@ uint64_t gw_incoming_peers_deadline(const struct gw_incoming *incoming);
 /* ---- The session's connections (incoming_link.c) ---- */
 
 void gw_incoming_admit(struct gw_incoming *incoming, struct gw_incoming_peer *peer);
-void gw_incoming_admit_bulk(struct gw_incoming *incoming, struct gw_incoming_peer *peer,
-                            const struct gw_message *welcome, uint8_t channel);
+void gw_incoming_admit_channel(struct gw_incoming *incoming, struct gw_incoming_peer *peer,
+                               const struct gw_target_action *action);
 void gw_incoming_send(struct gw_incoming *incoming, const struct gw_message *message);
 
-/* Begins to close them. is_closing until the receiver is back. */
+/* Begins to close them. is_closing until the receivers are back. */
 void gw_incoming_leave(struct gw_incoming *incoming);
 
 /* Reads and writes what it can, and tells the engine what came of it. */
@@ -54,7 +57,7 @@ void gw_incoming_serve_link(struct gw_incoming *incoming, uint64_t now_ns);
 /* Takes what is being torn down one step on; true when something changed. Never blocks. */
 bool gw_incoming_step_link(struct gw_incoming *incoming);
 
-/* Cuts every connection; waits for the receiver. */
+/* Cuts every connection; waits for the receivers. */
 void gw_incoming_cut_link(struct gw_incoming *incoming);
 
 uint64_t gw_incoming_link_deadline(const struct gw_incoming *incoming);

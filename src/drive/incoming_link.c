@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connections of the target's session: a control channel, served here, and a bulk channel,
- * which is the receiver's while it runs.
+ * The connections of the target's session: a control channel, served here, and a bulk and an
+ * urgent channel, each its receiver's while that runs.
  *
  * When something breaks, whatever the source said before is read before the engine hears of the
  * break (an ABORT and then an end is an ABORT). While the machine loads its state the control
@@ -46,20 +46,22 @@ void gw_incoming_admit(struct gw_incoming *incoming, struct gw_incoming_peer *pe
     gw_notify_signal(&incoming->wake);
 }
 
-void gw_incoming_admit_bulk(struct gw_incoming *incoming, struct gw_incoming_peer *peer,
-                            const struct gw_message *welcome, uint8_t channel)
+void gw_incoming_admit_channel(struct gw_incoming *incoming, struct gw_incoming_peer *peer,
+                               const struct gw_target_action *action)
 {
     struct gw_fault fault = {.status = GW_OK};
+    int index = action->type == GW_TARGET_DO_ADMIT_BULK ? BULK : URGENT;
+    struct gw_connection *connection = &peer->channel.connection;
     incoming->candidate = NULL;
-    if (incoming->control == NULL || incoming->bulk != NULL || incoming->is_broken) {
+    if (incoming->control == NULL || incoming->channel[index] != NULL || incoming->is_broken) {
         gw_incoming_free_peer(incoming, peer); /* the session broke meanwhile */
         return;
     }
     gw_loop_remove(&peer->watch);
-    peer->role = GW_INCOMING_BULK;
+    peer->role = GW_INCOMING_CHANNEL;
     peer->is_ready = false;
-    incoming->bulk = peer;
-    if (gw_receiver_start(&incoming->receiver, &peer->channel.connection, welcome, channel,
+    incoming->channel[index] = peer;
+    if (gw_receiver_start(&incoming->receiver[index], connection, &action->message, action->has_map,
                           peer->channel.generation, &fault) != GW_OK) {
         break_link(incoming, &fault);
     }
@@ -76,10 +78,18 @@ void gw_incoming_send(struct gw_incoming *incoming, const struct gw_message *mes
     }
 }
 
+static void interrupt_channels(struct gw_incoming *incoming)
+{
+    gw_faults_detach(&incoming->faults);
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        gw_receiver_interrupt(&incoming->receiver[i]);
+    }
+}
+
 void gw_incoming_leave(struct gw_incoming *incoming)
 {
-    if (incoming->bulk != NULL) {
-        gw_receiver_interrupt(&incoming->receiver);
+    if (incoming->channel[BULK] != NULL || incoming->channel[URGENT] != NULL) {
+        interrupt_channels(incoming);
         incoming->is_closing = true;
     }
     if (incoming->control != NULL) {
@@ -139,11 +149,16 @@ static bool receive(struct gw_incoming *incoming, uint64_t now_ns)
     return false;
 }
 
-static void check_receiver(struct gw_incoming *incoming)
+static void check_threads(struct gw_incoming *incoming)
 {
     struct gw_fault fault;
-    if (incoming->bulk != NULL && incoming->receiver.thread.is_started &&
-        gw_receiver_has_ended(&incoming->receiver, &fault)) {
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        if (incoming->channel[i] != NULL && incoming->receiver[i].thread.is_started &&
+            gw_receiver_has_ended(&incoming->receiver[i], &fault)) {
+            break_link(incoming, &fault);
+        }
+    }
+    if (incoming->channel[URGENT] != NULL && gw_faults_has_failed(&incoming->faults, &fault)) {
         break_link(incoming, &fault);
     }
 }
@@ -163,7 +178,7 @@ static void check_idle(struct gw_incoming *incoming, bool is_all, uint64_t now_n
 void gw_incoming_serve_link(struct gw_incoming *incoming, uint64_t now_ns)
 {
     struct gw_fault fault = {.status = GW_OK};
-    check_receiver(incoming);
+    check_threads(incoming);
     if (incoming->control == NULL) {
         return;
     }
@@ -186,45 +201,53 @@ void gw_incoming_serve_link(struct gw_incoming *incoming, uint64_t now_ns)
 /* ---- Tearing down ---- */
 
 /* True when no thread reads into guest RAM any more. */
-static bool is_receiver_back(struct gw_incoming *incoming)
+static bool are_receivers_back(struct gw_incoming *incoming)
 {
     struct gw_fault fault;
-    if (!incoming->receiver.thread.is_started) {
-        return true;
+    bool are_back = true;
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        struct gw_receiver *receiver = &incoming->receiver[i];
+        if (receiver->thread.is_started && gw_receiver_has_ended(receiver, &fault)) {
+            gw_receiver_join(receiver);
+        }
+        are_back = are_back && !receiver->thread.is_started;
     }
-    if (!gw_receiver_has_ended(&incoming->receiver, &fault)) {
-        return false;
+    if (are_back) {
+        gw_faults_detach(&incoming->faults);
     }
-    gw_receiver_join(&incoming->receiver);
-    return true;
+    return are_back;
 }
 
 static bool step_closing(struct gw_incoming *incoming)
 {
-    if (!is_receiver_back(incoming)) {
+    if (!are_receivers_back(incoming)) {
         return false;
     }
     incoming->is_closing = false;
-    struct gw_incoming_peer *bulk = incoming->bulk;
-    if (bulk != NULL) {
-        if (incoming->old_bulk != NULL) {
-            gw_incoming_free_peer(incoming, incoming->old_bulk);
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        struct gw_incoming_peer *channel = incoming->channel[i];
+        if (channel != NULL) {
+            if (incoming->old_channel[i] != NULL) {
+                gw_incoming_free_peer(incoming, incoming->old_channel[i]);
+            }
+            incoming->channel[i] = NULL;
+            incoming->old_channel[i] = channel;
+            gw_incoming_dismiss(incoming, channel);
         }
-        incoming->bulk = NULL;
-        incoming->old_bulk = bulk;
-        gw_incoming_dismiss(incoming, bulk);
     }
     return true;
 }
 
 static bool step_broken(struct gw_incoming *incoming)
 {
-    gw_receiver_interrupt(&incoming->receiver);
-    if (!is_receiver_back(incoming)) {
+    interrupt_channels(incoming);
+    if (!are_receivers_back(incoming)) {
         return false;
     }
-    if (incoming->bulk != NULL) {
-        gw_incoming_free_peer(incoming, incoming->bulk);
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        if (incoming->channel[i] != NULL) {
+            gw_incoming_free_peer(incoming, incoming->channel[i]);
+        }
     }
     if (incoming->control != NULL) {
         gw_incoming_free_peer(incoming, incoming->control);
@@ -247,8 +270,11 @@ bool gw_incoming_step_link(struct gw_incoming *incoming)
 
 void gw_incoming_cut_link(struct gw_incoming *incoming)
 {
-    gw_receiver_interrupt(&incoming->receiver);
-    gw_receiver_join(&incoming->receiver);
+    interrupt_channels(incoming);
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        gw_receiver_join(&incoming->receiver[i]);
+    }
+    gw_faults_detach(&incoming->faults);
     for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
         if (incoming->peer[i].role != GW_INCOMING_FREE) {
             gw_incoming_free_peer(incoming, &incoming->peer[i]);

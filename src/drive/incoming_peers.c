@@ -27,9 +27,10 @@ static void ignore(void *context, uint32_t events)
 
 void gw_incoming_free_peer(struct gw_incoming *incoming, struct gw_incoming_peer *peer)
 {
-    struct gw_incoming_peer **pointer[] = {&incoming->candidate, &incoming->control,
-                                           &incoming->bulk, &incoming->old_control,
-                                           &incoming->old_bulk};
+    struct gw_incoming_peer **pointer[] = {
+        &incoming->candidate,          &incoming->control,           &incoming->old_control,
+        &incoming->channel[BULK],      &incoming->old_channel[BULK], &incoming->channel[URGENT],
+        &incoming->old_channel[URGENT]};
     for (size_t i = 0; i < sizeof(pointer) / sizeof(pointer[0]); i++) {
         if (*pointer[i] == peer) {
             *pointer[i] = NULL;
@@ -51,7 +52,7 @@ void gw_incoming_watch_peer(struct gw_incoming_peer *peer, bool is_reading)
 /* ---- Coming ---- */
 
 /* A free slot; or that of the candidate, then of the leaving one, whose time is up first. The
- * session's own connections take two of the slots at most. */
+ * session's own connections take three of the slots at most. */
 static struct gw_incoming_peer *find_room(struct gw_incoming *incoming)
 {
     static const enum gw_incoming_role victims[] = {GW_INCOMING_CANDIDATE, GW_INCOMING_LEAVING};
@@ -278,15 +279,18 @@ void gw_incoming_serve_peers(struct gw_incoming *incoming, uint64_t now_ns)
         struct gw_incoming_peer *peer = &incoming->peer[i];
         if (peer->role == GW_INCOMING_CANDIDATE) {
             serve_candidate(incoming, peer, now_ns);
-        } else if (peer->role == GW_INCOMING_LEAVING && peer != incoming->old_bulk) {
+        } else if (peer->role == GW_INCOMING_LEAVING && peer != incoming->old_channel[BULK] &&
+                   peer != incoming->old_channel[URGENT]) {
             serve_leaving(incoming, peer, now_ns);
         }
     }
-    /* A bulk channel stays open until its control channel has said all: the source must not see
-     * its end first. */
-    struct gw_incoming_peer *bulk = incoming->old_bulk;
-    if (bulk != NULL && (incoming->old_control == NULL || now_ns >= bulk->deadline_ns)) {
-        gw_incoming_free_peer(incoming, bulk);
+    /* A channel stays open until its control channel has said all: the source must not see its end
+     * first. */
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        struct gw_incoming_peer *channel = incoming->old_channel[i];
+        if (channel != NULL && (incoming->old_control == NULL || now_ns >= channel->deadline_ns)) {
+            gw_incoming_free_peer(incoming, channel);
+        }
     }
 }
 

@@ -19,11 +19,23 @@ enum gw_status gw_incoming_tell(struct gw_incoming *incoming, struct gw_target_e
 static void discard(struct gw_incoming *incoming)
 {
     struct gw_fault fault = {.status = GW_OK};
-    GW_ASSERT(!incoming->receiver.thread.is_started); /* the engine closes first */
+    GW_ASSERT(!incoming->receiver[BULK].thread.is_started); /* the engine closes first */
     if (gw_ram_discard(incoming->ram, 0, incoming->ram->page_count, &fault) != GW_OK) {
         struct gw_target_event event = {.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault};
         (void)!gw_incoming_tell(incoming, &event, NULL);
     }
+}
+
+/* Nobody places a page meanwhile: all that the source sent before PREPARE is here, and it sends
+ * nothing more before COMMIT. */
+static void arm(struct gw_incoming *incoming)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    struct gw_target_event event = {.type = GW_TARGET_EV_ARMED};
+    if (gw_faults_start(&incoming->faults, incoming->is_user_mode_enough, &fault) != GW_OK) {
+        event = (struct gw_target_event){.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault};
+    }
+    (void)!gw_incoming_tell(incoming, &event, NULL);
 }
 
 /* The engine's word about the candidate; one who is gone meanwhile does not hear it. */
@@ -35,8 +47,8 @@ static void answer_candidate(struct gw_incoming *incoming, const struct gw_targe
     }
     if (action->type == GW_TARGET_DO_ADMIT) {
         gw_incoming_admit(incoming, candidate);
-    } else if (action->type == GW_TARGET_DO_ADMIT_BULK) {
-        gw_incoming_admit_bulk(incoming, candidate, &action->message, action->channel);
+    } else if (action->type != GW_TARGET_DO_TURN_AWAY) {
+        gw_incoming_admit_channel(incoming, candidate, action);
     } else {
         gw_incoming_turn_away(incoming, candidate, &action->message);
     }
@@ -49,6 +61,7 @@ static bool do_action(struct gw_incoming *incoming)
     switch (action->type) {
     case GW_TARGET_DO_ADMIT:
     case GW_TARGET_DO_ADMIT_BULK:
+    case GW_TARGET_DO_ADMIT_URGENT:
     case GW_TARGET_DO_TURN_AWAY:
         answer_candidate(incoming, action);
         return true;
@@ -60,6 +73,12 @@ static bool do_action(struct gw_incoming *incoming)
         return true;
     case GW_TARGET_DO_DISCARD:
         discard(incoming);
+        return true;
+    case GW_TARGET_DO_ARM:
+        arm(incoming);
+        return true;
+    case GW_TARGET_DO_DISARM:
+        gw_faults_stop(&incoming->faults);
         return true;
     case GW_TARGET_DO_LOAD:
         incoming->is_loading = true;

@@ -92,7 +92,7 @@ static void reset(struct gw_outgoing *outgoing, const struct gw_outgoing_config 
     gw_fault_clear(&outgoing->lost);
 }
 
-static void bind_sender(struct gw_outgoing *outgoing)
+static void bind_threads(struct gw_outgoing *outgoing)
 {
     struct gw_sender *sender = &outgoing->sender;
     sender->lock = &outgoing->lock;
@@ -107,6 +107,15 @@ static void bind_sender(struct gw_outgoing *outgoing)
     sender->thread.is_started = false;
     sender->bulk.operations = NULL;
     sender->bulk.cancel.fd = -1;
+    struct gw_answerer *answerer = &outgoing->answerer;
+    answerer->lock = &outgoing->lock;
+    answerer->kicked = &outgoing->kicked;
+    answerer->source = &outgoing->source;
+    answerer->wake = &outgoing->wake;
+    answerer->ram = outgoing->ram;
+    answerer->thread.is_started = false;
+    answerer->connection.operations = NULL;
+    answerer->connection.cancel.fd = -1;
 }
 
 enum gw_status gw_outgoing_start(struct gw_outgoing *outgoing,
@@ -118,7 +127,7 @@ enum gw_status gw_outgoing_start(struct gw_outgoing *outgoing,
         return status;
     }
     reset(outgoing, config);
-    bind_sender(outgoing);
+    bind_threads(outgoing);
     status = open_descriptors(outgoing, fault);
     if (status != GW_OK) {
         close_descriptors(outgoing);
@@ -209,6 +218,33 @@ enum gw_status gw_outgoing_cancel(struct gw_outgoing *outgoing, struct gw_fault 
     return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_CANCEL}, fault);
 }
 
+enum gw_status gw_outgoing_postcopy(struct gw_outgoing *outgoing, struct gw_fault *fault)
+{
+    return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_POSTCOPY}, fault);
+}
+
+enum gw_status gw_outgoing_pause(struct gw_outgoing *outgoing, struct gw_fault *fault)
+{
+    return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_PAUSE}, fault);
+}
+
+/* The sender reads the address only while it connects, which it does not in a state that RECOVER
+ * is for. */
+enum gw_status gw_outgoing_recover(struct gw_outgoing *outgoing, const char *uri,
+                                   struct gw_fault *fault)
+{
+    struct gw_uri fresh;
+    enum gw_status status = uri != NULL ? gw_uri_decode(&fresh, uri, fault) : GW_OK;
+    if (status != GW_OK) {
+        return status;
+    }
+    status = say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_RECOVER}, fault);
+    if (status == GW_OK && uri != NULL) {
+        outgoing->uri = fresh;
+    }
+    return status;
+}
+
 enum gw_status gw_outgoing_give_up(struct gw_outgoing *outgoing, struct gw_token *token,
                                    struct gw_fault *fault)
 {
@@ -238,13 +274,13 @@ enum gw_status gw_outgoing_run_anyway(struct gw_outgoing *outgoing, const struct
 }
 
 void gw_outgoing_set_limits(struct gw_outgoing *outgoing, uint64_t downtime_ns_max,
-                            uint64_t bandwidth_max)
+                            uint64_t bandwidth_max, uint64_t postcopy_bandwidth_max)
 {
     if (!outgoing->is_started) {
         return;
     }
     pthread_mutex_lock(&outgoing->lock);
-    gw_source_set_limits(&outgoing->source, downtime_ns_max, bandwidth_max);
+    gw_source_set_limits(&outgoing->source, downtime_ns_max, bandwidth_max, postcopy_bandwidth_max);
     pthread_cond_broadcast(&outgoing->kicked);
     pthread_mutex_unlock(&outgoing->lock);
 }

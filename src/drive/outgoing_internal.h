@@ -25,10 +25,10 @@ void gw_outgoing_pump(struct gw_outgoing *outgoing);
 
 /* Begin what the engine asked for; a failure breaks the link, of which the engine hears later. */
 void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation);
-void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_intro *intro);
+void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_source_action *action);
 void gw_outgoing_send(struct gw_outgoing *outgoing, struct gw_message *message);
 
-/* Begins to close. is_closing until the sender is back. */
+/* Begins to close. is_closing until the threads are back. */
 void gw_outgoing_leave(struct gw_outgoing *outgoing);
 
 /* Notes why the link is broken, once; it is torn down after what came before is read. */
@@ -40,7 +40,7 @@ void gw_outgoing_serve_link(struct gw_outgoing *outgoing, uint64_t now_ns);
 /* Takes what is being torn down one step on; true when something changed. Never blocks. */
 bool gw_outgoing_step_link(struct gw_outgoing *outgoing, uint64_t now_ns);
 
-/* Cuts everything; waits for the sender. */
+/* Cuts everything; waits for the threads. */
 void gw_outgoing_cut_link(struct gw_outgoing *outgoing);
 
 /* When serve or step has something to do without any descriptor saying so. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source's connections: one generation at a time, a control channel and then a bulk channel.
+ * The source's connections: one generation at a time, a control channel, then a bulk channel, then
+ * (where the target can do postcopy) an urgent one.
  *
  * Two rules keep what was said last from being lost. When something breaks, whatever the peer
  * said before is read before the engine hears of the break (a REFUSE and then an end is a
@@ -24,10 +25,11 @@ static void unwatch(struct gw_outgoing *outgoing)
 /* The sender is back. */
 static void close_all(struct gw_outgoing *outgoing)
 {
-    GW_ASSERT(outgoing->sender.phase == GW_SENDER_IDLE);
+    GW_ASSERT(outgoing->sender.phase == GW_SENDER_IDLE && !outgoing->answerer.thread.is_started);
     unwatch(outgoing);
     gw_connection_close(&outgoing->control.connection);
     gw_connection_close(&outgoing->sender.bulk);
+    gw_connection_close(&outgoing->answerer.connection);
     outgoing->link = LINK_NONE;
     outgoing->is_bulk_told = false;
 }
@@ -77,15 +79,20 @@ void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation)
     }
 }
 
-void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_intro *intro)
+void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_source_action *action)
 {
     struct gw_fault fault = {.status = GW_OK};
     if (outgoing->link != LINK_UP) {
         return; /* it broke meanwhile: the engine will hear of it */
     }
+    struct gw_connection *urgent = action->has_urgent ? &outgoing->answerer.connection : NULL;
+    outgoing->has_urgent = action->has_urgent;
     enum gw_status status = gw_connection_open(&outgoing->sender.bulk, &fault);
+    if (status == GW_OK && urgent != NULL) {
+        status = gw_connection_open(urgent, &fault);
+    }
     if (status == GW_OK) {
-        status = gw_sender_send(&outgoing->sender, intro, &fault);
+        status = gw_sender_send(&outgoing->sender, &action->intro, action->has_map, urgent, &fault);
     }
     if (status != GW_OK) {
         gw_outgoing_break(outgoing, &fault);
@@ -119,12 +126,18 @@ void gw_outgoing_send(struct gw_outgoing *outgoing, struct gw_message *message)
     watch_control(outgoing);
 }
 
+static void interrupt_threads(struct gw_outgoing *outgoing)
+{
+    gw_sender_interrupt(&outgoing->sender);
+    gw_answerer_interrupt(&outgoing->answerer);
+}
+
 void gw_outgoing_leave(struct gw_outgoing *outgoing)
 {
     if (outgoing->link == LINK_NONE) {
         return;
     }
-    gw_sender_interrupt(&outgoing->sender);
+    interrupt_threads(outgoing);
     outgoing->is_closing = true;
     outgoing->is_shut = false;
     outgoing->leave_ns = gw_clock_now_ns();
@@ -205,6 +218,21 @@ static void check_bulk(struct gw_outgoing *outgoing)
     }
 }
 
+/* Bulk and urgent channels are there: the engine may use them. */
+static void come_up_bulk(struct gw_outgoing *outgoing)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    outgoing->is_bulk_told = true;
+    watch(outgoing, &outgoing->bulk_watch, gw_connection_fd(&outgoing->sender.bulk));
+    if (outgoing->has_urgent &&
+        gw_answerer_start(&outgoing->answerer, outgoing->generation, &fault) != GW_OK) {
+        gw_outgoing_break(outgoing, &fault);
+        return;
+    }
+    struct gw_source_event event = {.type = GW_SOURCE_EV_BULK_UP};
+    (void)!gw_outgoing_tell(outgoing, &event, NULL);
+}
+
 static void check_sender(struct gw_outgoing *outgoing)
 {
     struct gw_fault fault;
@@ -217,10 +245,11 @@ static void check_sender(struct gw_outgoing *outgoing)
         return;
     }
     if (!outgoing->is_bulk_told) {
-        outgoing->is_bulk_told = true;
-        watch(outgoing, &outgoing->bulk_watch, gw_connection_fd(&outgoing->sender.bulk));
-        struct gw_source_event event = {.type = GW_SOURCE_EV_BULK_UP};
-        (void)!gw_outgoing_tell(outgoing, &event, NULL);
+        come_up_bulk(outgoing);
+    }
+    if (outgoing->answerer.thread.is_started &&
+        gw_answerer_has_ended(&outgoing->answerer, &fault)) {
+        gw_outgoing_break(outgoing, &fault);
     }
     check_bulk(outgoing);
 }
@@ -264,21 +293,25 @@ void gw_outgoing_serve_link(struct gw_outgoing *outgoing, uint64_t now_ns)
 
 /* ---- Tearing down ---- */
 
-/* True when the sender has no job any more. */
-static bool is_sender_back(struct gw_outgoing *outgoing)
+/* True when no thread has anything to do any more. */
+static bool are_threads_back(struct gw_outgoing *outgoing)
 {
     struct gw_fault fault;
     enum gw_sender_phase phase = gw_sender_get_phase(&outgoing->sender, &fault);
     if (phase == GW_SENDER_ENDED) {
         gw_sender_join(&outgoing->sender);
     }
-    return phase == GW_SENDER_IDLE || phase == GW_SENDER_ENDED;
+    struct gw_answerer *answerer = &outgoing->answerer;
+    if (answerer->thread.is_started && gw_answerer_has_ended(answerer, &fault)) {
+        gw_answerer_join(answerer);
+    }
+    return (phase == GW_SENDER_IDLE || phase == GW_SENDER_ENDED) && !answerer->thread.is_started;
 }
 
 static bool step_broken(struct gw_outgoing *outgoing)
 {
-    gw_sender_interrupt(&outgoing->sender);
-    if (!is_sender_back(outgoing)) {
+    interrupt_threads(outgoing);
+    if (!are_threads_back(outgoing)) {
         return false;
     }
     close_all(outgoing);
@@ -320,7 +353,7 @@ static bool say_goodbye(struct gw_outgoing *outgoing)
 static bool step_leaving(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     bool is_over = now_ns >= outgoing->leave_ns || say_goodbye(outgoing);
-    if (!is_sender_back(outgoing)) {
+    if (!are_threads_back(outgoing)) {
         return false;
     }
     bool was_closing = outgoing->is_closing;
@@ -348,8 +381,9 @@ bool gw_outgoing_step_link(struct gw_outgoing *outgoing, uint64_t now_ns)
 
 void gw_outgoing_cut_link(struct gw_outgoing *outgoing)
 {
-    gw_sender_interrupt(&outgoing->sender);
+    interrupt_threads(outgoing);
     gw_sender_join(&outgoing->sender);
+    gw_answerer_join(&outgoing->answerer);
     close_all(outgoing);
     outgoing->is_closing = false;
 }

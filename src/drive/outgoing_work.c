@@ -88,7 +88,7 @@ static bool do_action(struct gw_outgoing *outgoing)
         gw_outgoing_connect(outgoing, action->generation);
         return true;
     case GW_SOURCE_DO_CONNECT_BULK:
-        gw_outgoing_connect_bulk(outgoing, &action->intro);
+        gw_outgoing_connect_bulk(outgoing, action);
         return true;
     case GW_SOURCE_DO_SEND:
         gw_outgoing_send(outgoing, &action->message);

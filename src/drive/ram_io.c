@@ -29,7 +29,7 @@ static uint64_t next_data(const struct gw_ram *ram, struct gw_ram_data *data, bo
 static enum gw_status rearm(const struct gw_ram *ram, struct gw_tracker *tracker, uint64_t page,
                             uint64_t end, struct gw_fault *fault)
 {
-    while (page < end) {
+    while (tracker != NULL && page < end) {
         uint64_t count = gw_ram_contiguous(ram, page);
         count = count < end - page ? count : end - page;
         enum gw_status status = tracker->operations->rearm(tracker, page, count, fault);

@@ -1,64 +1,67 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The receiver: the target's bulk channel into guest RAM. The contract: godwit/receiver.h. */
+/* The receiver: the target's bulk and urgent channels into guest RAM. The contract:
+ * godwit/receiver.h. */
 #include "godwit/receiver.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 
+#include "drive/exchange.h"
 #include "drive/framing.h"
 #include "godwit/clock.h"
 #include "godwit/crc32c.h"
+#include "godwit/page_map.h"
 #include "godwit/ram_io.h"
 
 static enum gw_status read_bytes(struct gw_receiver *receiver, void *bytes, size_t count,
                                  struct gw_fault *fault)
 {
-    struct iovec part = {.iov_base = bytes, .iov_len = count};
-    return gw_connection_read_all(receiver->connection, &part, 1, fault);
+    return gw_exchange_read(receiver->connection, bytes, count, fault);
+}
+
+/* ---- Introduction ---- */
+
+static_assert(GW_FRAME_HEADER_BYTES + (uint64_t)GW_PAGE_MAP_BYTES_MAX <= GW_BATCH_BYTES_MAX,
+              "a map with its header fits the staging memory");
+
+/* Nobody places a page now: the other channel comes after this one. */
+static enum gw_status send_received(struct gw_receiver *receiver, struct gw_fault *fault)
+{
+    uint8_t *payload = receiver->staging + GW_FRAME_HEADER_BYTES;
+    uint64_t page_count = receiver->ram->page_count;
+    pthread_mutex_lock(receiver->lock);
+    gw_page_map_encode(gw_target_received(receiver->target), page_count, payload);
+    pthread_mutex_unlock(receiver->lock);
+    struct gw_frame_header header = {
+        .version = GW_PROTOCOL_VERSION,
+        .type = GW_FRAME_RECEIVED,
+        .payload_bytes = gw_page_map_bytes(page_count),
+        .payload_crc = gw_crc32c(0, payload, gw_page_map_bytes(page_count)),
+        .generation = receiver->generation,
+    };
+    gw_frame_encode_header(&header, receiver->staging);
+    return gw_exchange_write(receiver->connection, receiver->staging,
+                             GW_FRAME_HEADER_BYTES + header.payload_bytes, fault);
 }
 
 static enum gw_status welcome(struct gw_receiver *receiver, struct gw_fault *fault)
 {
-    uint8_t bytes[GW_FRAME_HEADER_BYTES + GW_MESSAGE_SMALL_BYTES];
-    uint32_t count =
-        gw_framing_encode(&receiver->welcome, receiver->generation, 0, bytes, sizeof(bytes));
-    struct iovec part = {.iov_base = bytes, .iov_len = count};
-    return gw_connection_write_all(receiver->connection, &part, 1, fault);
-}
-
-/* Between frames a bulk channel may be silent for as long as it likes (a bandwidth limit, a held
- * guest): the control channel's liveness is enough. Within a frame the idle time counts. */
-static enum gw_status wait_for_frame(struct gw_receiver *receiver, uint8_t *bytes,
-                                     struct gw_fault *fault)
-{
-    struct gw_connection *connection = receiver->connection;
-    struct iovec part = {.iov_base = bytes, .iov_len = GW_FRAME_HEADER_BYTES};
-    size_t got = 0;
-    enum gw_status status = GW_AGAIN;
-    while ((status = gw_connection_read(connection, &part, 1, &got, fault)) == GW_AGAIN) {
-        struct pollfd wait[2] = {
-            {.fd = gw_connection_fd(connection), .events = POLLIN},
-            {.fd = connection->cancel.fd, .events = POLLIN},
-        };
-        if (poll(wait, 2, -1) < 0 && errno != EINTR) {
-            return gw_fault_set_os(fault, errno, "waiting for a bulk channel's bytes");
-        }
-    }
-    if (status != GW_OK || got == GW_FRAME_HEADER_BYTES) {
-        return status;
-    }
-    return read_bytes(receiver, bytes + got, GW_FRAME_HEADER_BYTES - got, fault);
+    enum gw_status status =
+        gw_exchange_send(receiver->connection, &receiver->welcome, receiver->generation, 0, fault);
+    return status == GW_OK && receiver->has_map ? send_received(receiver, fault) : status;
 }
 
 /* ---- BATCH ---- */
 
 static enum gw_status may_place(struct gw_receiver *receiver, uint64_t sequence,
+                                const struct gw_batch_table *table, enum gw_placing *placing,
                                 struct gw_fault *fault)
 {
     pthread_mutex_lock(receiver->lock);
     enum gw_status status =
-        gw_target_may_place(receiver->target, receiver->channel, sequence, fault);
+        gw_target_may_place(receiver->target, receiver->is_urgent, sequence, placing, fault);
+    if (status == GW_OK && receiver->is_urgent) {
+        status = gw_target_check_urgent(receiver->target, table, fault);
+    }
     pthread_mutex_unlock(receiver->lock);
     return status;
 }
@@ -139,35 +142,90 @@ static enum gw_status place_zeros(struct gw_receiver *receiver, struct gw_fault 
     return GW_OK;
 }
 
+/* The owner has nothing to do for a page that only its guest waited for. */
 static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
 {
     pthread_mutex_lock(receiver->lock);
     event->now_ns = gw_clock_now_ns();
     (void)!gw_target_handle(receiver->target, event, NULL);
+    bool has_action = gw_target_has_action(receiver->target);
     pthread_mutex_unlock(receiver->lock);
-    gw_notify_signal(receiver->wake);
+    if (has_action) {
+        gw_notify_signal(receiver->wake);
+    }
+}
+
+/* As it comes, into RAM: the guest does not run, so nobody reads there before it is checked. */
+static enum gw_status receive_direct(struct gw_receiver *receiver, uint32_t table_bytes,
+                                     uint32_t *crc, struct gw_fault *fault)
+{
+    enum gw_status status = place_zeros(receiver, fault);
+    if (status == GW_OK && receiver->records.raw_pages > 0) {
+        int count = gather_parts(receiver);
+        status = gw_connection_read_all(receiver->connection, receiver->part, count, fault);
+    }
+    *crc = status == GW_OK ? crc_of_placed(receiver, table_bytes) : 0;
+    return status;
+}
+
+static enum gw_status place_staged(struct gw_receiver *receiver, struct gw_fault *fault)
+{
+    const uint8_t *bytes = receiver->staging;
+    enum gw_status status = GW_OK;
+    for (uint32_t i = 0; i < receiver->records.record_count && status == GW_OK; i++) {
+        const struct gw_record *record = &receiver->records.record[i];
+        if (record->kind == GW_RECORD_RAW) {
+            status = gw_missing_place(&receiver->faults->missing, record->page, record->count,
+                                      bytes, fault);
+            bytes += (size_t)record->count * receiver->ram->page_bytes;
+        } else {
+            status = gw_missing_place_zero(&receiver->faults->missing, record->page, record->count,
+                                           fault);
+        }
+    }
+    return status;
+}
+
+/* The guest runs: only what is whole and checked becomes its memory. */
+static enum gw_status receive_staged(struct gw_receiver *receiver,
+                                     const struct gw_frame_header *header, uint32_t table_bytes,
+                                     enum gw_placing placing, struct gw_fault *fault)
+{
+    size_t bytes = (size_t)receiver->records.raw_pages * receiver->ram->page_bytes;
+    enum gw_status status = read_bytes(receiver, receiver->staging, bytes, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    uint32_t crc = gw_crc32c(gw_crc32c(0, receiver->table, table_bytes), receiver->staging, bytes);
+    if (crc != header->payload_crc) {
+        return gw_fault_set(fault, GW_CORRUPT,
+                            "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing "
+                            "to its pages",
+                            receiver->connection->peer, header->sequence);
+    }
+    return placing == GW_PLACE_STAGED ? place_staged(receiver, fault) : GW_OK;
 }
 
 static enum gw_status receive_batch(struct gw_receiver *receiver,
                                     const struct gw_frame_header *header, struct gw_fault *fault)
 {
     uint32_t table_bytes = 0;
+    uint32_t crc = header->payload_crc;
+    enum gw_placing placing;
     receiver->data = (struct gw_ram_data){0}; /* a batch makes holes */
     enum gw_status status = read_table(receiver, header, &table_bytes, fault);
     if (status == GW_OK) {
-        status = may_place(receiver, header->sequence, fault);
+        status = may_place(receiver, header->sequence, &receiver->records, &placing, fault);
     }
     if (status == GW_OK) {
-        status = place_zeros(receiver, fault);
-    }
-    if (status == GW_OK && receiver->records.raw_pages > 0) {
-        int count = gather_parts(receiver);
-        status = gw_connection_read_all(receiver->connection, receiver->part, count, fault);
+        status = placing == GW_PLACE_DIRECT
+                     ? receive_direct(receiver, table_bytes, &crc, fault)
+                     : receive_staged(receiver, header, table_bytes, placing, fault);
     }
     if (status != GW_OK) {
         return status;
     }
-    bool is_suspect = crc_of_placed(receiver, table_bytes) != header->payload_crc;
+    bool is_suspect = crc != header->payload_crc;
     if (is_suspect && (header->flags & GW_FRAME_STOPPED) != 0) {
         return gw_fault_set(fault, GW_CORRUPT,
                             "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing "
@@ -176,13 +234,46 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
     }
     struct gw_target_event event = {
         .type = GW_TARGET_EV_BATCH,
-        .placed = {.channel = receiver->channel,
+        .placed = {.is_urgent = receiver->is_urgent,
                    .sequence = header->sequence,
                    .is_suspect = is_suspect,
                    .table = &receiver->records},
     };
     tell(receiver, &event);
     return GW_OK;
+}
+
+/* ---- MISSING ---- */
+
+static enum gw_status receive_map(struct gw_receiver *receiver,
+                                  const struct gw_frame_header *header, struct gw_fault *fault)
+{
+    struct gw_target_event event = {
+        .type = GW_TARGET_EV_MAP,
+        .map = {.sequence = header->sequence, .missing = receiver->map},
+    };
+    enum gw_placing placing;
+    uint32_t wanted = gw_page_map_bytes(receiver->ram->page_count);
+    if (header->payload_bytes != wanted) {
+        return gw_fault_set(fault, GW_PROTOCOL, "MISSING %" PRIu64 " has %u bytes, wanted %u",
+                            header->sequence, header->payload_bytes, wanted);
+    }
+    enum gw_status status = read_bytes(receiver, receiver->staging, wanted, fault);
+    if (status == GW_OK) {
+        status =
+            gw_framing_check_payload(header, receiver->staging, receiver->connection->peer, fault);
+    }
+    if (status == GW_OK) {
+        status = gw_page_map_decode(receiver->map, receiver->ram->page_count, receiver->staging,
+                                    wanted, fault);
+    }
+    if (status == GW_OK) {
+        status = may_place(receiver, header->sequence, NULL, &placing, fault);
+    }
+    if (status == GW_OK) {
+        tell(receiver, &event);
+    }
+    return status;
 }
 
 /* ---- VERIFY ---- */
@@ -197,8 +288,9 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
     }
     struct gw_target_event event = {
         .type = GW_TARGET_EV_VERIFIED,
-        .verified = {.channel = receiver->channel, .sequence = header->sequence},
+        .verified = {.sequence = header->sequence},
     };
+    enum gw_placing placing;
     struct gw_verify *theirs = &event.verified.theirs;
     enum gw_status status = read_bytes(receiver, bytes, sizeof(bytes), fault);
     if (status == GW_OK) {
@@ -208,7 +300,7 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
         status = gw_verify_decode(theirs, bytes, sizeof(bytes), receiver->ram->page_count, fault);
     }
     if (status == GW_OK) {
-        status = may_place(receiver, header->sequence, fault);
+        status = may_place(receiver, header->sequence, NULL, &placing, fault);
     }
     if (status == GW_OK) {
         event.verified.digest_ours =
@@ -222,31 +314,28 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
 
 static enum gw_status receive_frame(struct gw_receiver *receiver, struct gw_fault *fault)
 {
-    uint8_t bytes[GW_FRAME_HEADER_BYTES];
     struct gw_frame_header header;
-    enum gw_status status = wait_for_frame(receiver, bytes, fault);
+    enum gw_status status = gw_exchange_wait_header(receiver->connection, &header, fault);
     if (status == GW_OK) {
-        status = gw_frame_decode_header(&header, bytes, fault);
+        status = gw_exchange_check_generation(receiver->connection, &header, receiver->generation,
+                                              fault);
     }
     if (status != GW_OK) {
         return status;
     }
-    if (header.generation != receiver->generation) {
-        return gw_fault_set(fault, GW_PROTOCOL,
-                            "%.120s: %s of generation %u on a bulk channel of generation %u",
-                            receiver->connection->peer, gw_frame_type_name(header.type),
-                            header.generation, receiver->generation);
-    }
-    switch (header.type) {
-    case GW_FRAME_BATCH:
+    if (header.type == GW_FRAME_BATCH) {
         return receive_batch(receiver, &header, fault);
-    case GW_FRAME_VERIFY:
-        return receive_verify(receiver, &header, fault);
-    default:
-        return gw_fault_set(
-            fault, GW_PROTOCOL, "%.120s: a frame %s (type %u) has no place on a bulk channel",
-            receiver->connection->peer, gw_frame_type_name(header.type), header.type);
     }
+    if (header.type == GW_FRAME_VERIFY && !receiver->is_urgent) {
+        return receive_verify(receiver, &header, fault);
+    }
+    if (header.type == GW_FRAME_MISSING && !receiver->is_urgent) {
+        return receive_map(receiver, &header, fault);
+    }
+    return gw_fault_set(fault, GW_PROTOCOL,
+                        "%.120s: a frame %s (type %u) has no place on %s channel",
+                        receiver->connection->peer, gw_frame_type_name(header.type), header.type,
+                        receiver->is_urgent ? "an urgent" : "a bulk");
 }
 
 static void run(void *context)
@@ -254,6 +343,9 @@ static void run(void *context)
     struct gw_receiver *receiver = context;
     struct gw_fault fault = {.status = GW_OK};
     enum gw_status status = welcome(receiver, &fault);
+    if (status == GW_OK && receiver->is_urgent) {
+        gw_faults_attach(receiver->faults, receiver->connection, receiver->generation);
+    }
     while (status == GW_OK) {
         status = receive_frame(receiver, &fault);
     }
@@ -267,16 +359,17 @@ static void run(void *context)
 /* ---- The owner ---- */
 
 enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connection *connection,
-                                 const struct gw_message *message, uint8_t channel,
+                                 const struct gw_message *message, bool has_map,
                                  uint32_t generation, struct gw_fault *fault)
 {
     receiver->connection = connection;
     receiver->welcome = *message;
-    receiver->channel = channel;
+    receiver->has_map = has_map;
     receiver->generation = generation;
     receiver->has_ended = false;
     gw_fault_clear(&receiver->fault);
-    return gw_thread_start(&receiver->thread, "gw-receiver", run, receiver, fault);
+    return gw_thread_start(&receiver->thread, receiver->is_urgent ? "gw-urgent" : "gw-receiver",
+                           run, receiver, fault);
 }
 
 void gw_receiver_interrupt(struct gw_receiver *receiver)

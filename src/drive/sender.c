@@ -5,89 +5,15 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "drive/exchange.h"
 #include "drive/framing.h"
+#include "drive/pages_frame.h"
 #include "godwit/clock.h"
 #include "godwit/crc32c.h"
+#include "godwit/page_map.h"
 #include "godwit/ram_io.h"
 
-/* ---- The thread: introduction ---- */
-
-static enum gw_status write_bytes(struct gw_sender *sender, void *bytes, size_t count,
-                                  struct gw_fault *fault)
-{
-    struct iovec part = {.iov_base = bytes, .iov_len = count};
-    return gw_connection_write_all(&sender->bulk, &part, 1, fault);
-}
-
-static enum gw_status read_bytes(struct gw_sender *sender, void *bytes, size_t count,
-                                 struct gw_fault *fault)
-{
-    struct iovec part = {.iov_base = bytes, .iov_len = count};
-    return gw_connection_read_all(&sender->bulk, &part, 1, fault);
-}
-
-static enum gw_status check_welcome(const struct gw_sender *sender,
-                                    const struct gw_frame_header *header,
-                                    const struct gw_message *message, struct gw_fault *fault)
-{
-    const char *peer = sender->bulk.peer;
-    if (message->type == GW_FRAME_REFUSE) {
-        return gw_fault_set(fault, GW_REFUSED, "%.100s refuses the bulk channel: %s", peer,
-                            message->verdict.reason);
-    }
-    if (message->type != GW_FRAME_WELCOME || header->sequence != 0 ||
-        header->generation != sender->intro.generation) {
-        return gw_fault_set(fault, GW_PROTOCOL,
-                            "%.100s: answers a bulk channel's INTRO with %s number %" PRIu64
-                            " of generation %u, where WELCOME number 0 of generation %u is wanted",
-                            peer, gw_frame_type_name(header->type), header->sequence,
-                            header->generation, sender->intro.generation);
-    }
-    return GW_OK;
-}
-
-/* Frames around a bulk channel's introduction have the number 0: its batches count from 1. */
-static enum gw_status introduce(struct gw_sender *sender, struct gw_fault *fault)
-{
-    uint8_t bytes[GW_FRAME_HEADER_BYTES + GW_MESSAGE_SMALL_BYTES];
-    struct gw_message message = {.type = GW_FRAME_INTRO, .intro = sender->intro};
-    uint32_t count = gw_framing_encode(&message, sender->intro.generation, 0, bytes, sizeof(bytes));
-    enum gw_status status = write_bytes(sender, bytes, count, fault);
-    if (status != GW_OK) {
-        return status;
-    }
-    struct gw_frame_header header;
-    status = read_bytes(sender, bytes, GW_FRAME_HEADER_BYTES, fault);
-    if (status == GW_OK) {
-        status = gw_frame_decode_header(&header, bytes, fault);
-    }
-    if (status == GW_OK) {
-        status = gw_framing_check_length(&header, GW_MESSAGE_SMALL_BYTES, sender->bulk.peer, fault);
-    }
-    if (status == GW_OK) {
-        status = read_bytes(sender, bytes, header.payload_bytes, fault);
-    }
-    if (status == GW_OK) {
-        status = gw_framing_check_payload(&header, bytes, sender->bulk.peer, fault);
-    }
-    if (status == GW_OK) {
-        status = gw_message_decode(&message, header.type, bytes, header.payload_bytes, fault);
-    }
-    return status != GW_OK ? status : check_welcome(sender, &header, &message, fault);
-}
-
 /* ---- The thread: batches ---- */
-
-static struct gw_frame_header header_of(const struct gw_sender *sender, enum gw_frame_type type)
-{
-    return (struct gw_frame_header){
-        .version = GW_PROTOCOL_VERSION,
-        .type = (uint8_t)type,
-        .flags = sender->batch.is_stopped ? GW_FRAME_STOPPED : 0,
-        .generation = sender->intro.generation,
-        .sequence = sender->batch.sequence,
-    };
-}
 
 static enum gw_status fill(struct gw_sender *sender, struct gw_fault *fault)
 {
@@ -98,8 +24,9 @@ static enum gw_status fill(struct gw_sender *sender, struct gw_fault *fault)
             gw_batch_add_zero(&sender->builder, batch->run[i].page, batch->run[i].count);
             continue;
         }
-        enum gw_status status = gw_ram_io_read(sender->ram, &sender->data, sender->tracker,
-                                               &batch->run[i], &sender->builder, fault);
+        enum gw_status status = gw_ram_io_read(
+            sender->ram, &sender->data, batch->kind == GW_BATCH_PUSH ? NULL : sender->tracker,
+            &batch->run[i], &sender->builder, fault);
         if (status != GW_OK) {
             return status;
         }
@@ -110,24 +37,34 @@ static enum gw_status fill(struct gw_sender *sender, struct gw_fault *fault)
 static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent *sent,
                                  struct gw_fault *fault)
 {
+    const struct gw_pages_frame frame = {.generation = sender->intro.generation,
+                                         .sequence = sender->batch.sequence,
+                                         .is_stopped = sender->batch.is_stopped,
+                                         .table = sender->table};
     enum gw_status status = fill(sender, fault);
     if (status != GW_OK) {
         return status;
     }
-    struct gw_frame_header header = header_of(sender, GW_FRAME_BATCH);
-    uint32_t table_bytes = gw_batch_finish(&sender->builder, sender->table + GW_FRAME_HEADER_BYTES,
-                                           &header.payload_crc);
-    size_t page_bytes = (size_t)sender->builder.table.raw_pages * sender->ram->page_bytes;
-    header.payload_bytes = table_bytes + (uint32_t)page_bytes;
-    gw_frame_encode_header(&header, sender->table);
-    struct iovec parts[2] = {
-        {.iov_base = sender->table, .iov_len = GW_FRAME_HEADER_BYTES + table_bytes},
-        {.iov_base = sender->pages, .iov_len = page_bytes},
+    return gw_pages_frame_send(&sender->bulk, &frame, &sender->builder, sent, fault);
+}
+
+/* A whole frame that is no BATCH: its payload stands behind the room for the header. */
+static enum gw_status send_frame(struct gw_sender *sender, enum gw_frame_type type, uint8_t *bytes,
+                                 uint32_t payload_bytes, struct gw_batch_sent *sent,
+                                 struct gw_fault *fault)
+{
+    const struct gw_frame_header header = {
+        .version = GW_PROTOCOL_VERSION,
+        .type = (uint8_t)type,
+        .flags = sender->batch.is_stopped ? GW_FRAME_STOPPED : 0,
+        .payload_bytes = payload_bytes,
+        .payload_crc = gw_crc32c(0, bytes + GW_FRAME_HEADER_BYTES, payload_bytes),
+        .generation = sender->intro.generation,
+        .sequence = sender->batch.sequence,
     };
-    sent->raw_pages = sender->builder.table.raw_pages;
-    sent->zero_pages = sender->builder.zero_pages;
-    sent->wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
-    return gw_connection_write_all(&sender->bulk, parts, 2, fault);
+    gw_frame_encode_header(&header, bytes);
+    sent->wire_bytes = GW_FRAME_HEADER_BYTES + payload_bytes;
+    return gw_exchange_write(&sender->bulk, bytes, sent->wire_bytes, fault);
 }
 
 static enum gw_status send_digest(struct gw_sender *sender, struct gw_batch_sent *sent,
@@ -141,12 +78,38 @@ static enum gw_status send_digest(struct gw_sender *sender, struct gw_batch_sent
     };
     uint8_t bytes[GW_FRAME_HEADER_BYTES + GW_VERIFY_BYTES];
     gw_verify_encode(&verify, bytes + GW_FRAME_HEADER_BYTES);
-    struct gw_frame_header header = header_of(sender, GW_FRAME_VERIFY);
-    header.payload_bytes = GW_VERIFY_BYTES;
-    header.payload_crc = gw_crc32c(0, bytes + GW_FRAME_HEADER_BYTES, GW_VERIFY_BYTES);
-    gw_frame_encode_header(&header, bytes);
-    sent->wire_bytes = sizeof(bytes);
-    return write_bytes(sender, bytes, sizeof(bytes), fault);
+    return send_frame(sender, GW_FRAME_VERIFY, bytes, GW_VERIFY_BYTES, sent, fault);
+}
+
+static_assert(GW_FRAME_HEADER_BYTES + (uint64_t)GW_PAGE_MAP_BYTES_MAX <= GW_BATCH_BYTES_MAX,
+              "a map with its header fits the memory of a batch");
+
+static enum gw_status send_map(struct gw_sender *sender, struct gw_batch_sent *sent,
+                               struct gw_fault *fault)
+{
+    uint64_t page_count = sender->ram->page_count;
+    pthread_mutex_lock(sender->lock);
+    gw_page_map_encode(gw_source_missing(sender->source), page_count,
+                       sender->pages + GW_FRAME_HEADER_BYTES);
+    pthread_mutex_unlock(sender->lock);
+    return send_frame(sender, GW_FRAME_MISSING, sender->pages, gw_page_map_bytes(page_count), sent,
+                      fault);
+}
+
+static enum gw_status send_batch(struct gw_sender *sender, struct gw_batch_sent *sent,
+                                 struct gw_fault *fault)
+{
+    switch (sender->batch.kind) {
+    case GW_BATCH_VERIFY:
+        return send_digest(sender, sent, fault);
+    case GW_BATCH_MAP:
+        return send_map(sender, sent, fault);
+    case GW_BATCH_PAGES:
+    case GW_BATCH_HOLES:
+    case GW_BATCH_PUSH:
+        break;
+    }
+    return send_pages(sender, sent, fault);
 }
 
 /* Waits, with the lock, until something was told or retry_ns has come. The condition's clock is
@@ -199,9 +162,7 @@ static enum gw_status send_batches(struct gw_sender *sender, struct gw_fault *fa
 {
     while (next_batch(sender)) {
         struct gw_batch_sent sent = {.sequence = sender->batch.sequence};
-        enum gw_status status = sender->batch.kind == GW_BATCH_VERIFY
-                                    ? send_digest(sender, &sent, fault)
-                                    : send_pages(sender, &sent, fault);
+        enum gw_status status = send_batch(sender, &sent, fault);
         if (status != GW_OK) {
             return status;
         }
@@ -232,14 +193,69 @@ static void run_connect(void *context)
     set_phase(sender, GW_SENDER_ENDED, &fault);
 }
 
+/* What the target has of a guest that runs there: the rest is to be sent. */
+static enum gw_status read_map(struct gw_sender *sender, struct gw_fault *fault)
+{
+    struct gw_frame_header header;
+    uint32_t wanted = gw_page_map_bytes(sender->ram->page_count);
+    enum gw_status status =
+        gw_exchange_read(&sender->bulk, sender->table, GW_FRAME_HEADER_BYTES, fault);
+    if (status == GW_OK) {
+        status = gw_frame_decode_header(&header, sender->table, fault);
+    }
+    if (status == GW_OK && (header.type != GW_FRAME_RECEIVED || header.payload_bytes != wanted)) {
+        status = gw_fault_set(
+            fault, GW_PROTOCOL, "%.120s: %s of %u bytes, where RECEIVED of %u bytes is wanted",
+            sender->bulk.peer, gw_frame_type_name(header.type), header.payload_bytes, wanted);
+    }
+    if (status == GW_OK) {
+        status =
+            gw_exchange_check_generation(&sender->bulk, &header, sender->intro.generation, fault);
+    }
+    if (status == GW_OK) {
+        status = gw_exchange_read(&sender->bulk, sender->pages, wanted, fault);
+    }
+    if (status == GW_OK) {
+        status = gw_framing_check_payload(&header, sender->pages, sender->bulk.peer, fault);
+    }
+    return status == GW_OK ? gw_page_map_decode(sender->map, sender->ram->page_count, sender->pages,
+                                                wanted, fault)
+                           : status;
+}
+
+static enum gw_status reconcile(struct gw_sender *sender, struct gw_fault *fault)
+{
+    enum gw_status status = read_map(sender, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    struct gw_source_event event = {.type = GW_SOURCE_EV_RECONCILED, .bitmap = sender->map};
+    pthread_mutex_lock(sender->lock);
+    event.now_ns = gw_clock_now_ns();
+    (void)!gw_source_handle(sender->source, &event, NULL);
+    pthread_mutex_unlock(sender->lock);
+    return GW_OK;
+}
+
+static enum gw_status introduce(struct gw_sender *sender, struct gw_connection *connection,
+                                enum gw_role role, struct gw_fault *fault)
+{
+    struct gw_intro intro = sender->intro;
+    intro.role = (uint8_t)role;
+    enum gw_status status = gw_connection_connect(connection, sender->uri, sender->options, fault);
+    return status == GW_OK ? gw_exchange_introduce(connection, &intro, fault) : status;
+}
+
 static void run_send(void *context)
 {
     struct gw_sender *sender = context;
     struct gw_fault fault = {.status = GW_OK};
-    enum gw_status status =
-        gw_connection_connect(&sender->bulk, sender->uri, sender->options, &fault);
-    if (status == GW_OK) {
-        status = introduce(sender, &fault);
+    enum gw_status status = introduce(sender, &sender->bulk, GW_ROLE_BULK, &fault);
+    if (status == GW_OK && sender->has_map) {
+        status = reconcile(sender, &fault);
+    }
+    if (status == GW_OK && sender->urgent != NULL) {
+        status = introduce(sender, sender->urgent, GW_ROLE_URGENT, &fault);
     }
     if (status == GW_OK) {
         set_phase(sender, GW_SENDER_UP, NULL);
@@ -268,13 +284,16 @@ static enum gw_status start(struct gw_sender *sender, struct gw_connection *conn
 enum gw_status gw_sender_connect(struct gw_sender *sender, struct gw_connection *connection,
                                  struct gw_fault *fault)
 {
+    sender->urgent = NULL;
     return start(sender, connection, run_connect, fault);
 }
 
-enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *intro,
-                              struct gw_fault *fault)
+enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *intro, bool has_map,
+                              struct gw_connection *urgent, struct gw_fault *fault)
 {
     sender->intro = *intro;
+    sender->has_map = has_map;
+    sender->urgent = urgent;
     sender->data = (struct gw_ram_data){0};
     return start(sender, &sender->bulk, run_send, fault);
 }
@@ -285,10 +304,14 @@ void gw_sender_interrupt(struct gw_sender *sender)
         return;
     }
     pthread_mutex_lock(sender->lock);
+    bool is_urgent_ours = sender->urgent != NULL && sender->phase == GW_SENDER_CONNECTING;
     sender->is_interrupted = true;
     pthread_cond_broadcast(sender->kicked);
     pthread_mutex_unlock(sender->lock);
     gw_connection_interrupt(sender->connecting);
+    if (is_urgent_ours) {
+        gw_connection_interrupt(sender->urgent);
+    }
 }
 
 enum gw_sender_phase gw_sender_get_phase(struct gw_sender *sender, struct gw_fault *fault)

@@ -128,12 +128,10 @@ static void put_into_window(struct gw_pages *pages, struct gw_batch *batch)
     pages->window[batch->sequence % GW_WINDOW_BATCHES] = *batch;
 }
 
-enum gw_status gw_pages_pick(struct gw_pages *pages, bool is_stopped, struct gw_batch *batch)
+static enum gw_status pick(struct gw_pages *pages, enum gw_batch_kind kind, bool is_stopped,
+                           struct gw_batch *batch)
 {
-    if (is_window_full(pages) || pages->cursor == pages->page_count) {
-        return GW_AGAIN;
-    }
-    batch->kind = GW_BATCH_PAGES;
+    batch->kind = kind;
     batch->is_stopped = is_stopped;
     batch->run_count = 0;
     if (pages->is_first_round) {
@@ -150,6 +148,98 @@ enum gw_status gw_pages_pick(struct gw_pages *pages, bool is_stopped, struct gw_
     }
     put_into_window(pages, batch);
     return GW_OK;
+}
+
+enum gw_status gw_pages_pick(struct gw_pages *pages, bool is_stopped, struct gw_batch *batch)
+{
+    if (is_window_full(pages) || pages->cursor == pages->page_count) {
+        return GW_AGAIN;
+    }
+    return pick(pages, GW_BATCH_PAGES, is_stopped, batch);
+}
+
+void gw_pages_skip_to_hole(struct gw_pages *pages)
+{
+    while (pages->is_first_round && pages->cursor < pages->page_count &&
+           !is_long_hole(pages, pages->cursor)) {
+        uint64_t from = pages->cursor;
+        uint64_t data = end_of_hole(pages, from);
+        pages->dirty_count += gw_bits_put(pages->dirty, from, data - from, true);
+        pages->cursor = gw_bits_next(pages->dirty, data, pages->page_count, false);
+    }
+}
+
+enum gw_status gw_pages_pick_hole(struct gw_pages *pages, struct gw_batch *batch)
+{
+    gw_pages_skip_to_hole(pages);
+    if (is_window_full(pages) || !pages->is_first_round || pages->cursor == pages->page_count) {
+        return GW_AGAIN;
+    }
+    return gw_pages_pick(pages, false, batch);
+}
+
+enum gw_status gw_pages_pick_map(struct gw_pages *pages, struct gw_batch *batch)
+{
+    if (is_window_full(pages)) {
+        return GW_AGAIN;
+    }
+    batch->kind = GW_BATCH_MAP;
+    batch->is_stopped = true;
+    batch->run_count = 0;
+    put_into_window(pages, batch);
+    return GW_OK;
+}
+
+enum gw_status gw_pages_pick_around(struct gw_pages *pages, enum gw_batch_kind kind,
+                                    struct gw_batch *batch)
+{
+    if (pages->dirty_count == 0 || is_window_full(pages)) {
+        return GW_AGAIN;
+    }
+    if (gw_bits_next(pages->dirty, pages->cursor, pages->page_count, true) == pages->page_count) {
+        pages->cursor = 0;
+    }
+    pages->is_first_round = false;
+    return pick(pages, kind, true, batch);
+}
+
+void gw_pages_demanded(struct gw_pages *pages, uint64_t page)
+{
+    if (gw_bit_test(pages->dirty, page)) {
+        gw_bit_clear(pages->dirty, page);
+        pages->dirty_count--;
+        pages->cursor = page + 1;
+    }
+}
+
+bool gw_pages_is_quiet(const struct gw_pages *pages)
+{
+    return pages->sequence_acked == pages->sequence_picked &&
+           pages->sequence_sent == pages->sequence_picked &&
+           (!pages->is_first_round || pages->cursor == pages->page_count);
+}
+
+static void forget_window(struct gw_pages *pages)
+{
+    pages->sequence_picked = pages->sequence_acked;
+    pages->sequence_sent = pages->sequence_acked;
+    if (pages->sequence_unstopped > pages->sequence_acked) {
+        pages->sequence_unstopped = pages->sequence_acked;
+    }
+}
+
+void gw_pages_reconcile(struct gw_pages *pages, const uint64_t *received)
+{
+    uint64_t words = word_count(pages);
+    pages->dirty_count = 0;
+    for (uint64_t i = 0; i < words; i++) {
+        uint64_t count = i + 1 < words ? 64 : pages->page_count - 64 * i;
+        pages->dirty[i] = ~received[i] & gw_bit_mask(0, count);
+        pages->dirty_count += (uint64_t)__builtin_popcountll(pages->dirty[i]);
+    }
+    pages->is_first_round = false;
+    pages->cursor = 0;
+    forget_window(pages);
 }
 
 enum gw_status gw_pages_pick_verify(struct gw_pages *pages, struct gw_batch *batch)
@@ -191,7 +281,7 @@ static uint64_t batch_pages(const struct gw_batch *batch)
     for (uint32_t i = 0; i < batch->run_count; i++) {
         count += batch->run[i].count;
     }
-    return batch->kind == GW_BATCH_PAGES ? count : 0;
+    return batch->kind == GW_BATCH_PAGES || batch->kind == GW_BATCH_PUSH ? count : 0;
 }
 
 /* Batches that were sent and not acknowledged yet. */
@@ -258,11 +348,7 @@ uint64_t gw_pages_rewind(struct gw_pages *pages)
         pages->cursor = pages->window[(pages->sequence_acked + 1) % GW_WINDOW_BATCHES].run[0].page;
     }
     pages->verify_cursor = 0;
-    pages->sequence_picked = pages->sequence_acked;
-    pages->sequence_sent = pages->sequence_acked;
-    if (pages->sequence_unstopped > pages->sequence_acked) {
-        pages->sequence_unstopped = pages->sequence_acked;
-    }
+    forget_window(pages);
     return count;
 }
 

@@ -106,7 +106,7 @@ enum gw_status gw_history_decode(struct gw_history *history, const uint8_t *byte
         memcpy(entry->session.id, at, GW_SESSION_BYTES);
         entry->epoch = gw_get_64(at + 16);
         entry->state = gw_get_32(at + 24);
-        if (entry->state < GW_RECORD_OPENED || entry->state > GW_RECORD_ABORTED) {
+        if (entry->state < GW_RECORD_OPENED || entry->state > GW_RECORD_PULLING) {
             return gw_fault_set(fault, GW_CORRUPT, "the record has a session in state %u",
                                 entry->state);
         }

@@ -88,6 +88,7 @@ void gw_source_init(struct gw_source *source, const struct gw_source_config *con
     source->state = GW_SOURCE_NONE;
     source->action_first = 0;
     source->action_count = 0;
+    source->is_postcopy = config->is_postcopy;
     memset(source->row_taken, 0, sizeof(source->row_taken));
     gw_pace_init(&source->pace, config->bandwidth_max);
     gw_pages_init(&source->pages, config->page_count, config->page_bytes);
@@ -150,6 +151,8 @@ static void lose_link(struct gw_source *source, const struct gw_fault *fault, ui
     }
     const struct row *row = &table[source->state][lost.type];
     source->is_linked = false;
+    source->is_bulk_up = false;
+    source->demands_open = 0;
     (void)gw_fault_set(&source->fault, fault->status, "%s", fault->text);
     if (is_legal(row)) {
         go(source, row, &lost);
@@ -170,15 +173,23 @@ static void refuse_unexpected(struct gw_source *source, const char *what, uint64
     gw_source_drop_link(source, &fault, now_ns);
 }
 
+/* How long a lost link is tried again. */
+static uint64_t patience_ns(const struct gw_source *source)
+{
+    return source->state == GW_SOURCE_PUSH_WAITING ? source->config.recover_ns_max
+                                                   : source->config.resume_ns_max;
+}
+
 /* What broke the link stays the reason. */
 static void note_exhausted(struct gw_source *source)
 {
     struct gw_fault lost = source->fault;
-    if (source->config.resume_ns_max > 0) {
+    uint64_t limit_ns = patience_ns(source);
+    if (limit_ns > 0) {
         gw_fault_clear(&source->fault);
         (void)gw_fault_set(&source->fault, lost.status, "%.*s (tried again for %llu s)",
                            (int)sizeof(lost.text) - 40, lost.text,
-                           (unsigned long long)(source->config.resume_ns_max / 1000000000));
+                           (unsigned long long)(limit_ns / 1000000000));
     }
 }
 
@@ -205,6 +216,19 @@ static void note_cause(struct gw_source *source, const struct gw_source_event *e
         gw_fault_clear(&source->fault);
         (void)gw_fault_set(&source->fault, GW_REFUSED,
                            "the target gave the guest up before it ran there");
+        break;
+    case GW_SOURCE_EV_STANDS_LOST:
+        gw_fault_clear(&source->fault);
+        (void)gw_fault_set(&source->fault, GW_LINK,
+                           "the guest is lost there: the target was restarted before it had all "
+                           "of the guest's memory; see `godwit resolve`");
+        break;
+    case GW_SOURCE_EV_GIVE_UP:
+        if (states[source->state].runner == GW_RUNNER_TARGET) {
+            gw_fault_clear(&source->fault);
+            (void)gw_fault_set(&source->fault, GW_CANCELLED,
+                               "resolved by the operator: the rest of its memory is given up");
+        }
         break;
     case GW_SOURCE_EV_RUN_ANYWAY:
         gw_fault_clear(&source->fault);
@@ -267,12 +291,26 @@ static enum gw_source_event_type classify_welcome(const struct gw_source *source
         return is_ours ? GW_SOURCE_EV_STANDS_READY : GW_SOURCE_EV_STANDS_UNKNOWN;
     case GW_STANDING_RUNNING:
         return is_ours ? GW_SOURCE_EV_STANDS_RUNNING : GW_SOURCE_EV_STANDS_UNKNOWN;
+    case GW_STANDING_PULLING:
+        return is_ours && source->is_partial ? GW_SOURCE_EV_STANDS_PULLING
+                                             : GW_SOURCE_EV_STANDS_UNKNOWN;
+    case GW_STANDING_LOST:
+        return is_ours && source->is_partial ? GW_SOURCE_EV_STANDS_LOST
+                                             : GW_SOURCE_EV_STANDS_UNKNOWN;
     case GW_STANDING_ABORTED:
         return source->epoch > 0 && welcome->epoch >= source->epoch ? GW_SOURCE_EV_STANDS_ABORTED
                                                                     : GW_SOURCE_EV_STANDS_UNKNOWN;
     default:
         return GW_SOURCE_EV_STANDS_UNKNOWN;
     }
+}
+
+static enum gw_source_event_type classify_running(const struct gw_source *source)
+{
+    if (!source->is_partial) {
+        return GW_SOURCE_EV_RUNNING;
+    }
+    return source->is_bulk_up ? GW_SOURCE_EV_PULLS : GW_SOURCE_EV_PULLS_BARE;
 }
 
 /* Which event a message is; GW_SOURCE_EV_MESSAGE when it is none a target may send. A verdict on
@@ -299,11 +337,17 @@ static enum gw_source_event_type classify(const struct gw_source *source,
     case GW_FRAME_ABORTED:
         return is_ours ? GW_SOURCE_EV_ABORTED : GW_SOURCE_EV_MESSAGE;
     case GW_FRAME_RUNNING:
-        return is_ours ? GW_SOURCE_EV_RUNNING : GW_SOURCE_EV_MESSAGE;
+        return is_ours ? classify_running(source) : GW_SOURCE_EV_MESSAGE;
+    case GW_FRAME_COMPLETE:
+        return is_ours ? GW_SOURCE_EV_COMPLETE : GW_SOURCE_EV_MESSAGE;
     default:
         return GW_SOURCE_EV_MESSAGE;
     }
 }
+
+static const char no_postcopy[] =
+    "the target's host cannot run a guest whose memory is not all there (userfaultfd): see "
+    "`godwit doctor` there, or leave postcopy out";
 
 static void handle_message(struct gw_source *source, const struct gw_source_event *event)
 {
@@ -314,6 +358,13 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
     struct gw_source_event peer = *event;
     peer.type = classify(source, message);
     const struct row *row = &table[source->state][peer.type];
+    if (peer.type == GW_SOURCE_EV_ACCEPT && source->is_postcopy &&
+        (message->accept.capabilities & GW_CAN_POSTCOPY) == 0) {
+        struct gw_fault fault = {0};
+        (void)gw_fault_set(&fault, GW_REFUSED, "%s", no_postcopy);
+        gw_source_drop_link(source, &fault, event->now_ns);
+        return;
+    }
     if (peer.type == GW_SOURCE_EV_MESSAGE || !is_legal(row)) {
         refuse_unexpected(source, gw_frame_type_name((uint8_t)message->type), event->now_ns);
         return;
@@ -325,8 +376,9 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
 /* Long enough tried again: nobody is there. */
 static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
 {
-    return source->state == GW_SOURCE_RETRY_WAITING &&
-           now_ns - source->lost_ns >= source->config.resume_ns_max;
+    bool is_waiting =
+        source->state == GW_SOURCE_RETRY_WAITING || source->state == GW_SOURCE_PUSH_WAITING;
+    return is_waiting && now_ns - source->lost_ns >= patience_ns(source);
 }
 
 /* When the deadline passes; UINT64_MAX when there is none, or when it is past its effect. */
@@ -346,6 +398,10 @@ static void check_deadline(struct gw_source *source, uint64_t now_ns)
     source->is_late = true;
     if (source->config.on_deadline == GW_ON_DEADLINE_CANCEL) {
         raise_self(source, GW_SOURCE_EV_DEADLINE, now_ns);
+    }
+    if (source->config.on_deadline == GW_ON_DEADLINE_POSTCOPY && source->can_postcopy &&
+        !source->config.is_verifying) {
+        gw_source_begin_postcopy(source);
     }
 }
 
@@ -381,6 +437,30 @@ static enum gw_status refuse_operator(const struct gw_source *source,
                         states[source->state].status);
 }
 
+/* A wish that the state allows; is it possible for this migration? */
+static enum gw_status check_wish(const struct gw_source *source, enum gw_source_event_type type,
+                                 struct gw_fault *fault)
+{
+    if (type == GW_SOURCE_EV_POSTCOPY && source->config.is_verifying) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "this migration compares all RAM while the guest stands still "
+                            "(--verify), which postcopy does not wait for");
+    }
+    if (type == GW_SOURCE_EV_POSTCOPY && !source->can_postcopy &&
+        source->state > GW_SOURCE_NEGOTIATING) {
+        return gw_fault_set(fault, GW_ARGUMENT, "%s", no_postcopy);
+    }
+    if (type == GW_SOURCE_EV_GIVE_UP && source->is_partial &&
+        states[source->state].runner == GW_RUNNER_NOBODY) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the target has not all of the guest's memory: it cannot go on there "
+                            "without this side. To keep it here, give it up on the target "
+                            "(`godwit resolve NAME --give-up`), or, if that host is dead, "
+                            "`--run --other-is-dead` here");
+    }
+    return GW_OK;
+}
+
 /* The engine's own events, when one is due. */
 static void raise_due(struct gw_source *source, uint64_t now_ns)
 {
@@ -388,12 +468,18 @@ static void raise_due(struct gw_source *source, uint64_t now_ns)
         raise_self(source, GW_SOURCE_EV_EXHAUSTED, now_ns);
     }
     check_deadline(source, now_ns);
-    bool is_stop_due = source->is_late && !source->is_collecting && !source->pages.is_first_round;
+    if (source->state == GW_SOURCE_ACTIVE && source->is_postcopy) {
+        gw_pages_skip_to_hole(&source->pages);
+    }
+    bool is_stop_due =
+        source->is_postcopy
+            ? !source->is_collecting && gw_pages_is_quiet(&source->pages)
+            : source->is_late && !source->is_collecting && !source->pages.is_first_round;
     if (source->state == GW_SOURCE_ACTIVE && (source->is_switching || is_stop_due)) {
         source->is_switching = false;
         raise_self(source, GW_SOURCE_EV_SWITCH, now_ns);
     }
-    if (source->state == GW_SOURCE_ACTIVE && !source->is_collecting &&
+    if (source->state == GW_SOURCE_ACTIVE && !source->is_collecting && !source->is_postcopy &&
         gw_pages_is_round_over(&source->pages)) {
         raise_self(source, GW_SOURCE_EV_ROUND_END, now_ns);
     }
@@ -401,7 +487,8 @@ static void raise_due(struct gw_source *source, uint64_t now_ns)
     bool is_verified =
         !source->config.is_verifying || (pages->verify_cursor == pages->page_count &&
                                          pages->sequence_acked == pages->sequence_picked);
-    if (source->state == GW_SOURCE_FINISHING && pages->dirty_count == 0 &&
+    bool is_told = source->is_partial ? source->is_map_told : pages->dirty_count == 0;
+    if (source->state == GW_SOURCE_FINISHING && is_told &&
         pages->sequence_sent == pages->sequence_picked &&
         pages->sequence_acked >= pages->sequence_unstopped && is_verified) {
         raise_self(source, GW_SOURCE_EV_DRAINED, now_ns);
@@ -454,61 +541,18 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
         break;
     default:
         GW_ASSERT(origins[event->type] == ORIGIN_HOST || origins[event->type] == ORIGIN_OPERATOR);
-        if (origins[event->type] == ORIGIN_OPERATOR &&
-            !is_legal(&table[source->state][event->type])) {
-            return refuse_operator(source, event->type, fault);
+        if (origins[event->type] == ORIGIN_OPERATOR) {
+            enum gw_status status = is_legal(&table[source->state][event->type])
+                                        ? check_wish(source, event->type, fault)
+                                        : refuse_operator(source, event->type, fault);
+            if (status != GW_OK) {
+                return status;
+            }
         }
         handle_host(source, event);
     }
     raise_due(source, event->now_ns);
     return GW_OK;
-}
-
-/* Batches go out only in these states. */
-static bool is_sending(const struct gw_source *source)
-{
-    return source->state == GW_SOURCE_ACTIVE || source->state == GW_SOURCE_LEAVING ||
-           source->state == GW_SOURCE_STOPPING || source->state == GW_SOURCE_FINISHING;
-}
-
-static enum gw_status pick_last(struct gw_source *source, uint64_t now_ns, struct gw_batch *batch)
-{
-    struct gw_pages *pages = &source->pages;
-    if (pages->dirty_count > 0) {
-        if (gw_pages_pick(pages, true, batch) == GW_OK) {
-            return GW_OK;
-        }
-        gw_pages_begin_round(pages); /* a suspect batch left dirty pages behind the cursor */
-        return gw_pages_pick(pages, true, batch);
-    }
-    if (!source->config.is_verifying || pages->sequence_acked < pages->sequence_unstopped) {
-        return GW_AGAIN;
-    }
-    enum gw_status status = gw_pages_pick_verify(pages, batch);
-    if (status == GW_OK && source->verify_start_ns == 0) {
-        source->verify_start_ns = now_ns;
-    }
-    return status;
-}
-
-enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
-                                    struct gw_batch *batch, uint64_t *retry_ns)
-{
-    *retry_ns = UINT64_MAX;
-    if (!is_sending(source) || source->is_collecting) {
-        return GW_AGAIN;
-    }
-    if (gw_pace_free_at(&source->pace) > now_ns) {
-        *retry_ns = gw_pace_free_at(&source->pace);
-        return GW_AGAIN;
-    }
-    enum gw_status status = source->state == GW_SOURCE_FINISHING
-                                ? pick_last(source, now_ns, batch)
-                                : gw_pages_pick(&source->pages, false, batch);
-    if (status == GW_OK) {
-        gw_pace_begin(&source->pace, now_ns);
-    }
-    return status;
 }
 
 uint64_t gw_source_deadline(const struct gw_source *source)

@@ -15,6 +15,7 @@
 #define GW_ASKING_NS_MAX    UINT64_C(10000000000)
 #define GW_SETTLING_NS_MAX  UINT64_C(10000000000)
 #define GW_RETRY_NS_FIRST   UINT64_C(200000000)
+#define GW_RECOVER_NS_FIRST UINT64_C(20000000)
 #define GW_RETRY_NS_MAX     UINT64_C(2000000000)
 
 /* Appends an action; the returned one may be filled further. */
@@ -35,12 +36,16 @@ typedef void gw_source_step(struct gw_source *source, const struct gw_source_eve
     X(connect) X(introduce) X(hello) X(open_bulk) X(track) X(first_round) X(count_sent) \
     X(count_acked) X(take_back) X(collect) X(judge) X(record_leaving) X(stop) X(collect_last) \
     X(last_round) X(prepare) X(commit) X(done) X(done_again) X(back_off) X(ask) X(give_up) \
-    X(finish) X(nothing) X(end) X(pause) X(ask_again) X(reopen) X(resume) X(merge)
+    X(finish) X(nothing) X(end) X(pause) X(ask_again) X(reopen) X(resume) X(merge) \
+    X(want_postcopy) X(push) X(reopen_push) X(reconcile) X(push_again) X(part) X(let_go)
 /* clang-format on */
 
 #define GW_SOURCE_STEP_DECLARE(name) gw_source_step gw_source_step_##name;
 GW_SOURCE_STEPS(GW_SOURCE_STEP_DECLARE)
 #undef GW_SOURCE_STEP_DECLARE
+
+/* Pages follow the guest, from now on: no page is sent any more before it stops. */
+void gw_source_begin_postcopy(struct gw_source *source);
 
 /* True when what is left fits into the downtime limit. */
 bool gw_source_fits(const struct gw_source *source);

@@ -62,16 +62,27 @@ void gw_source_step_hello(struct gw_source *source, const struct gw_source_event
     memcpy(hello->guest_name, source->config.guest_name, GW_NAME_BYTES);
 }
 
+static void open_bulk(struct gw_source *source, enum gw_purpose purpose, bool has_map)
+{
+    struct gw_source_action *action = gw_source_emit(source, GW_SOURCE_DO_CONNECT_BULK);
+    action->intro = intro(source, GW_ROLE_BULK, purpose);
+    action->has_map = has_map;
+    action->has_urgent = source->can_postcopy;
+}
+
 void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_event *event)
 {
-    (void)event;
-    gw_source_emit(source, GW_SOURCE_DO_CONNECT_BULK)->intro =
-        intro(source, GW_ROLE_BULK, GW_PURPOSE_OPEN);
+    bool is_due = source->is_late && source->config.on_deadline == GW_ON_DEADLINE_POSTCOPY &&
+                  !source->config.is_verifying;
+    source->can_postcopy = (event->message->accept.capabilities & GW_CAN_POSTCOPY) != 0;
+    source->is_postcopy = source->is_postcopy || (is_due && source->can_postcopy);
+    open_bulk(source, GW_PURPOSE_OPEN, false);
 }
 
 void gw_source_step_track(struct gw_source *source, const struct gw_source_event *event)
 {
     (void)event;
+    source->is_bulk_up = true;
     source->is_tracking = true;
     (void)gw_source_emit(source, GW_SOURCE_DO_TRACK);
 }
@@ -110,6 +121,7 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
     limit_standstill(source, event->now_ns);
     source->wire_bytes += event->sent.wire_bytes;
     source->stopped_bytes += source->state == GW_SOURCE_FINISHING ? event->sent.wire_bytes : 0;
+    source->postcopy_bytes += source->state == GW_SOURCE_PUSHING ? event->sent.wire_bytes : 0;
     source->raw_pages += event->sent.raw_pages;
     source->zero_pages += event->sent.zero_pages;
 }
@@ -193,7 +205,7 @@ void gw_source_step_judge(struct gw_source *source, const struct gw_source_event
     source->dirty_pages_per_s = took_ns ? (uint64_t)((__uint128_t)added * 1000000000 / took_ns) : 0;
     gw_pages_begin_round(&source->pages);
     source->is_switching = gw_source_fits(source);
-    if (!source->is_switching) {
+    if (!source->is_switching && !source->is_postcopy) {
         judge_throttle(source, added);
         count_round(source, event->now_ns);
     }
@@ -214,6 +226,8 @@ void gw_source_step_pause(struct gw_source *source, const struct gw_source_event
     }
     set_throttle(source, 0);
     source->resent_pages += gw_pages_rewind(&source->pages);
+    source->is_partial = false;
+    source->is_map_told = false;
     source->is_switching = false;
     source->is_verified = false;
     source->verify_start_ns = 0;
@@ -237,13 +251,13 @@ void gw_source_step_ask_again(struct gw_source *source, const struct gw_source_e
 void gw_source_step_reopen(struct gw_source *source, const struct gw_source_event *event)
 {
     (void)event;
-    gw_source_emit(source, GW_SOURCE_DO_CONNECT_BULK)->intro =
-        intro(source, GW_ROLE_BULK, GW_PURPOSE_RESUME);
+    open_bulk(source, GW_PURPOSE_RESUME, false);
 }
 
 void gw_source_step_resume(struct gw_source *source, const struct gw_source_event *event)
 {
     source->resumes++;
+    source->is_bulk_up = true;
     source->resumed_ns = event->now_ns;
     gw_fault_clear(&source->fault);
 }
@@ -284,6 +298,7 @@ void gw_source_step_last_round(struct gw_source *source, const struct gw_source_
     source->is_collecting = false;
     (void)gw_pages_merge(&source->pages, event->bitmap);
     gw_pages_begin_round(&source->pages);
+    source->is_partial = source->is_postcopy && source->pages.dirty_count > 0;
     count_round(source, event->now_ns);
     limit_standstill(source, event->now_ns);
 }
@@ -292,7 +307,11 @@ void gw_source_step_prepare(struct gw_source *source, const struct gw_source_eve
 {
     struct gw_prepare *prepare = &gw_source_send(source, GW_FRAME_PREPARE)->prepare;
     *prepare = (struct gw_prepare){
-        .epoch = source->epoch, .channel_count = 1, .sequence_last = {source->pages.sequence_sent}};
+        .epoch = source->epoch,
+        .channel_count = 1,
+        .sequence_last = {source->pages.sequence_sent},
+        .is_postcopy = source->is_partial,
+        .missing_pages = source->is_partial ? (uint32_t)source->pages.dirty_count : 0};
     source->limit_ns = event->now_ns + GW_PREPARED_NS_MAX;
 }
 
@@ -305,10 +324,17 @@ void gw_source_step_commit(struct gw_source *source, const struct gw_source_even
 
 void gw_source_step_back_off(struct gw_source *source, const struct gw_source_event *event)
 {
-    uint64_t next = source->retry_ns ? 2 * source->retry_ns : GW_RETRY_NS_FIRST;
+    bool is_waited_for = source->state == GW_SOURCE_PUSH_WAITING; /* the guest stands still */
+    uint64_t first = is_waited_for ? GW_RECOVER_NS_FIRST : GW_RETRY_NS_FIRST;
+    uint64_t next = source->retry_ns ? 2 * source->retry_ns : first;
     if (source->is_linked) {
         (void)gw_source_emit(source, GW_SOURCE_DO_CLOSE);
         source->is_linked = false;
+    }
+    source->is_bulk_up = false;
+    source->demands_open = 0;
+    if (source->state == GW_SOURCE_PUSH_WAITING && source->lost_ns == 0) {
+        source->lost_ns = event->now_ns;
     }
     source->retry_ns = next < GW_RETRY_NS_MAX ? next : GW_RETRY_NS_MAX;
     source->limit_ns = event->now_ns + source->retry_ns;
@@ -317,11 +343,81 @@ void gw_source_step_back_off(struct gw_source *source, const struct gw_source_ev
 void gw_source_step_ask(struct gw_source *source, const struct gw_source_event *event)
 {
     source->is_linked = true;
-    if (source->state == GW_SOURCE_HELD_ASKING) {
+    if (source->state == GW_SOURCE_HELD_ASKING || source->state == GW_SOURCE_PUSH_ASKING) {
         source->limit_ns = event->now_ns + GW_ASKING_NS_MAX;
     }
     gw_source_send(source, GW_FRAME_INTRO)->intro =
         intro(source, GW_ROLE_CONTROL, GW_PURPOSE_SETTLE);
+}
+
+/* Postcopy */
+
+void gw_source_begin_postcopy(struct gw_source *source)
+{
+    source->is_postcopy = true;
+    source->is_switching = false;
+    set_throttle(source, 0);
+}
+
+void gw_source_step_want_postcopy(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    gw_source_begin_postcopy(source);
+}
+
+/* It runs there: its downtime is over, and what lacks is pushed as fast as it may. */
+static void begin_push(struct gw_source *source, uint64_t now_ns)
+{
+    if (source->downtime_ns == 0) {
+        source->downtime_ns = now_ns - source->halted_ns;
+        gw_pace_set_limit(&source->pace, source->config.postcopy_bandwidth_max);
+    }
+    gw_fault_clear(&source->fault);
+}
+
+void gw_source_step_push(struct gw_source *source, const struct gw_source_event *event)
+{
+    begin_push(source, event->now_ns);
+}
+
+/* The target runs it, and has no channel to get the rest by. */
+void gw_source_step_reopen_push(struct gw_source *source, const struct gw_source_event *event)
+{
+    begin_push(source, event->now_ns);
+    source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
+    open_bulk(source, GW_PURPOSE_SETTLE, true);
+}
+
+void gw_source_step_reconcile(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
+    gw_pages_reconcile(&source->pages, event->bitmap);
+}
+
+void gw_source_step_push_again(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    source->is_bulk_up = true;
+    source->recoveries++;
+    source->retry_ns = 0;
+}
+
+/* The guest goes on until it needs a page that only this side has. */
+void gw_source_step_part(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->retry_ns = 0;
+    gw_pace_lost(&source->pace);
+    gw_source_step_back_off(source, event);
+    if (source->state == GW_SOURCE_PUSH_PAUSED) {
+        source->limit_ns = 0;
+    }
+}
+
+void gw_source_step_let_go(struct gw_source *source, const struct gw_source_event *event)
+{
+    (void)event;
+    (void)gw_source_emit(source, GW_SOURCE_DO_CLOSE);
+    source->is_linked = false;
 }
 
 /* Endings */
@@ -336,7 +432,9 @@ void gw_source_step_done(struct gw_source *source, const struct gw_source_event 
 {
     gw_source_step_done_again(source, event);
     source->end_ns = event->now_ns;
-    source->downtime_ns = event->now_ns - source->halted_ns - source->verify_ns;
+    if (source->downtime_ns == 0) {
+        source->downtime_ns = event->now_ns - source->halted_ns - source->verify_ns;
+    }
     gw_fault_clear(&source->fault); /* a link lost on the way was settled */
     record(source, GW_DEPARTURE_LEFT);
 }

@@ -33,10 +33,25 @@
 
 /* The link is lost, the guest runs here. */
 #define WHILE_RETRYING(T, state)       \
+    BEFORE_SWITCH(T, state)            \
     T(state, DEADLINE, CANCELLED, end) \
     T(state, COLLECTED, state, merge)  \
     T(state, HOST_FAULT, FAILED, end)  \
     T(state, CANCEL, CANCELLED, end)
+
+/* Not stopped yet: an operator may switch to postcopy. */
+#define BEFORE_SWITCH(T, state) T(state, POSTCOPY, state, want_postcopy)
+
+/* It runs there without all of its RAM, and the link is lost. */
+#define WHILE_PARTED(T, state)        \
+    T(state, RUN_ANYWAY, FAILED, end) \
+    T(state, GIVE_UP, LOST, give_up)
+
+/* The same, and it is being connected again: what goes wrong is tried once more. */
+#define WHILE_RECOVERING(T, state)              \
+    T(state, LINK_LOST, PUSH_WAITING, back_off) \
+    T(state, PAUSE, PUSH_PAUSED, let_go)        \
+    WHILE_PARTED(T, state)
 
 /* Committed: only the target's word, or an operator's, ends it. */
 #define WHILE_HELD(T, state)          \
@@ -48,20 +63,25 @@
     T(NONE, START, CONNECTING, connect)                                                            \
                                                                                                    \
     T(CONNECTING, LINK_UP, GREETING, introduce)                                                    \
+    BEFORE_SWITCH(T, CONNECTING)                                                                   \
     BEFORE_PAGES(T, CONNECTING)                                                                    \
                                                                                                    \
     T(GREETING, WELCOMED, NEGOTIATING, hello)                                                      \
     T(GREETING, TIME_OUT, FAILED, end)                                                             \
+    BEFORE_SWITCH(T, GREETING)                                                                     \
     BEFORE_PAGES(T, GREETING)                                                                      \
                                                                                                    \
     T(NEGOTIATING, ACCEPT, OPENING, open_bulk)                                                     \
     T(NEGOTIATING, TIME_OUT, FAILED, end)                                                          \
+    BEFORE_SWITCH(T, NEGOTIATING)                                                                  \
     BEFORE_PAGES(T, NEGOTIATING)                                                                   \
                                                                                                    \
     T(OPENING, BULK_UP, TRACKING, track)                                                           \
+    BEFORE_SWITCH(T, OPENING)                                                                      \
     BEFORE_PAGES(T, OPENING)                                                                       \
                                                                                                    \
     T(TRACKING, TRACKED, ACTIVE, first_round)                                                      \
+    BEFORE_SWITCH(T, TRACKING)                                                                     \
     BEFORE_PAGES(T, TRACKING)                                                                      \
                                                                                                    \
     T(ACTIVE, BATCH_SENT, ACTIVE, count_sent)                                                      \
@@ -71,6 +91,7 @@
     T(ACTIVE, COLLECTED, ACTIVE, judge)                                                            \
     T(ACTIVE, SWITCH, LEAVING, record_leaving)                                                     \
     T(ACTIVE, DEADLINE, CANCELLED, end)                                                            \
+    BEFORE_SWITCH(T, ACTIVE)                                                                       \
     WITH_PAGES(T, ACTIVE)                                                                        \
                                                                                                    \
     T(RETRY_WAITING, TIME_OUT, RETRY_CONNECTING, connect)                                          \
@@ -146,6 +167,8 @@
     AFTER_STOP(T, PREPARED)                                                                        \
                                                                                                    \
     T(HELD, RUNNING, SETTLING, done)                                                               \
+    T(HELD, PULLS, PUSHING, push)                                                                  \
+    T(HELD, PULLS_BARE, PUSH_OPENING, reopen_push)                                                 \
     T(HELD, ABORTED, FAILED, end)                                                                  \
     T(HELD, LINK_LOST, HELD_WAITING, back_off)                                                     \
     T(HELD, REFUSE, HELD_WAITING, back_off)                                                        \
@@ -161,11 +184,46 @@
     T(HELD_ASKING, STANDS_READY, HELD, commit)                                                     \
     T(HELD_ASKING, STANDS_RUNNING, SETTLING, done)                                                 \
     T(HELD_ASKING, STANDS_ABORTED, FAILED, end)                                                    \
+    T(HELD_ASKING, STANDS_PULLING, PUSH_OPENING, reopen_push)                                      \
+    T(HELD_ASKING, STANDS_LOST, PUSH_WAITING, part)                                                \
     T(HELD_ASKING, STANDS_UNKNOWN, HELD_WAITING, back_off)                                         \
     T(HELD_ASKING, REFUSE, HELD_WAITING, back_off)                                                 \
     T(HELD_ASKING, TIME_OUT, HELD_WAITING, back_off)                                               \
     T(HELD_ASKING, LINK_LOST, HELD_WAITING, back_off)                                              \
     WHILE_HELD(T, HELD_ASKING)                                                                     \
+                                                                                                   \
+    T(PUSHING, BATCH_SENT, PUSHING, count_sent)                                                    \
+    T(PUSHING, ACK, PUSHING, count_acked)                                                          \
+    T(PUSHING, COMPLETE, SETTLING, done)                                                           \
+    T(PUSHING, REFUSE, PUSH_WAITING, part)                                                         \
+    T(PUSHING, LINK_LOST, PUSH_WAITING, part)                                                      \
+    T(PUSHING, PAUSE, PUSH_PAUSED, part)                                                           \
+                                                                                                   \
+    T(PUSH_WAITING, TIME_OUT, PUSH_CONNECTING, connect)                                            \
+    T(PUSH_WAITING, RECOVER, PUSH_CONNECTING, connect)                                             \
+    T(PUSH_WAITING, PAUSE, PUSH_PAUSED, nothing)                                                   \
+    T(PUSH_WAITING, EXHAUSTED, LOST, give_up)                                                      \
+    WHILE_PARTED(T, PUSH_WAITING)                                                                  \
+                                                                                                   \
+    T(PUSH_PAUSED, RECOVER, PUSH_CONNECTING, connect)                                              \
+    WHILE_PARTED(T, PUSH_PAUSED)                                                                   \
+                                                                                                   \
+    T(PUSH_CONNECTING, LINK_UP, PUSH_ASKING, ask)                                                  \
+    WHILE_RECOVERING(T, PUSH_CONNECTING)                                                           \
+                                                                                                   \
+    T(PUSH_ASKING, STANDS_PULLING, PUSH_OPENING, reopen_push)                                      \
+    T(PUSH_ASKING, STANDS_RUNNING, SETTLING, done)                                                 \
+    T(PUSH_ASKING, STANDS_LOST, PUSH_WAITING, back_off)                                            \
+    T(PUSH_ASKING, STANDS_UNKNOWN, PUSH_WAITING, back_off)                                         \
+    T(PUSH_ASKING, REFUSE, PUSH_WAITING, back_off)                                                 \
+    T(PUSH_ASKING, TIME_OUT, PUSH_WAITING, back_off)                                               \
+    WHILE_RECOVERING(T, PUSH_ASKING)                                                               \
+                                                                                                   \
+    T(PUSH_OPENING, RECONCILED, PUSH_OPENING, reconcile)                                           \
+    T(PUSH_OPENING, BULK_UP, PUSHING, push_again)                                                  \
+    T(PUSH_OPENING, REFUSE, PUSH_WAITING, back_off)                                                \
+    T(PUSH_OPENING, TIME_OUT, PUSH_WAITING, back_off)                                              \
+    WHILE_RECOVERING(T, PUSH_OPENING)                                                              \
                                                                                                    \
     T(SETTLING, LINK_CLOSED, COMPLETED, finish)                                                    \
     T(SETTLING, LINK_LOST, SETTLING_AGAIN, connect)                                                \

@@ -5,11 +5,13 @@
 #include "migrate/source_private.h"
 
 void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
-                          uint64_t bandwidth_max)
+                          uint64_t bandwidth_max, uint64_t postcopy_bandwidth_max)
 {
+    bool is_pushing = gw_source_runner(source) == GW_RUNNER_TARGET;
     source->config.downtime_ns_max = downtime_ns_max;
     source->config.bandwidth_max = bandwidth_max;
-    gw_pace_set_limit(&source->pace, bandwidth_max);
+    source->config.postcopy_bandwidth_max = postcopy_bandwidth_max;
+    gw_pace_set_limit(&source->pace, is_pushing ? postcopy_bandwidth_max : bandwidth_max);
 }
 
 static bool is_held(enum gw_source_state state)
@@ -46,8 +48,15 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .resumes = source->resumes,
         .resent_pages = source->resent_pages,
         .epoch = source->epoch,
+        .demands = source->demands,
+        .postcopy_bytes = source->postcopy_bytes,
+        .recoveries = source->recoveries,
+        .is_postcopy = source->is_postcopy,
+        .can_postcopy = source->can_postcopy,
         .is_link_lost =
-            source->state >= GW_SOURCE_RETRY_WAITING && source->state <= GW_SOURCE_RETRY_OPENING,
+            (source->state >= GW_SOURCE_RETRY_WAITING &&
+             source->state <= GW_SOURCE_RETRY_OPENING) ||
+            (source->state >= GW_SOURCE_PUSH_WAITING && source->state <= GW_SOURCE_PUSH_OPENING),
         .is_held = is_held(source->state),
         .is_verified = source->is_verified,
     };
@@ -68,6 +77,10 @@ enum gw_status gw_source_check_token(const struct gw_source *source, const struc
                             "the token is of another migration: it names epoch %llu, wanted "
                             "epoch %llu of this session",
                             (unsigned long long)token->epoch, (unsigned long long)source->epoch);
+    }
+    if (gw_source_runner(source) == GW_RUNNER_TARGET) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the guest has run on the target: its token cannot undo that");
     }
     if (token->who != 't') {
         return gw_fault_set(fault, GW_ARGUMENT,

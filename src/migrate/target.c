@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bitmap.h"
 #include "migrate/target_private.h"
 #include "migrate/target_table.h"
 
@@ -127,6 +128,12 @@ static bool next_ack(struct gw_target *target, struct gw_target_action *action)
     return true;
 }
 
+bool gw_target_has_action(const struct gw_target *target)
+{
+    bool has_ack = target->suspect_count > 0 || target->sequence > target->sequence_told;
+    return target->action_count > 0 || (target->is_linked && has_ack);
+}
+
 enum gw_status gw_target_next(struct gw_target *target, struct gw_target_action *action)
 {
     if (target->is_linked && next_ack(target, action)) {
@@ -177,6 +184,7 @@ static void lose_link(struct gw_target *target, const struct gw_fault *fault, ui
     const struct row *row = &table[target->state][lost.type];
     target->is_linked = false;
     target->is_bulk_open = false;
+    target->is_urgent_open = false;
     (void)gw_fault_set(&target->fault, fault->status, "%s", fault->text);
     if (is_legal(row)) {
         go(target, row, &lost);
@@ -221,6 +229,11 @@ static enum gw_target_event_type classify_intro(const struct gw_target *target,
                                                 const struct gw_intro *intro)
 {
     bool is_same = is_at_hand(target) && is_session(target, &intro->session);
+    if (intro->role == GW_ROLE_URGENT) {
+        bool is_awaited = is_same && target->is_bulk_open && !target->is_urgent_open &&
+                          target->config.can_postcopy && intro->generation == target->generation;
+        return is_awaited ? GW_TARGET_EV_INTRO_URGENT : GW_TARGET_EV_INTRO;
+    }
     if (intro->role == GW_ROLE_BULK) {
         bool is_awaited = is_same && target->is_linked && !target->is_bulk_open &&
                           intro->generation == target->generation &&
@@ -244,16 +257,20 @@ static enum gw_target_event_type classify_intro(const struct gw_target *target,
 /* Why a source cannot come in now. */
 static const char *no_entry(const struct gw_target *target, const struct gw_intro *intro)
 {
-    if (intro->role == GW_ROLE_BULK) {
-        return "this bulk channel belongs to no open session";
+    if (intro->role != GW_ROLE_CONTROL) {
+        return "this channel belongs to no open session";
     }
     switch (target->state) {
+    case GW_TARGET_PULLING:
+    case GW_TARGET_STRANDED:
     case GW_TARGET_RUNNING:
     case GW_TARGET_DONE:
         return "a guest runs on this target already";
     case GW_TARGET_READY:
         return "this target holds a guest of an earlier migration that was neither committed nor "
                "withdrawn: see `godwit resolve` there";
+    case GW_TARGET_LOST:
+        return "the guest that ran here is lost: start this target anew";
     case GW_TARGET_LISTENING:
         return "that session was here before and is over: start a new migration";
     default:
@@ -348,6 +365,15 @@ static void handle_message(struct gw_target *target, const struct gw_target_even
 
 static enum gw_status refuse_operator(const struct gw_target *target, struct gw_fault *fault)
 {
+    if (target->state == GW_TARGET_PULLING || target->state == GW_TARGET_STRANDED) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the guest runs here, and %llu pages of its memory are only on the "
+                            "source: it goes on by itself when the source is back%s",
+                            (unsigned long long)target->missing,
+                            target->state == GW_TARGET_STRANDED
+                                ? "; if it never will be, --give-up ends the guest here"
+                                : "");
+    }
     if (gw_target_runner(target) == GW_RUNNER_TARGET) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "the guest runs here already: there is nothing to "
@@ -369,18 +395,39 @@ static void judge_gathered(struct gw_target *target, uint64_t now_ns)
         raise_self(target, GW_TARGET_EV_GATHERED, now_ns);
         return;
     }
+    if (target->is_partial && target->is_map_told && target->is_urgent_open &&
+        target->missing == target->missing_told) {
+        raise_self(target, GW_TARGET_EV_PARTIAL, now_ns);
+        return;
+    }
     (void)gw_fault_set(&target->fault, GW_CORRUPT,
                        target->is_mismatched
                            ? "RAM differs from the source's after the copy (%llu pages missing)"
-                           : "%llu pages were never validly received",
-                       (unsigned long long)target->missing);
+                           : "%llu pages were not validly received, wanted %u to come later",
+                       (unsigned long long)target->missing, target->missing_told);
     raise_self(target, GW_TARGET_EV_INCOMPLETE, now_ns);
+}
+
+/* The guest runs here: has it all it needs, or has the link to the rest gone meanwhile? */
+static void judge_pulling(struct gw_target *target, uint64_t now_ns)
+{
+    if (target->state == GW_TARGET_PULLING && target->missing == 0) {
+        raise_self(target, GW_TARGET_EV_WHOLE, now_ns);
+    } else if (target->state == GW_TARGET_PULLING && !target->is_linked) {
+        raise_self(target, GW_TARGET_EV_LINK_LOST, now_ns);
+    }
 }
 
 static enum gw_status handle_other(struct gw_target *target, const struct gw_target_event *event,
                                    struct gw_fault *fault)
 {
     const struct row *row = &table[target->state][event->type];
+    if (event->type == GW_TARGET_EV_RUN_ANYWAY && is_legal(row) && target->missing > 0) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%llu pages of the guest's memory are only on the source: it cannot "
+                            "run here without them",
+                            (unsigned long long)target->missing);
+    }
     bool is_operator = event->type == GW_TARGET_EV_START || event->type == GW_TARGET_EV_GIVE_UP ||
                        event->type == GW_TARGET_EV_RUN_ANYWAY || event->type == GW_TARGET_EV_FORGET;
     if (event->type == GW_TARGET_EV_HOST_FAULT) {
@@ -420,8 +467,16 @@ enum gw_status gw_target_handle(struct gw_target *target, const struct gw_target
             raise_self(target, GW_TARGET_EV_TIME_OUT, event->now_ns);
         }
         break;
+    case GW_TARGET_EV_STARTED:
+        if (target->is_partial) {
+            raise_self(target, GW_TARGET_EV_PULLS, event->now_ns);
+        } else {
+            status = handle_other(target, event, fault);
+        }
+        break;
     case GW_TARGET_EV_BATCH:
     case GW_TARGET_EV_VERIFIED:
+    case GW_TARGET_EV_MAP:
         if (target->is_bulk_open) { /* else of a channel that is already given up */
             status = handle_other(target, event, fault);
         }
@@ -437,15 +492,32 @@ enum gw_status gw_target_handle(struct gw_target *target, const struct gw_target
         status = handle_other(target, event, fault);
     }
     judge_gathered(target, event->now_ns);
+    judge_pulling(target, event->now_ns);
     return status;
 }
 
-enum gw_status gw_target_may_place(const struct gw_target *target, uint8_t channel,
-                                   uint64_t sequence, struct gw_fault *fault)
+/* The guest may run here, if only since a moment of which the engine has not heard yet. */
+static bool is_taken(const struct gw_target *target)
 {
-    bool is_open = target->state == GW_TARGET_ACTIVE ||
-                   (target->state == GW_TARGET_GATHERING && sequence <= target->sequence_last);
-    if (!is_open || !target->is_bulk_open || channel != 0) {
+    return target->state == GW_TARGET_STARTING || target->state == GW_TARGET_PULLING ||
+           target->state == GW_TARGET_RUNNING;
+}
+
+enum gw_status gw_target_may_place(const struct gw_target *target, bool is_urgent,
+                                   uint64_t sequence, enum gw_placing *placing,
+                                   struct gw_fault *fault)
+{
+    bool is_running = target->state == GW_TARGET_PULLING ||
+                      (target->state == GW_TARGET_RUNNING && target->is_partial);
+    bool is_coming = target->state == GW_TARGET_ACTIVE ||
+                     (target->state == GW_TARGET_GATHERING && sequence <= target->sequence_last);
+    uint64_t next = (is_urgent ? target->urgent_sequence : target->sequence) + 1;
+    *placing = target->state == GW_TARGET_RUNNING ? GW_PLACE_NOT
+               : target->is_armed                 ? GW_PLACE_STAGED
+                                                  : GW_PLACE_DIRECT;
+    bool is_wanted =
+        is_urgent ? target->is_urgent_open && is_taken(target) : is_running || is_coming;
+    if (!target->is_bulk_open || !is_wanted) {
         return gw_fault_set(fault, GW_PROTOCOL,
                             "the source sent batch %llu in state %s, where none is expected",
                             (unsigned long long)sequence, states[target->state].name);
@@ -456,9 +528,23 @@ enum gw_status gw_target_may_place(const struct gw_target *target, uint8_t chann
                             "without hearing so",
                             target->suspect_count);
     }
-    if (sequence != target->sequence + 1) {
+    if (sequence != next) {
         return gw_fault_set(fault, GW_PROTOCOL, "the source sent batch %llu, wanted %llu",
-                            (unsigned long long)sequence, (unsigned long long)target->sequence + 1);
+                            (unsigned long long)sequence, (unsigned long long)next);
+    }
+    return GW_OK;
+}
+
+enum gw_status gw_target_check_urgent(const struct gw_target *target,
+                                      const struct gw_batch_table *pages, struct gw_fault *fault)
+{
+    const struct gw_record *record = &pages->record[0];
+    if (pages->record_count != 1 || record->count != 1 ||
+        !gw_bit_test(target->demanded, record->page)) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "the source sent %u pages from page %llu on the urgent channel, where "
+                            "one page that was asked for is wanted",
+                            record->count, (unsigned long long)record->page);
     }
     return GW_OK;
 }

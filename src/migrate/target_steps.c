@@ -28,6 +28,7 @@ enum gw_standing gw_target_standing(const struct gw_target *target,
 {
     const struct gw_record_entry *entry = gw_history_get(&target->history, session);
     bool is_settled = target->state == GW_TARGET_LISTENING || target->state == GW_TARGET_DONE ||
+                      target->state == GW_TARGET_LOST ||
                       memcmp(target->session.id, session->id, GW_SESSION_BYTES) != 0;
     *epoch = entry ? entry->epoch : 0;
     if (!entry || !is_settled) {
@@ -38,9 +39,25 @@ enum gw_standing gw_target_standing(const struct gw_target *target,
         return GW_STANDING_RUNNING;
     case GW_RECORD_ABORTED:
         return GW_STANDING_ABORTED;
+    case GW_RECORD_PULLING:
+        return GW_STANDING_LOST; /* what lacked never came, or it would be TOOK */
     default:
         return GW_STANDING_UNKNOWN;
     }
+}
+
+/* Pages that lack are not noticed any more; all channels are closed. */
+static void disarm(struct gw_target *target)
+{
+    if (target->is_armed) {
+        (void)gw_target_emit(target, GW_TARGET_DO_DISARM);
+        target->is_armed = false;
+    }
+}
+
+static uint64_t bitmap_bytes(const struct gw_target *target)
+{
+    return sizeof(target->received[0]) * ((target->config.page_count + 63) / 64);
 }
 
 /* Coming in */
@@ -62,6 +79,14 @@ static void begin_session(struct gw_target *target, const struct gw_target_event
     target->epoch = 0;
     target->is_linked = true;
     target->is_bulk_open = false;
+    target->is_urgent_open = false;
+    target->is_map_told = false;
+    target->is_partial = false;
+    target->demands = 0;
+    target->recoveries = 0;
+    target->started_ns = 0;
+    target->whole_ns = 0;
+    gw_blocktime_init(&target->blocktime, target->config.vcpu_count);
     target->is_mismatched = false;
     target->sequence = 0;
     target->sequence_told = 0;
@@ -86,6 +111,7 @@ void gw_target_step_admit(struct gw_target *target, const struct gw_target_event
 void gw_target_step_replace(struct gw_target *target, const struct gw_target_event *event)
 {
     (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
+    disarm(target);
     gw_history_put(&target->history, &target->session, GW_RECORD_ABORTED, UINT64_MAX);
     gw_target_step_admit(target, event);
     (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
@@ -99,9 +125,12 @@ void gw_target_step_readmit(struct gw_target *target, const struct gw_target_eve
     target->generation = event->message->intro.generation;
     target->is_linked = true;
     target->is_bulk_open = false;
+    target->is_urgent_open = false;
     target->asked_ns = event->now_ns;
     (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
-    welcome(target, target->state == GW_TARGET_READY ? GW_STANDING_READY : GW_STANDING_RUNNING);
+    welcome(target, target->state == GW_TARGET_READY     ? GW_STANDING_READY
+                    : target->state == GW_TARGET_PULLING ? GW_STANDING_PULLING
+                                                         : GW_STANDING_RUNNING);
 }
 
 /* The source is back, and never committed: what is here of RAM stays, a loaded state does not. */
@@ -110,10 +139,13 @@ void gw_target_step_reopen(struct gw_target *target, const struct gw_target_even
     if (target->is_linked) {
         (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
     }
+    disarm(target);
     gw_fault_clear(&target->fault);
     target->generation = event->message->intro.generation;
     target->is_linked = true;
     target->is_bulk_open = false;
+    target->is_urgent_open = false;
+    target->is_map_told = false;
     target->is_mismatched = false;            /* verification begins anew */
     target->sequence_told = target->sequence; /* nothing is acknowledged but to a bulk channel */
     target->suspect_count = 0;
@@ -127,13 +159,30 @@ void gw_target_step_await(struct gw_target *target, const struct gw_target_event
     target->limit_ns = event->now_ns + GW_AWAITING_NS_MAX;
 }
 
-void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_event *event)
+static struct gw_target_action *admit_channel(struct gw_target *target,
+                                              enum gw_target_action_type type)
 {
-    struct gw_target_action *action = gw_target_emit(target, GW_TARGET_DO_ADMIT_BULK);
-    action->channel = event->message->intro.channel;
+    struct gw_target_action *action = gw_target_emit(target, type);
     action->message.type = GW_FRAME_WELCOME;
     action->message.welcome =
         (struct gw_welcome){.version = GW_PROTOCOL_VERSION, .standing = GW_STANDING_OPEN};
+    return action;
+}
+
+/* Whatever was asked for on an earlier one is asked for again. */
+void gw_target_step_admit_urgent(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    (void)admit_channel(target, GW_TARGET_DO_ADMIT_URGENT);
+    target->is_urgent_open = true;
+    target->is_urgent_ready = false;
+    target->urgent_sequence = 0;
+    memset(target->demanded, 0, bitmap_bytes(target));
+}
+
+void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_event *event)
+{
+    admit_channel(target, GW_TARGET_DO_ADMIT_BULK)->has_map = target->state == GW_TARGET_PULLING;
     target->is_bulk_open = true;
     /* What the source heard stands. The rest it sends again, so no suspect of it need be told. */
     target->sequence = event->message->intro.sequence;
@@ -144,8 +193,7 @@ void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_
 void gw_target_step_open(struct gw_target *target, const struct gw_target_event *event)
 {
     memcpy(target->guest_name, event->message->hello.guest_name, GW_NAME_BYTES);
-    memset(target->received, 0,
-           sizeof(target->received[0]) * ((target->config.page_count + 63) / 64));
+    memset(target->received, 0, bitmap_bytes(target));
     target->missing = target->config.page_count;
     gw_history_put(&target->history, &target->session, GW_RECORD_OPENED, 0);
     (void)gw_target_emit(target, GW_TARGET_DO_DISCARD);
@@ -155,7 +203,8 @@ void gw_target_step_open(struct gw_target *target, const struct gw_target_event 
 void gw_target_step_accept(struct gw_target *target, const struct gw_target_event *event)
 {
     (void)event;
-    (void)gw_target_send(target, GW_FRAME_ACCEPT);
+    gw_target_send(target, GW_FRAME_ACCEPT)->accept.capabilities =
+        target->config.can_postcopy ? GW_CAN_POSTCOPY : 0;
 }
 
 /* Pages */
@@ -173,10 +222,31 @@ static void mark_received(struct gw_target *target, const struct gw_batch_placed
     }
 }
 
+/* Nobody waits for these any longer. */
+static void resolve(struct gw_target *target, const struct gw_batch_table *table, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < table->record_count; i++) {
+        uint64_t end = table->record[i].page + table->record[i].count;
+        uint64_t page = gw_bits_next(target->wanted, table->record[i].page, end, true);
+        for (; page < end; page = gw_bits_next(target->wanted, page, end, true)) {
+            gw_bit_clear(target->wanted, page);
+            gw_blocktime_resolve(&target->blocktime, page, now_ns);
+        }
+    }
+}
+
 void gw_target_step_place(struct gw_target *target, const struct gw_target_event *event)
 {
     const struct gw_batch_placed *placed = &event->placed;
     mark_received(target, placed);
+    if (target->is_armed) {
+        resolve(target, placed->table, event->now_ns);
+    }
+    if (placed->is_urgent) {
+        gw_bit_clear(target->demanded, placed->table->record[0].page);
+        target->urgent_sequence = placed->sequence;
+        return;
+    }
     target->sequence = placed->sequence;
     target->batches++;
     if (placed->is_suspect) {
@@ -202,6 +272,19 @@ void gw_target_step_compare(struct gw_target *target, const struct gw_target_eve
                              .digest_target = verified->digest_ours};
 }
 
+/* What the source still has for later is not here, whatever came of it before. */
+void gw_target_step_mark_missing(struct gw_target *target, const struct gw_target_event *event)
+{
+    uint64_t words = (target->config.page_count + 63) / 64;
+    target->sequence = event->map.sequence;
+    target->is_map_told = true;
+    for (uint64_t i = 0; i < words; i++) {
+        uint64_t gone = target->received[i] & event->map.missing[i];
+        target->received[i] ^= gone;
+        target->missing += (uint64_t)__builtin_popcountll(gone);
+    }
+}
+
 /* Handing over */
 
 void gw_target_step_gather(struct gw_target *target, const struct gw_target_event *event)
@@ -210,6 +293,8 @@ void gw_target_step_gather(struct gw_target *target, const struct gw_target_even
     target->epoch = prepare->epoch;
     target->sequence_last = prepare->sequence_last[0];
     target->is_guest_running = prepare->is_running;
+    target->is_partial = prepare->is_postcopy;
+    target->missing_told = prepare->missing_pages;
     target->prepared_ns = event->now_ns;
 }
 
@@ -217,6 +302,15 @@ void gw_target_step_load(struct gw_target *target, const struct gw_target_event 
 {
     (void)event;
     (void)gw_target_emit(target, GW_TARGET_DO_LOAD);
+}
+
+void gw_target_step_arm(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    memset(target->wanted, 0, bitmap_bytes(target));
+    memset(target->demanded, 0, bitmap_bytes(target));
+    target->is_armed = true;
+    (void)gw_target_emit(target, GW_TARGET_DO_ARM);
 }
 
 void gw_target_step_ready(struct gw_target *target, const struct gw_target_event *event)
@@ -231,6 +325,12 @@ static void record(struct gw_target *target, enum gw_record_state state)
     (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
 }
 
+/* A guest that dies before all of it is here is lost, and its source must hear so. */
+static enum gw_record_state taken(const struct gw_target *target)
+{
+    return target->missing > 0 ? GW_RECORD_PULLING : GW_RECORD_TOOK;
+}
+
 /* The source answers READY, said with the link at hand, at once: half of the way there and back is
  * COMMIT's own, and the guest's clock is right to within the other half. */
 void gw_target_step_take(struct gw_target *target, const struct gw_target_event *event)
@@ -238,7 +338,7 @@ void gw_target_step_take(struct gw_target *target, const struct gw_target_event 
     target->round_trip_ns = event->now_ns - target->asked_ns;
     target->elapsed_ns = event->message->verdict.elapsed_ns + target->round_trip_ns / 2;
     target->elapsed_from_ns = event->now_ns;
-    record(target, GW_RECORD_TOOK);
+    record(target, taken(target));
 }
 
 /* No COMMIT told how long the guest has stood still: it has at least since PREPARE. */
@@ -247,7 +347,7 @@ void gw_target_step_take_anyway(struct gw_target *target, const struct gw_target
     (void)event;
     target->elapsed_ns = 0;
     target->elapsed_from_ns = target->prepared_ns;
-    record(target, GW_RECORD_TOOK);
+    record(target, taken(target));
 }
 
 void gw_target_step_run(struct gw_target *target, const struct gw_target_event *event)
@@ -257,13 +357,113 @@ void gw_target_step_run(struct gw_target *target, const struct gw_target_event *
     action->elapsed_ns = target->elapsed_ns + (event->now_ns - target->elapsed_from_ns);
 }
 
-void gw_target_step_tell_running(struct gw_target *target, const struct gw_target_event *event)
+static void tell_running(struct gw_target *target)
 {
-    target->end_ns = event->now_ns;
     gw_fault_clear(&target->fault);
     if (target->is_linked) {
         (void)gw_target_send(target, GW_FRAME_RUNNING);
     }
+}
+
+void gw_target_step_tell_running(struct gw_target *target, const struct gw_target_event *event)
+{
+    target->end_ns = event->now_ns;
+    tell_running(target);
+}
+
+/* Postcopy */
+
+void gw_target_step_pull(struct gw_target *target, const struct gw_target_event *event)
+{
+    target->started_ns = event->now_ns;
+    tell_running(target);
+}
+
+/* The guest goes on until it needs a page that only the source has. */
+void gw_target_step_strand(struct gw_target *target, const struct gw_target_event *event)
+{
+    uint64_t wait_ns = target->config.recover_ns_max;
+    target->limit_ns = wait_ns ? event->now_ns + wait_ns : 0;
+}
+
+void gw_target_step_recover(struct gw_target *target, const struct gw_target_event *event)
+{
+    target->recoveries++;
+    gw_target_step_readmit(target, event);
+}
+
+/* The source need not keep anything; a restart would not lose the guest any more. */
+void gw_target_step_complete(struct gw_target *target, const struct gw_target_event *event)
+{
+    target->end_ns = event->now_ns;
+    target->whole_ns = event->now_ns;
+    record(target, GW_RECORD_TOOK);
+    if (target->is_linked) {
+        (void)gw_target_send(target, GW_FRAME_COMPLETE);
+    }
+}
+
+/* A batch that was under way when the last page came by the other channel. */
+void gw_target_step_ignore(struct gw_target *target, const struct gw_target_event *event)
+{
+    const struct gw_batch_placed *placed = &event->placed;
+    *(placed->is_urgent ? &target->urgent_sequence : &target->sequence) = placed->sequence;
+}
+
+void gw_target_step_disarm(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    disarm(target);
+}
+
+static bool can_demand(const struct gw_target *target)
+{
+    return target->is_urgent_open && target->is_urgent_ready;
+}
+
+void gw_target_urgent_ready(struct gw_target *target)
+{
+    target->is_urgent_ready = true;
+}
+
+enum gw_fault_answer gw_target_page_fault(struct gw_target *target, uint64_t page, uint32_t who,
+                                          uint64_t now_ns)
+{
+    gw_blocktime_wait(&target->blocktime, who, page, now_ns);
+    if (gw_bit_test(target->received, page)) {
+        return GW_FAULT_ZERO;
+    }
+    gw_bit_mark(target->wanted, page);
+    if (!can_demand(target) || gw_bit_test(target->demanded, page)) {
+        return GW_FAULT_WAIT;
+    }
+    gw_bit_mark(target->demanded, page);
+    target->demands++;
+    return GW_FAULT_DEMAND;
+}
+
+enum gw_status gw_target_next_demand(struct gw_target *target, uint64_t *page)
+{
+    uint64_t end = target->config.page_count;
+    for (; can_demand(target) && *page < end; ++*page) {
+        *page = gw_bits_next(target->wanted, *page, end, true);
+        if (*page < end && !gw_bit_test(target->demanded, *page)) {
+            gw_bit_mark(target->demanded, *page);
+            target->demands++;
+            return GW_OK;
+        }
+    }
+    return GW_AGAIN;
+}
+
+void gw_target_zero_placed(struct gw_target *target, uint64_t page, uint64_t now_ns)
+{
+    gw_blocktime_resolve(&target->blocktime, page, now_ns);
+}
+
+const uint64_t *gw_target_received(const struct gw_target *target)
+{
+    return target->received;
 }
 
 /* Endings */
@@ -276,7 +476,23 @@ static void end_session(struct gw_target *target, uint64_t now_ns)
     (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
     target->is_linked = false;
     target->is_bulk_open = false;
+    target->is_urgent_open = false;
+    disarm(target);
     (void)gw_target_emit(target, GW_TARGET_DO_FINISH);
+}
+
+/* Its memory stays as it is: whoever waits for a page of it waits until the process ends. */
+void gw_target_step_lose(struct gw_target *target, const struct gw_target_event *event)
+{
+    if (target->fault.status != GW_CANCELLED) {
+        struct gw_fault cause = target->fault;
+        gw_fault_clear(&target->fault);
+        (void)gw_fault_set(&target->fault, GW_LINK,
+                           "the guest is lost: %llu pages of its memory never came (%.120s)",
+                           (unsigned long long)target->missing, cause.text);
+    }
+    target->is_armed = false;
+    end_session(target, event->now_ns);
 }
 
 void gw_target_step_record_aborted(struct gw_target *target, const struct gw_target_event *event)

@@ -42,6 +42,8 @@
     WHILE_OPENING(T, OPENING)                                                                       \
                                                                                                    \
     T(ACTIVE, INTRO_BULK, ACTIVE, admit_bulk)                                                      \
+    T(ACTIVE, INTRO_URGENT, ACTIVE, admit_urgent)                                                  \
+    T(ACTIVE, MAP, ACTIVE, mark_missing)                                                           \
     T(ACTIVE, BATCH, ACTIVE, place)                                                                \
     T(ACTIVE, VERIFIED, ACTIVE, compare)                                                           \
     T(ACTIVE, PREPARE, GATHERING, gather)                                                          \
@@ -56,10 +58,16 @@
                                                                                                    \
     T(GATHERING, BATCH, GATHERING, place)                                                          \
     T(GATHERING, VERIFIED, GATHERING, compare)                                                     \
+    T(GATHERING, MAP, GATHERING, mark_missing)                                                     \
     T(GATHERING, GATHERED, LOADING, load)                                                          \
+    T(GATHERING, PARTIAL, ARMING, arm)                                                             \
     T(GATHERING, INCOMPLETE, ABORTING, record_aborted)                                             \
     T(GATHERING, HOST_FAULT, ABORTING, record_aborted)                                             \
     WHILE_RECEIVING(T, GATHERING)                                                                       \
+                                                                                                   \
+    T(ARMING, ARMED, LOADING, load)                                                                \
+    T(ARMING, HOST_FAULT, ABORTING, record_aborted)                                                \
+    WHILE_RECEIVING(T, ARMING)                                                                         \
                                                                                                    \
     T(LOADING, LOADED, READY, ready)                                                               \
     T(LOADING, HOST_FAULT, ABORTING, record_aborted)                                               \
@@ -85,13 +93,28 @@
     T(CLAIMING, LINK_LOST, CLAIMING, nothing)                                                      \
                                                                                                    \
     T(STARTING, STARTED, RUNNING, tell_running)                                                    \
+    T(STARTING, PULLS, PULLING, pull)                                                              \
+    T(STARTING, BATCH, STARTING, place)                                                            \
     T(STARTING, HOST_FAULT, ABORTING, record_aborted)                                              \
     T(STARTING, LINK_LOST, STARTING, nothing)                                                      \
                                                                                                    \
+    T(PULLING, INTRO_SAME, PULLING, readmit)                                                       \
+    T(PULLING, INTRO_BULK, PULLING, admit_bulk)                                                    \
+    T(PULLING, INTRO_URGENT, PULLING, admit_urgent)                                                \
+    T(PULLING, BATCH, PULLING, place)                                                              \
+    T(PULLING, WHOLE, RUNNING, complete)                                                           \
+    T(PULLING, LINK_LOST, STRANDED, strand)                                                        \
+                                                                                                   \
+    T(STRANDED, INTRO_SAME, PULLING, recover)                                                      \
+    T(STRANDED, LINK_LOST, STRANDED, nothing)                                                      \
+    T(STRANDED, TIME_OUT, LOST, lose)                                                              \
+    T(STRANDED, GIVE_UP, LOST, lose)                                                               \
+                                                                                                   \
+    T(RUNNING, BATCH, RUNNING, ignore)                                                             \
     T(RUNNING, DONE, DONE, finish)                                                                 \
     T(RUNNING, FORGET, DONE, finish)                                                               \
     T(RUNNING, INTRO_SAME, RUNNING, readmit)                                                       \
-    T(RUNNING, LINK_LOST, RUNNING, nothing)                                                        \
+    T(RUNNING, LINK_LOST, RUNNING, disarm)                                                         \
                                                                                                    \
     T(ABORTING, RECORDED, LISTENING, tell_aborted)                                                 \
     T(ABORTING, HOST_FAULT, LISTENING, tell_aborted)                                               \

@@ -19,7 +19,16 @@ void gw_target_figures(const struct gw_target *target, uint64_t now_ns,
         .suspects = target->suspects,
         .epoch = target->epoch,
         .is_held = target->state == GW_TARGET_READY,
-        .is_unsettled = target->state == GW_TARGET_RUNNING,
+        .is_unsettled = target->state == GW_TARGET_RUNNING || target->state == GW_TARGET_PULLING ||
+                        target->state == GW_TARGET_STRANDED,
+        .is_postcopy = target->is_partial,
+        .missing_pages = target->is_partial ? target->missing : 0,
+        .demands = target->demands,
+        .recoveries = target->recoveries,
+        .postcopy_ns = target->started_ns
+                           ? (target->whole_ns ? target->whole_ns : now_ns) - target->started_ns
+                           : 0,
+        .blocktime = target->blocktime,
     };
     memcpy(figures->guest_name, target->guest_name, GW_NAME_BYTES);
 }

@@ -58,6 +58,13 @@ static enum gw_status quit(struct gw_fault *fault)
     if (is_held()) {
         return refuse_held(fault, "quit");
     }
+    if (gw_outbound_is_pushing()) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "guest %s runs at %s and needs the memory that is still here; it is "
+                            "done by itself when all of it is there (to give the guest up: godwit "
+                            "resolve %s --give-up)",
+                            MONITOR->config->name, MONITOR->peer, MONITOR->config->name);
+    }
     if (MONITOR->is_unsettled) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "the source has not confirmed that guest %s runs here, and may ask: "
@@ -74,6 +81,41 @@ static enum gw_status cancel(struct gw_fault *fault)
     return MONITOR->is_leaving ? gw_outgoing_cancel(&gw_run_storage.outgoing, fault) : GW_OK;
 }
 
+static enum gw_status refuse_idle(struct gw_fault *fault)
+{
+    return gw_fault_set(fault, GW_ARGUMENT, "no migration away from here is under way");
+}
+
+static enum gw_status start_postcopy(struct gw_fault *fault)
+{
+    if (!MONITOR->is_leaving) {
+        return refuse_idle(fault);
+    }
+    if (!MONITOR->is_postcopy_allowed) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "postcopy is switched off: set the capability postcopy-ram first");
+    }
+    return gw_outgoing_postcopy(&gw_run_storage.outgoing, fault);
+}
+
+static enum gw_status pause_postcopy(struct gw_fault *fault)
+{
+    return MONITOR->is_leaving ? gw_outgoing_pause(&gw_run_storage.outgoing, fault)
+                               : refuse_idle(fault);
+}
+
+static enum gw_status recover(const struct gw_qmp_recover *recover, struct gw_fault *fault)
+{
+    const char *uri = recover->uri[0] ? recover->uri : NULL;
+    enum gw_status status = MONITOR->is_leaving
+                                ? gw_outgoing_recover(&gw_run_storage.outgoing, uri, fault)
+                                : refuse_idle(fault);
+    if (status == GW_OK && uri != NULL) {
+        (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", uri);
+    }
+    return status;
+}
+
 static void set_parameters(const struct gw_qmp_parameters *parameters)
 {
     struct gw_info_parameters *now = &MONITOR->parameters;
@@ -83,9 +125,12 @@ static void set_parameters(const struct gw_qmp_parameters *parameters)
     if (parameters->has_bandwidth_max) {
         now->bandwidth_max_bytes = parameters->value.bandwidth_max_bytes;
     }
+    if (parameters->has_postcopy_bandwidth_max) {
+        now->postcopy_bandwidth_max_bytes = parameters->value.postcopy_bandwidth_max_bytes;
+    }
     if (MONITOR->is_leaving) {
         gw_outgoing_set_limits(&gw_run_storage.outgoing, now->downtime_limit_ms * GW_NS_PER_MS,
-                               now->bandwidth_max_bytes);
+                               now->bandwidth_max_bytes, now->postcopy_bandwidth_max_bytes);
     }
 }
 
@@ -102,6 +147,13 @@ static enum gw_status give_up(struct gw_info_resolve *result, struct gw_fault *f
             : gw_fault_set(fault, GW_ARGUMENT, "nothing to resolve: no migration is under way");
     if (status) {
         return status;
+    }
+    if (is_source ? gw_outgoing_state(&gw_run_storage.outgoing) == GW_SOURCE_LOST
+                  : gw_incoming_state(&gw_run_storage.incoming) == GW_TARGET_LOST) {
+        (void)snprintf(result->text, sizeof(result->text),
+                       "guest %s is given up: it ran at the target without all of its memory",
+                       MONITOR->config->name);
+        return GW_OK;
     }
     gw_token_encode(&token, result->token);
     (void)snprintf(result->text, sizeof(result->text),
@@ -221,6 +273,15 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
     case GW_QMP_MIGRATE_CANCEL:
         reply_empty(reply, id, cancel(&fault), &fault);
         break;
+    case GW_QMP_MIGRATE_START_POSTCOPY:
+        reply_empty(reply, id, start_postcopy(&fault), &fault);
+        break;
+    case GW_QMP_MIGRATE_PAUSE:
+        reply_empty(reply, id, pause_postcopy(&fault), &fault);
+        break;
+    case GW_QMP_MIGRATE_RECOVER:
+        reply_empty(reply, id, recover(&request->arguments.recover, &fault), &fault);
+        break;
     case GW_QMP_QUERY_MIGRATE:
         reply_migrate(reply, id);
         break;
@@ -235,10 +296,13 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
         if (request->arguments.capabilities.has_events) {
             clients->is_events = request->arguments.capabilities.is_events;
         }
+        if (request->arguments.capabilities.has_postcopy) {
+            MONITOR->is_postcopy_allowed = request->arguments.capabilities.is_postcopy;
+        }
         gw_qmp_encode_empty(reply, id);
         break;
     case GW_QMP_QUERY_MIGRATE_CAPABILITIES:
-        gw_qmp_encode_capabilities(reply, id, clients->is_events);
+        gw_qmp_encode_capabilities(reply, id, clients->is_events, MONITOR->is_postcopy_allowed);
         break;
     case GW_QMP_CALC_DIRTY_RATE:
         reply_empty(reply, id, gw_dirty_rate_begin(request->arguments.calc_seconds, &fault),

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A guest comes: does for the target engine what only the machine's owner can. */
+#include <inttypes.h>
+
 #include "run/storage.h"
 
 #define MONITOR  (&gw_run_storage.monitor)
@@ -14,6 +16,9 @@ bool gw_inbound_is_held(void)
     gw_incoming_get_figures(INCOMING, &figures);
     return figures.is_held;
 }
+
+/* How long a guest waits for memory that only its source has, before it is taken for lost. */
+#define RECOVER_NS (3600 * GW_NS_PER_S)
 
 static void load(void)
 {
@@ -78,12 +83,44 @@ static void finish(void)
         return;
     }
     gw_incoming_get_fault(INCOMING, &fault);
+    if (gw_incoming_state(INCOMING) == GW_TARGET_LOST) {
+        gw_monitor_say("guest %s is lost: %s", MONITOR->config->name, fault.text);
+        gw_monitor_set_state(GW_INFO_RUN_INTERNAL_ERROR);
+        gw_monitor_event_migration();
+        MONITOR->is_unsettled = false;
+        gw_monitor_end(GW_RUN_EXIT_LOST);
+        return;
+    }
     gw_monitor_say("no guest came: %s", fault.text[0] ? fault.text : "the source went away");
     gw_monitor_event_migration();
     if (gw_incoming_state(INCOMING) == GW_TARGET_NONE) {
         gw_monitor_end(GW_RUN_EXIT_HOST);
     } else if (MONITOR->config->is_once) {
         gw_monitor_end(GW_RUN_EXIT_FAILED);
+    }
+}
+
+/* A line of the log for each step of a guest that runs here before all of its memory is here. */
+static void say_status(void)
+{
+    struct gw_target_figures figures;
+    struct gw_fault fault;
+    const char *name = MONITOR->config->name;
+    gw_incoming_get_figures(INCOMING, &figures);
+    gw_incoming_get_fault(INCOMING, &fault);
+    uint64_t missing_kib = figures.missing_pages * gw_run_storage.ram.page_bytes / 1024;
+    if (figures.state == GW_TARGET_PULLING) {
+        gw_monitor_say("guest %s runs here; %" PRIu64 " KiB of its memory follow", name,
+                       missing_kib);
+    } else if (figures.state == GW_TARGET_STRANDED) {
+        gw_monitor_say("guest %s runs until it needs memory that is still on the source, %" PRIu64
+                       " KiB: %s",
+                       name, missing_kib, fault.text);
+    } else if (figures.state == GW_TARGET_RUNNING && figures.is_postcopy) {
+        gw_monitor_say("all memory of guest %s is here; its CPUs stood still together for %" PRIu64
+                       " ms of %" PRIu64 " ms",
+                       name, figures.blocktime.all_total_ns / GW_NS_PER_MS,
+                       figures.postcopy_ns / GW_NS_PER_MS);
     }
 }
 
@@ -100,6 +137,7 @@ static void act(const struct gw_target_action *action)
         run(action);
         break;
     case GW_TARGET_DO_STATUS:
+        say_status();
         gw_monitor_event_migration();
         break;
     case GW_TARGET_DO_FINISH:
@@ -129,7 +167,10 @@ static void handle(void *context, uint32_t events)
 enum gw_status gw_inbound_start(struct gw_fault *fault)
 {
     const struct gw_run_config *config = MONITOR->config;
-    struct gw_incoming_config incoming = {.target = {.facts = &gw_run_storage.facts},
+    struct gw_incoming_config incoming = {.target = {.facts = &gw_run_storage.facts,
+                                                     .vcpu_count = config->vcpu_count,
+                                                     .can_postcopy = true,
+                                                     .recover_ns_max = RECOVER_NS},
                                           .uri = config->incoming_uri,
                                           .ram = &gw_run_storage.ram,
                                           .transport = gw_transport_defaults};

@@ -47,7 +47,8 @@ void gw_monitor_end(int code)
 bool gw_monitor_quit(void)
 {
     struct gw_fault fault = {0};
-    if (gw_outbound_is_held() || gw_inbound_is_held() || MONITOR->is_unsettled) {
+    if (gw_outbound_is_held() || gw_inbound_is_held() || MONITOR->is_unsettled ||
+        gw_outbound_is_pushing()) {
         gw_monitor_say("guest %s is not settled: see `godwit resolve %s`", MONITOR->config->name,
                        MONITOR->config->name);
         return false;
@@ -242,6 +243,7 @@ int gw_run(const struct gw_run_config *config)
     MONITOR->state = GW_INFO_RUN_PRELAUNCH;
     MONITOR->start_ns = gw_clock_now_ns();
     MONITOR->parameters = (struct gw_info_parameters){.downtime_limit_ms = 300};
+    MONITOR->is_postcopy_allowed = true;
     gw_run_storage.clients.listener_fd = -1;
     gw_run_storage.console.listener_fd = -1;
     if (start(config, &fault) == GW_OK) {
@@ -251,6 +253,9 @@ int gw_run(const struct gw_run_config *config)
         MONITOR->exit_code = exit_code(&fault);
     }
     gw_outgoing_stop(&gw_run_storage.outgoing);
+    if (gw_run_storage.vm.is_open) {
+        gw_vm_halt(&gw_run_storage.vm); /* a vCPU that waits for a page leaves without it */
+    }
     gw_incoming_stop(&gw_run_storage.incoming);
     gw_vm_close(&gw_run_storage.vm);
     gw_console_close();

@@ -45,7 +45,8 @@ struct gw_monitor {
     bool was_running;   /* before STOP */
     bool is_halt_awaited;
     bool is_verifying;
-    bool is_link_lost; /* and said so */
+    bool is_link_lost;        /* and said so */
+    bool is_postcopy_allowed; /* capability postcopy-ram */
     char peer[GW_INFO_URI_BYTES];
     struct gw_session session, withdrawn;
     struct gw_info_parameters parameters;
@@ -88,6 +89,7 @@ GW_MUST_USE enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault);
 void gw_outbound_halted(void);
 void gw_outbound_guest_ended(void);
 bool gw_outbound_is_held(void);
+bool gw_outbound_is_pushing(void); /* the guest runs there, and needs this side's memory */
 
 /* inbound.c */
 GW_MUST_USE enum gw_status gw_inbound_start(struct gw_fault *fault);

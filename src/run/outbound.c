@@ -13,6 +13,10 @@
  * its modem, or a cable that is plugged in again. */
 enum { RETRY_MS = 60000 };
 
+/* How long a guest that runs there waits for the rest of its memory before it is taken for lost.
+ * Until then nothing is lost: it goes on when the link is back. */
+#define RECOVER_NS (3600 * GW_NS_PER_S)
+
 enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault)
 {
     struct gw_kvm_slot slots[GW_RAM_REGIONS_MAX];
@@ -37,6 +41,12 @@ bool gw_outbound_is_held(void)
     }
     gw_outgoing_get_figures(OUTGOING, &figures);
     return figures.is_held;
+}
+
+bool gw_outbound_is_pushing(void)
+{
+    return MONITOR->is_leaving && gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET &&
+           gw_outgoing_state(OUTGOING) < GW_SOURCE_SETTLING;
 }
 
 /* STOP: the machine is halted first; gw_outbound_halted() goes on. */
@@ -107,6 +117,26 @@ static void record(struct gw_source_action *action)
     gw_outgoing_recorded(OUTGOING, status ? &fault : NULL);
 }
 
+/* Postcopy: a line when the guest runs there, when the link breaks, and when it is back. */
+static void say_postcopy(const struct gw_source_figures *figures, const char *reason)
+{
+    const char *name = MONITOR->config->name;
+    if (figures->is_link_lost && figures->state == GW_SOURCE_PUSH_PAUSED) {
+        gw_monitor_say("the link to guest %s was let go: migrate-recover connects again", name);
+    } else if (figures->is_link_lost) {
+        gw_monitor_say("guest %s runs at %s until it needs memory that is still here; the link is "
+                       "tried again: %s",
+                       name, MONITOR->peer, reason);
+    } else if (figures->recoveries > 0) {
+        gw_monitor_say("the link is back: %" PRIu64 " KiB of memory follow guest %s",
+                       figures->remaining_pages * gw_run_storage.ram.page_bytes / 1024, name);
+    } else {
+        gw_monitor_say("guest %s runs at %s; %" PRIu64 " KiB of its memory follow", name,
+                       MONITOR->peer,
+                       figures->remaining_pages * gw_run_storage.ram.page_bytes / 1024);
+    }
+}
+
 /* A line of the log when the link breaks before COMMIT, and one when it is back. */
 static void say_link(const struct gw_source_figures *figures)
 {
@@ -116,7 +146,9 @@ static void say_link(const struct gw_source_figures *figures)
     }
     MONITOR->is_link_lost = figures->is_link_lost;
     gw_outgoing_get_fault(OUTGOING, &fault);
-    if (figures->is_link_lost) {
+    if (gw_outbound_is_pushing()) {
+        say_postcopy(figures, fault.text);
+    } else if (figures->is_link_lost) {
         gw_monitor_say("guest %s runs on here; the link is tried again: %s", MONITOR->config->name,
                        fault.text);
     } else if (figures->state == GW_SOURCE_ACTIVE) {
@@ -129,6 +161,9 @@ static void told_status(void)
 {
     struct gw_source_figures figures;
     gw_outgoing_get_figures(OUTGOING, &figures);
+    if (figures.state == GW_SOURCE_PUSHING && figures.recoveries == 0) {
+        say_postcopy(&figures, "");
+    }
     say_link(&figures);
     if (gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
@@ -149,10 +184,16 @@ static void finish(void)
     if (state == GW_SOURCE_COMPLETED) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
         gw_monitor_say("guest %s moved to %s", MONITOR->config->name, MONITOR->peer);
+    } else if (state == GW_SOURCE_LOST) {
+        gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
+        gw_monitor_say("guest %s is lost: %s", MONITOR->config->name, fault.text);
     } else {
         gw_monitor_say("guest %s stays here: %s", MONITOR->config->name, fault.text);
     }
     gw_monitor_event_migration();
+    if (state == GW_SOURCE_LOST) {
+        gw_monitor_end(GW_RUN_EXIT_LOST);
+    }
     if (state == GW_SOURCE_COMPLETED && !MONITOR->config->is_lingering) {
         gw_monitor_end(GW_RUN_EXIT_MIGRATED);
     }
@@ -252,6 +293,19 @@ static enum gw_status check_start(struct gw_fault *fault)
     }
 }
 
+static enum gw_on_deadline on_deadline(enum gw_qmp_on_deadline asked)
+{
+    switch (asked) {
+    case GW_QMP_ON_DEADLINE_STOP_AND_COPY:
+        return GW_ON_DEADLINE_STOP;
+    case GW_QMP_ON_DEADLINE_POSTCOPY:
+        return GW_ON_DEADLINE_POSTCOPY;
+    case GW_QMP_ON_DEADLINE_CANCEL:
+        break;
+    }
+    return GW_ON_DEADLINE_CANCEL;
+}
+
 static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate)
 {
     const struct gw_info_parameters *parameters = &MONITOR->parameters;
@@ -266,10 +320,13 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .bandwidth_max = migrate->has_bandwidth_max ? migrate->bandwidth_max_bytes
                                                                : parameters->bandwidth_max_bytes,
                    .resume_ns_max = retry_ms * GW_NS_PER_MS,
+                   .recover_ns_max = RECOVER_NS,
+                   .is_postcopy = migrate->is_postcopy,
+                   .postcopy_bandwidth_max = migrate->has_postcopy_bandwidth_max
+                                                 ? migrate->postcopy_bandwidth_max_bytes
+                                                 : parameters->postcopy_bandwidth_max_bytes,
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
-                   .on_deadline = migrate->on_deadline == GW_QMP_ON_DEADLINE_STOP_AND_COPY
-                                      ? GW_ON_DEADLINE_STOP
-                                      : GW_ON_DEADLINE_CANCEL,
+                   .on_deadline = on_deadline(migrate->on_deadline),
                    .throttle = {.is_on = migrate->is_throttling,
                                 .trigger_percent = 50,
                                 .initial_percent = 20,
@@ -289,6 +346,10 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
 {
     struct gw_outgoing_config config;
     enum gw_status status = check_start(fault);
+    if (!status && migrate->is_postcopy && !MONITOR->is_postcopy_allowed) {
+        status = gw_fault_set(fault, GW_ARGUMENT,
+                              "postcopy is switched off: set the capability postcopy-ram first");
+    }
     if (!status) {
         gw_dirty_rate_abandon();
         status = gw_outbound_ready_tracker(fault);

@@ -174,13 +174,16 @@ static void explain_history(const char *guest, const struct gw_history *history,
                             struct gw_run_dead *dead)
 {
     const struct gw_record_entry *entry = &history->entry[0];
-    bool took = entry->state == GW_RECORD_TOOK;
+    bool is_lost = entry->state == GW_RECORD_PULLING;
+    bool took = entry->state == GW_RECORD_TOOK || is_lost;
     dead->role = GW_INFO_TARGET;
     dead->can_give_up = !took;
     gw_report_session(&entry->session, dead->session);
     (void)snprintf(dead->result.text, sizeof(dead->result.text),
-                   took ? "%s came here, ran here, and its monitor is gone: it ended with it"
-                        : "%s was on its way here when the monitor died; it never ran here",
+                   is_lost ? "%s came here, ran here without all of its memory, and its monitor is "
+                             "gone: it is lost"
+                   : took  ? "%s came here, ran here, and its monitor is gone: it ended with it"
+                           : "%s was on its way here when the monitor died; it never ran here",
                    guest);
 }
 

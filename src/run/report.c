@@ -42,6 +42,26 @@ static void report_ram(const struct gw_source_figures *figures, struct gw_info_r
                                 .page_bytes = (uint32_t)page_bytes};
 }
 
+static void report_faults(const struct gw_blocktime *blocktime, struct gw_info_postcopy *info)
+{
+    info->faults = blocktime->faults;
+    info->min_us = blocktime->min_ns / GW_NS_PER_US;
+    info->p50_us = gw_blocktime_percentile(blocktime, 50) / GW_NS_PER_US;
+    info->p90_us = gw_blocktime_percentile(blocktime, 90) / GW_NS_PER_US;
+    info->p99_us = gw_blocktime_percentile(blocktime, 99) / GW_NS_PER_US;
+    info->max_us = blocktime->max_ns / GW_NS_PER_US;
+    info->blocktime_ms = blocktime->all_total_ns / GW_NS_PER_MS;
+    info->vcpu_count = MONITOR->config->vcpu_count;
+    for (uint32_t i = 0; i < info->vcpu_count && i < GW_INFO_VCPUS_MAX; i++) {
+        uint32_t who = gw_vm_thread_id(&gw_run_storage.vm, i);
+        for (uint32_t t = 0; t < blocktime->thread_count; t++) {
+            if (blocktime->thread[t].who == who) {
+                info->vcpu_ms[i] = blocktime->thread[t].total_ns / GW_NS_PER_MS;
+            }
+        }
+    }
+}
+
 static enum gw_info_verify verify_state(const struct gw_source_figures *figures,
                                         const struct gw_fault *fault)
 {
@@ -82,6 +102,11 @@ static void report_source(struct gw_info_migrate *info)
     info->throttle_percent = figures.throttle_percent;
     info->resumes = figures.resumes;
     info->resent_bytes = figures.resent_pages * gw_run_storage.ram.page_bytes;
+    info->postcopy.is_on = figures.is_postcopy;
+    info->postcopy.is_lost = figures.state == GW_SOURCE_LOST;
+    info->postcopy.demands = figures.demands;
+    info->postcopy.sent_bytes = figures.postcopy_bytes;
+    info->postcopy.recoveries = figures.recoveries;
     info->epoch = figures.epoch;
     info->reason = fault.status;
     (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
@@ -89,7 +114,7 @@ static void report_source(struct gw_info_migrate *info)
     gw_report_session(&MONITOR->session, info->session);
     if (figures.is_held) {
         info->held = (struct gw_info_held){.is_held = true,
-                                           .can_give_up = true,
+                                           .can_give_up = !figures.is_postcopy,
                                            .can_run_with_token = true,
                                            .can_run_other_is_dead = true,
                                            .held_ms = held_ms()};
@@ -110,6 +135,15 @@ static void report_target(struct gw_info_migrate *info)
     info->role = GW_INFO_TARGET;
     info->total_ms = figures.total_ns / GW_NS_PER_MS;
     info->round_trip_us = figures.round_trip_ns / GW_NS_PER_US;
+    info->postcopy.is_on = figures.is_postcopy;
+    if (figures.is_postcopy) {
+        info->postcopy.is_lost = figures.state == GW_TARGET_LOST;
+        info->postcopy.demands = figures.demands;
+        info->postcopy.recoveries = figures.recoveries;
+        info->postcopy.missing_bytes = figures.missing_pages * gw_run_storage.ram.page_bytes;
+        info->postcopy.time_ms = figures.postcopy_ns / GW_NS_PER_MS;
+        report_faults(&figures.blocktime, &info->postcopy);
+    }
     info->epoch = figures.epoch;
     info->reason = fault.status;
     (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
@@ -125,6 +159,14 @@ static void report_target(struct gw_info_migrate *info)
         (void)snprintf(info->held.text, sizeof(info->held.text),
                        "the guest is loaded and waits for the source's word%s%s",
                        fault.text[0] ? ": " : "", fault.text);
+    } else if (figures.state == GW_TARGET_STRANDED) {
+        info->held = (struct gw_info_held){.is_held = true, .can_give_up = true};
+        (void)snprintf(info->held.text, sizeof(info->held.text),
+                       "the guest runs here until it needs memory that only the source has; it "
+                       "goes on when the source is back: %s",
+                       fault.text);
+    } else if (figures.state == GW_TARGET_PULLING) {
+        return; /* nothing to settle yet */
     } else if (figures.is_unsettled) {
         info->held = (struct gw_info_held){.is_held = true, .can_run_other_is_dead = true};
         (void)snprintf(info->held.text, sizeof(info->held.text),

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 /* Under the lock. The descriptor is written only when something new is pending. */
 static void raise_locked(struct gw_vm *vm, enum gw_vm_event_kind kind)
@@ -211,6 +212,7 @@ static void vcpu_main(void *context)
     (void)sigemptyset(&kick);
     (void)sigaddset(&kick, GW_VM_SIGNAL);
     (void)pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+    __atomic_store_n(&vcpu->thread_id, (uint32_t)gettid(), __ATOMIC_RELAXED);
     while (wait_parked(vcpu))
         run_guest(vcpu);
 }
@@ -296,6 +298,11 @@ void gw_vm_hold_back(struct gw_vm *vm, bool is_held_back)
         kick_all_locked(vm);
     (void)pthread_cond_broadcast(&vm->wake);
     (void)pthread_mutex_unlock(&vm->lock);
+}
+
+uint32_t gw_vm_thread_id(struct gw_vm *vm, uint32_t vcpu)
+{
+    return __atomic_load_n(&vm->vcpu[vcpu].thread_id, __ATOMIC_RELAXED);
 }
 
 bool gw_vm_is_halted(struct gw_vm *vm)

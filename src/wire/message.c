@@ -9,15 +9,20 @@
 enum {
     INTRO_BYTES = 56,
     WELCOME_BYTES = 16,
+    ACCEPT_BYTES = 8,
     HELLO_FIXED_BYTES = 80,
     FACT_BYTES = 40,
     ACK_BYTES = 16,
     PING_BYTES = 8,
+    DEMAND_BYTES = 8,
     MISMATCH_BYTES = 32,
     PREPARE_FIXED_BYTES = 24,
     VERDICT_FIXED_BYTES = 16,
     VERDICT_BYTES_MAX = VERDICT_FIXED_BYTES + GW_REASON_BYTES - 1,
 };
+
+/* PREPARE's flags */
+enum { PREPARE_RUNNING = 1, PREPARE_POSTCOPY = 2 };
 
 static_assert((int)VERDICT_BYTES_MAX <= (int)GW_MESSAGE_SMALL_BYTES,
               "GW_MESSAGE_SMALL_BYTES bounds it");
@@ -33,6 +38,10 @@ uint32_t gw_message_payload_max(uint8_t type)
         return WELCOME_BYTES;
     case GW_FRAME_HELLO:
         return GW_HELLO_BYTES_MAX;
+    case GW_FRAME_ACCEPT:
+        return ACCEPT_BYTES;
+    case GW_FRAME_DEMAND:
+        return DEMAND_BYTES;
     case GW_FRAME_PING:
     case GW_FRAME_PONG:
         return PING_BYTES;
@@ -46,6 +55,7 @@ uint32_t gw_message_payload_max(uint8_t type)
     case GW_FRAME_READY:
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
+    case GW_FRAME_COMPLETE:
     case GW_FRAME_DONE:
         return VERDICT_FIXED_BYTES;
     case GW_FRAME_REFUSE:
@@ -121,9 +131,10 @@ static uint32_t encode_prepare(const struct gw_prepare *prepare, uint8_t *bytes)
 {
     gw_put_64(bytes, prepare->epoch);
     gw_put_32(bytes + 8, prepare->channel_count);
-    gw_put_32(bytes + 12, prepare->is_running);
+    gw_put_32(bytes + 12, (prepare->is_running ? PREPARE_RUNNING : 0u) |
+                              (prepare->is_postcopy ? PREPARE_POSTCOPY : 0u));
     gw_put_32(bytes + 16, prepare->state_bytes);
-    gw_put_32(bytes + 20, 0);
+    gw_put_32(bytes + 20, prepare->missing_pages);
     uint32_t at = PREPARE_FIXED_BYTES;
     for (uint32_t i = 0; i < prepare->channel_count; i++, at += 8) {
         gw_put_64(bytes + at, prepare->sequence_last[i]);
@@ -167,6 +178,13 @@ uint32_t gw_message_encode(const struct gw_message *message, uint8_t *bytes, siz
         return encode_welcome(&message->welcome, bytes);
     case GW_FRAME_HELLO:
         return encode_hello(&message->hello, bytes);
+    case GW_FRAME_ACCEPT:
+        gw_put_32(bytes, message->accept.capabilities);
+        gw_put_32(bytes + 4, 0);
+        return ACCEPT_BYTES;
+    case GW_FRAME_DEMAND:
+        gw_put_64(bytes, message->demanded_page);
+        return DEMAND_BYTES;
     case GW_FRAME_PING:
     case GW_FRAME_PONG:
         gw_put_64(bytes, message->ping_ns);
@@ -183,12 +201,14 @@ uint32_t gw_message_encode(const struct gw_message *message, uint8_t *bytes, siz
     case GW_FRAME_ABORTED:
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
+    case GW_FRAME_COMPLETE:
     case GW_FRAME_DONE:
     case GW_FRAME_ABORT:
         return encode_verdict(&message->verdict, bytes);
-    case GW_FRAME_ACCEPT:
     case GW_FRAME_BATCH:
     case GW_FRAME_VERIFY:
+    case GW_FRAME_MISSING:
+    case GW_FRAME_RECEIVED:
         break;
     }
     return 0;
@@ -221,8 +241,8 @@ static enum gw_status decode_intro(struct gw_intro *intro, const uint8_t *bytes,
                             "the source speaks versions %u to %u of the protocol, the target %d",
                             intro->version_min, intro->version_max, GW_PROTOCOL_VERSION);
     }
-    if (intro->role > GW_ROLE_BULK) {
-        return bad(fault, GW_FRAME_INTRO, "role", intro->role, GW_ROLE_BULK);
+    if (intro->role > GW_ROLE_URGENT) {
+        return bad(fault, GW_FRAME_INTRO, "role", intro->role, GW_ROLE_URGENT);
     }
     if (intro->channel >= GW_BULK_CHANNELS_MAX) {
         return bad(fault, GW_FRAME_INTRO, "channel", intro->channel, GW_BULK_CHANNELS_MAX - 1);
@@ -248,8 +268,8 @@ static enum gw_status decode_welcome(struct gw_welcome *welcome, const uint8_t *
     if (welcome->version != GW_PROTOCOL_VERSION) {
         return bad(fault, GW_FRAME_WELCOME, "version", welcome->version, GW_PROTOCOL_VERSION);
     }
-    if (welcome->standing > GW_STANDING_UNKNOWN) {
-        return bad(fault, GW_FRAME_WELCOME, "standing", welcome->standing, GW_STANDING_UNKNOWN);
+    if (welcome->standing > GW_STANDING_LOST) {
+        return bad(fault, GW_FRAME_WELCOME, "standing", welcome->standing, GW_STANDING_LOST);
     }
     if (bytes[3] != 0 || gw_get_32(bytes + 4) != 0) {
         return bad(fault, GW_FRAME_WELCOME, "a reserved field", 1, 0);
@@ -338,14 +358,21 @@ static enum gw_status decode_prepare(struct gw_prepare *prepare, const uint8_t *
     }
     *prepare = (struct gw_prepare){.epoch = gw_get_64(bytes),
                                    .channel_count = gw_get_32(bytes + 8),
-                                   .is_running = gw_get_32(bytes + 12),
-                                   .state_bytes = gw_get_32(bytes + 16)};
+                                   .state_bytes = gw_get_32(bytes + 16),
+                                   .missing_pages = gw_get_32(bytes + 20)};
+    uint32_t flags = gw_get_32(bytes + 12);
+    prepare->is_running = (flags & PREPARE_RUNNING) != 0;
+    prepare->is_postcopy = (flags & PREPARE_POSTCOPY) != 0;
     if (prepare->channel_count < 1 || prepare->channel_count > GW_BULK_CHANNELS_MAX) {
         return bad(fault, GW_FRAME_PREPARE, "number of channels", prepare->channel_count,
                    GW_BULK_CHANNELS_MAX);
     }
-    if (prepare->is_running > 1 || gw_get_32(bytes + 20) != 0) {
-        return bad(fault, GW_FRAME_PREPARE, "a reserved field", 1, 0);
+    if (flags > (PREPARE_RUNNING | PREPARE_POSTCOPY)) {
+        return bad(fault, GW_FRAME_PREPARE, "its flags", flags, PREPARE_RUNNING | PREPARE_POSTCOPY);
+    }
+    if (!prepare->is_postcopy && prepare->missing_pages != 0) {
+        return bad(fault, GW_FRAME_PREPARE, "missing pages without postcopy",
+                   prepare->missing_pages, 0);
     }
     uint32_t fixed = PREPARE_FIXED_BYTES + 8 * prepare->channel_count;
     if (count < fixed || prepare->state_bytes != count - fixed) {
@@ -413,6 +440,11 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
     case GW_FRAME_HELLO:
         return decode_hello(&message->hello, bytes, count, fault);
     case GW_FRAME_ACCEPT:
+        message->accept.capabilities = gw_get_32(bytes);
+        return gw_get_32(bytes + 4) == 0 ? GW_OK
+                                         : bad(fault, GW_FRAME_ACCEPT, "a reserved field", 1, 0);
+    case GW_FRAME_DEMAND:
+        message->demanded_page = gw_get_64(bytes);
         return GW_OK;
     case GW_FRAME_PING:
     case GW_FRAME_PONG:
@@ -430,11 +462,14 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
     case GW_FRAME_ABORTED:
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
+    case GW_FRAME_COMPLETE:
     case GW_FRAME_DONE:
     case GW_FRAME_ABORT:
         return decode_verdict(&message->verdict, message->type, bytes, count, fault);
     case GW_FRAME_BATCH:
     case GW_FRAME_VERIFY:
+    case GW_FRAME_MISSING:
+    case GW_FRAME_RECEIVED:
         break;
     }
     return gw_fault_set(fault, GW_PROTOCOL,

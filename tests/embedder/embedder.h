@@ -35,13 +35,18 @@ enum mishap {
     MISHAP_DIE_AT_RUN,       /* B dies after that */
     MISHAP_MISFIT,           /* B has other facts */
     MISHAP_NOBODY,           /* there is no B */
+    MISHAP_CUT_AT_PUSH,      /* postcopy: the link is lost once the guest runs in B, and again */
+    MISHAP_PAUSE_AT_PUSH,    /* postcopy: the operator lets go of it, and connects again */
+    MISHAP_DIE_AT_PULL,      /* postcopy: B dies while pages lack */
 };
 
 struct scenario {
     const char *name;
-    bool is_unix;      /* else TCP on loopback */
-    bool is_verifying; /* compare digests of RAM */
-    bool is_paused;    /* the guest stands still before, and after */
+    bool is_unix;                           /* else TCP on loopback */
+    bool is_verifying;                      /* compare digests of RAM */
+    bool is_paused;                         /* the guest stands still before, and after */
+    enum { PRECOPY, POSTCOPY, HYBRID } way; /* HYBRID: switched as round 2 begins */
+    uint64_t postcopy_bandwidth;            /* bytes a second; 0: no limit */
     enum gw_uffd_wp_mode tracker;
     struct guest_config guest;
     uint64_t downtime_ms;

@@ -51,6 +51,28 @@ static const struct scenario scenarios[] = {
      .wanted = GW_SOURCE_FAILED},
     {"die-at-run", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_DIE_AT_RUN,
      .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy", SMALL, LIMITS, .way = POSTCOPY, .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-regions", TWO_REGIONS, LIMITS, .way = POSTCOPY, .is_unix = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-anonymous", ANONYMOUS, LIMITS, .way = POSTCOPY, .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-paused", SMALL, LIMITS, .way = POSTCOPY, .is_paused = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-wide", .guest = {.pages = 8192, .regions = 1, .threads = 3, .hot = 8192},
+     .downtime_ms = 20, .way = POSTCOPY, .postcopy_bandwidth = 40000000,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"hybrid", SMALL, SLOW, .way = HYBRID, .wanted = GW_SOURCE_COMPLETED},
+    {"hybrid-anonymous", ANONYMOUS, SLOW, .way = HYBRID, .is_unix = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-cut", SMALL, LIMITS, .way = POSTCOPY, .postcopy_bandwidth = 20000000,
+     .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-cut-anonymous", ANONYMOUS, LIMITS, .way = POSTCOPY, .is_unix = true,
+     .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-pause", SMALL, LIMITS, .way = POSTCOPY, .postcopy_bandwidth = 20000000,
+     .mishap = MISHAP_PAUSE_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"postcopy-load-fails", SMALL, LIMITS, .way = POSTCOPY, .mishap = MISHAP_LOAD_FAILS,
+     .wanted = GW_SOURCE_FAILED},
+    {"postcopy-kill-at-stop", SMALL, LIMITS, .way = POSTCOPY, .is_unix = true,
+     .mishap = MISHAP_KILL_AT_STOP, .wanted = GW_SOURCE_FAILED},
     {"misfit", SMALL, LIMITS, .mishap = MISHAP_MISFIT, .wanted = GW_SOURCE_FAILED},
     {"nobody", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_NOBODY, .wanted = GW_SOURCE_FAILED},
 };
@@ -73,6 +95,10 @@ static void draw(struct scenario *scenario, uint64_t seed)
     scenario->guest.hot = 16 + (uint32_t)((bits >> 23) % scenario->guest.pages) / 4;
     scenario->downtime_ms = 20 + (bits >> 37 & 255);
     scenario->bandwidth = (bits >> 45 & 3) == 0 ? 100000000 : 0;
+    if ((bits >> 50 & 1) == 1 && !scenario->is_verifying) {
+        scenario->way = (bits >> 51 & 1) != 0 ? POSTCOPY : HYBRID;
+        scenario->postcopy_bandwidth = (bits >> 52 & 1) != 0 ? 50000000 : 0;
+    }
     if ((bits >> 47 & 7) == 0) {
         scenario->mishap = MISHAP_CANCEL_AT_STOP;
         scenario->wanted = GW_SOURCE_CANCELLED;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ static bool has_other_failed;
 static char directory[] = "/tmp/godwit-embedder-XXXXXX";
 static const char *program;
 static char seed_text[24];
+static int cuts;
 
 /* ---- Process B ---- */
 
@@ -154,8 +156,15 @@ static void stop_guest(const struct scenario *scenario, enum mishap mishap)
     gw_outgoing_stopped(&outgoing, halted_ns, state, count, !scenario->is_paused);
 }
 
-static void begin_round(enum mishap mishap)
+static void begin_round(const struct scenario *scenario, enum mishap mishap)
 {
+    struct gw_source_figures figures;
+    struct gw_fault fault = {.status = GW_OK};
+    gw_outgoing_get_figures(&outgoing, &figures);
+    if (scenario->way == HYBRID && figures.rounds == 2 &&
+        gw_outgoing_postcopy(&outgoing, &fault) != GW_OK) {
+        printf("  A: no postcopy: %s\n", fault.text); /* it may be over already */
+    }
     if (mishap == MISHAP_CANCEL_AT_ROUND) {
         cancel();
     } else if (mishap == MISHAP_KILL_AT_ROUND) {
@@ -178,6 +187,33 @@ static void record(const struct gw_source_action *action, enum mishap mishap)
     gw_outgoing_recorded(&outgoing, NULL);
 }
 
+/* The link breaks under the bulk channel the first time, under the urgent one the second. */
+static void cut_link(void)
+{
+    struct gw_connection *victim =
+        cuts == 0 ? &outgoing.sender.bulk : &outgoing.answerer.connection;
+    (void)shutdown(gw_connection_fd(victim), SHUT_RDWR);
+    cuts++;
+}
+
+static void change_status(enum mishap mishap)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    enum gw_source_state now = gw_outgoing_state(&outgoing);
+    if (mishap == MISHAP_CUT_AT_PUSH && now == GW_SOURCE_PUSHING && cuts < 2) {
+        cut_link();
+    } else if (mishap == MISHAP_PAUSE_AT_PUSH && now == GW_SOURCE_PUSHING && cuts == 0) {
+        cuts = 1;
+        if (gw_outgoing_pause(&outgoing, &fault) != GW_OK) {
+            fprintf(stderr, "embedder: pause: %s\n", fault.text);
+        }
+    } else if (now == GW_SOURCE_PUSH_PAUSED) {
+        if (gw_outgoing_recover(&outgoing, NULL, &fault) != GW_OK) {
+            fprintf(stderr, "embedder: recover: %s\n", fault.text);
+        }
+    }
+}
+
 /* True when the migration is over. */
 static bool do_action(const struct scenario *scenario, enum mishap mishap,
                       const struct gw_source_action *action)
@@ -195,7 +231,10 @@ static bool do_action(const struct scenario *scenario, enum mishap mishap,
         }
         return false;
     case GW_SOURCE_DO_ROUND:
-        begin_round(mishap);
+        begin_round(scenario, mishap);
+        return false;
+    case GW_SOURCE_DO_STATUS:
+        change_status(mishap);
         return false;
     case GW_SOURCE_DO_FINISH:
         return true;
@@ -219,6 +258,16 @@ static enum gw_source_state print_end(void)
            (unsigned long long)figures.zero_pages, (unsigned long long)figures.wire_bytes,
            (double)figures.downtime_ns / 1e6, (double)figures.verify_ns / 1e6,
            figures.is_verified ? "equal" : "not compared", (double)figures.total_ns / 1e6);
+    if (figures.is_postcopy) {
+        printf("  postcopy: %llu demanded pages, %llu bytes, %llu recoveries\n",
+               (unsigned long long)figures.demands, (unsigned long long)figures.postcopy_bytes,
+               (unsigned long long)figures.recoveries);
+    }
+    if (cuts > 0 && figures.recoveries != (uint64_t)cuts) {
+        fprintf(stderr, "embedder: %d cuts, %llu recoveries\n", cuts,
+                (unsigned long long)figures.recoveries);
+        return GW_SOURCE_NONE;
+    }
     return figures.state;
 }
 
@@ -270,6 +319,9 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
                    .facts = &facts,
                    .downtime_ns_max = scenario->downtime_ms * GW_NS_PER_MS,
                    .bandwidth_max = scenario->bandwidth,
+                   .is_postcopy = scenario->way == POSTCOPY,
+                   .postcopy_bandwidth_max = scenario->postcopy_bandwidth,
+                   .recover_ns_max = 30 * GW_NS_PER_S,
                    .is_verifying = scenario->is_verifying},
         .uri = uri,
         .ram = guest_ram(),

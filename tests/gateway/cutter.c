@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cutter: stands between a source and a target, passes frames on, and cuts every connection at
- * one of them, so that a test can lose the link exactly there (docs/WIRE.md has the frames).
+ * some of them, so that a test can lose the link exactly there (docs/WIRE.md has the frames).
  *
- *   cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after [COUNT]
+ *   cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT {TYPE before|after COUNT}...
  *
- * TYPE is a frame's number, COUNT which of them it is (1: the first); `before` cuts instead of
- * passing it on, `after` right behind it. It happens once. Then no connection gets through until
- * SIGUSR1, and all do after that. Says "listening", "cut" and "mended" on standard output, a line
- * each.
+ * TYPE is a frame's number, COUNT which of them it is since the last cut (1: the first); `before`
+ * cuts instead of passing it on, `after` right behind it. Then no connection gets through until
+ * SIGUSR1; after that all do, until the next cut. Says "listening", "cut N" and "mended N" on
+ * standard output, a line each; N counts from 1.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,7 +25,7 @@
 
 #include "godwit/frame.h"
 
-enum { PAIRS_MAX = 8, BUFFER_BYTES = 65536 };
+enum { PAIRS_MAX = 12, BUFFER_BYTES = 65536, CUTS_MAX = 16 };
 
 /* One direction of a pair: what is left of the frame that is passing. */
 struct stream {
@@ -43,13 +43,18 @@ struct pair {
 
 static struct pair pairs[PAIRS_MAX];
 static volatile sig_atomic_t is_mend_asked;
-static bool has_cut, is_down;
-static unsigned cut_type, cut_count = 1;
-static bool is_before;
+static bool is_down;
+
+/* One cut after the other. */
+static struct {
+    unsigned type, count;
+    bool is_before;
+} cuts[CUTS_MAX];
+static unsigned cuts_planned, cuts_done;
 
 static void say(const char *word)
 {
-    (void)printf("%s\n", word);
+    (void)printf("%s %u\n", word, cuts_done);
     (void)fflush(stdout);
 }
 
@@ -82,7 +87,7 @@ static void cut(void)
             end_pair(&pairs[i]);
         }
     }
-    has_cut = true;
+    cuts_done++;
     is_down = true;
     say("cut");
 }
@@ -109,8 +114,9 @@ static bool pass_header(struct stream *stream)
         (void)fprintf(stderr, "cutter: %s\n", fault.text);
         return false;
     }
-    if (!has_cut && header.type == cut_type && --cut_count == 0) {
-        if (is_before) {
+    if (cuts_done < cuts_planned && header.type == cuts[cuts_done].type &&
+        --cuts[cuts_done].count == 0) {
+        if (cuts[cuts_done].is_before) {
             cut();
             return false;
         }
@@ -238,16 +244,18 @@ static void run(int listener, const struct sockaddr_in *target)
 int main(int argc, char **argv)
 {
     struct sockaddr_in target = {.sin_family = AF_INET};
-    if (argc < 6 || argc > 7 || inet_pton(AF_INET, argv[2], &target.sin_addr) != 1) {
-        (void)fprintf(stderr,
-                      "usage: cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT TYPE before|after "
-                      "[COUNT]\n");
+    if (argc < 7 || (argc - 4) % 3 != 0 || argc - 4 > 3 * CUTS_MAX ||
+        inet_pton(AF_INET, argv[2], &target.sin_addr) != 1) {
+        (void)fprintf(stderr, "usage: cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT "
+                              "{TYPE before|after COUNT}...\n");
         return 2;
     }
     target.sin_port = htons((uint16_t)atoi(argv[3]));
-    cut_type = (unsigned)atoi(argv[4]);
-    is_before = strcmp(argv[5], "before") == 0;
-    cut_count = argc == 7 ? (unsigned)atoi(argv[6]) : 1;
+    for (int i = 4; i < argc; i += 3, cuts_planned++) {
+        cuts[cuts_planned].type = (unsigned)atoi(argv[i]);
+        cuts[cuts_planned].is_before = strcmp(argv[i + 1], "before") == 0;
+        cuts[cuts_planned].count = (unsigned)atoi(argv[i + 2]);
+    }
     struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGUSR1, &action, NULL);
     int listener = open_listener(argv[1]);

@@ -15,23 +15,29 @@ SIGUSR1 = 10  # arm64's
 
 
 class Cut:
-    """A migration whose link is cut at one frame."""
+    """A migration whose link is cut at one frame; `more` cuts follow, each after a mend()."""
 
-    def __init__(self, net, frame, when, *options, words="", count=1):
+    def __init__(self, net, frame, when, *options, words="", count=1, more=()):
         self.net = net
+        self.cuts = 0
+        plan = [word for cut in ((frame, when, count), *more) for word in cut]
         self.source = Guest(net[1], words=words).boot()
         self.source.console.wait_for_counts(5)
         self.target = listen(net[2])
-        self.cutter = net[1].start("cutter", CUTTER_PORT, net[2].address, 4444, frame, when,
-                                   count, stdin=None)
+        self.cutter = net[1].start("cutter", CUTTER_PORT, net[2].address, 4444, *plan, stdin=None)
         self.cutter.wait_for_output(b"listening")
-        self.migration = self.source.start_migration(f"tcp:127.0.0.1:{CUTTER_PORT}", "--verify",
-                                                     *options)
-        self.cutter.wait_for_output(b"cut\n")
+        if "--postcopy" not in options:
+            options += ("--verify",)
+        self.migration = self.source.start_migration(f"tcp:127.0.0.1:{CUTTER_PORT}", *options)
+        self.wait_for_cut()
+
+    def wait_for_cut(self):
+        self.cuts += 1
+        self.cutter.wait_for_output(b"cut %d\n" % self.cuts)
 
     def mend(self):
         self.cutter.kill(SIGUSR1)
-        self.cutter.wait_for_output(b"mended")
+        self.cutter.wait_for_output(b"mended %d\n" % self.cuts)
 
     def restart_target(self):
         self.target.command.kill(9)

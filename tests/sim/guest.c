@@ -38,6 +38,8 @@ void guest_boot(struct world *world)
 {
     struct guest *guest = &world->guest[SOURCE];
     guest->is_running = true;
+    guest->blocked_page = -1;
+    world->guest[TARGET].blocked_page = -1;
     for (uint32_t page = 0; page < SIM_PAGES; page++) {
         if (world_random(world, 3) > 0 && (page < 8 || page > 26)) {
             write_page(guest, page);
@@ -48,7 +50,9 @@ void guest_boot(struct world *world)
 void guest_check_ram(struct world *world, enum side side)
 {
     for (uint32_t page = 0; page < SIM_PAGES; page++) {
-        if (!is_page_right(&world->guest[side], page)) {
+        bool is_missing =
+            side == TARGET && world->target.missing > 0 && !(world->target.received[0] >> page & 1);
+        if (!is_missing && !is_page_right(&world->guest[side], page)) {
             world_fail(world, "page %u on side %d is not version %u", page, side,
                        world->guest[side].state.version[page]);
         }
@@ -63,6 +67,18 @@ void guest_step(struct world *world, enum side side)
     if (guest->state.tick != world->history && !world->is_history_free) {
         world_fail(world, "history forked: side %d runs tick %llu, the guest lived %llu", side,
                    (unsigned long long)guest->state.tick, (unsigned long long)world->history);
+    }
+    if (guest->blocked_page >= 0) {
+        page = (uint32_t)guest->blocked_page;
+        if (guest->absent >> page & 1) {
+            return;
+        }
+        guest->blocked_page = -1;
+    }
+    if (guest->absent >> page & 1) {
+        guest->blocked_page = (int)page;
+        target_fault(world, page);
+        return;
     }
     if (!is_page_right(guest, page)) {
         world_fail(world, "side %d: page %u is not version %u", side, page,

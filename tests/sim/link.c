@@ -6,16 +6,17 @@
 #include "godwit/crc32c.h"
 #include "sim.h"
 
-struct connection *link_open(struct world *world, bool is_bulk, uint32_t generation)
+struct connection *link_open(struct world *world, enum gw_role role, uint32_t generation)
 {
     for (int i = 0; i < SIM_CONNECTIONS; i++) {
         struct connection *connection = &world->connection[i];
         if (!connection->is_used) {
             connection->is_used = true;
-            connection->is_bulk = is_bulk;
+            connection->role = role;
             connection->is_admitted = false;
             connection->is_dark = false;
             connection->generation = generation;
+            connection->answers = 0;
             for (int side = 0; side < 2; side++) {
                 connection->is_open[side] = true;
                 connection->is_broken[side] = false;

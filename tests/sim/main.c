@@ -16,7 +16,7 @@
 enum { STEPS_MAX = 60000, QUIET_AFTER = 3000 };
 
 static struct world world;
-static uint64_t resumed_runs;
+static uint64_t resumed_runs, recovered_runs;
 static uint8_t source_rows[GW_SOURCE_STATE_COUNT][GW_SOURCE_EVENT_COUNT];
 static uint8_t target_rows[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT];
 
@@ -64,7 +64,8 @@ static bool has_only_cuts(const struct plan *plan)
     for (uint32_t i = 0; i < plan->fault_count; i++) {
         enum fault_kind kind = plan->fault[i].kind;
         if (kind != FAULT_CUT && kind != FAULT_CUT_TO_TARGET && kind != FAULT_CUT_TO_SOURCE &&
-            kind != FAULT_CUT_UNSEEN) {
+            kind != FAULT_CUT_UNSEEN && kind != FAULT_POSTCOPY && kind != FAULT_RECOVER &&
+            !(kind == FAULT_PAUSE && world.is_patient)) { /* else it is given up meanwhile */
             return false;
         }
     }
@@ -82,7 +83,8 @@ static void expect_resumed(void)
         return;
     }
     resumed_runs += source->resumes > 0;
-    if (!world.guest[TARGET].is_running) {
+    recovered_runs += source->recoveries > 0;
+    if (!world.guest[TARGET].is_running || world.target.missing > 0) {
         world_fail(&world, "only the link was lost, and the guest did not move: source %s (%s)",
                    gw_source_state_name(gw_source_state(source)), gw_source_fault(source)->text);
     }
@@ -95,11 +97,13 @@ static void expect_running(void)
     bool is_at_target = world.guest[TARGET].is_running;
     bool died_with_target = false;
     const struct gw_record_entry *entry = gw_history_get(&world.disk, &world.session);
-    if (entry && entry->state == GW_RECORD_TOOK &&
+    if (entry && (entry->state == GW_RECORD_TOOK || entry->state == GW_RECORD_PULLING) &&
         gw_target_state(&world.target) == GW_TARGET_LISTENING) {
         died_with_target = true; /* it ran there, and that process crashed: as with any host */
     }
-    if (!is_at_source && !is_at_target && !died_with_target && !was_given_up()) {
+    bool is_lost = gw_source_state(&world.source) == GW_SOURCE_LOST ||
+                   gw_target_state(&world.target) == GW_TARGET_LOST;
+    if (!is_at_source && !is_at_target && !died_with_target && !is_lost && !was_given_up()) {
         world_fail(&world, "the guest runs nowhere: source %s, target %s",
                    gw_source_state_name(gw_source_state(&world.source)),
                    gw_target_state_name(gw_target_state(&world.target)));
@@ -151,7 +155,8 @@ static void expect_saved(void)
 {
     uint64_t lived = world.history;
     world.plan.fault_count = 0;
-    if (world.is_alive[TARGET] && gw_target_state(&world.target) == GW_TARGET_READY) {
+    if (world.is_alive[TARGET] && gw_target_state(&world.target) == GW_TARGET_READY &&
+        world.target.missing == 0) {
         struct guest_state loaded;
         memcpy(&loaded, world.target_state, sizeof(loaded));
         world.is_history_free = loaded.tick != lived; /* the source had run on before it died */
@@ -167,7 +172,7 @@ static void expect_saved(void)
         }
     }
     if (world.is_alive[SOURCE] && gw_source_state(&world.source) >= GW_SOURCE_HELD &&
-        gw_source_state(&world.source) <= GW_SOURCE_HELD_ASKING) {
+        gw_source_state(&world.source) <= GW_SOURCE_PUSH_OPENING) {
         world.is_history_free = world.guest[SOURCE].state.tick != lived;
         source_tell(&world, &(struct gw_source_event){.type = GW_SOURCE_EV_RUN_ANYWAY});
         run_until_still();
@@ -210,6 +215,10 @@ static bool run(const struct plan *plan, bool is_verbose)
     world_init(&world, plan, is_verbose);
     world_start_migration(&world, NULL);
     run_faulty_phase();
+    if (world.is_alive[SOURCE] && gw_source_state(&world.source) == GW_SOURCE_PUSH_PAUSED) {
+        source_tell(&world, &(struct gw_source_event){.type = GW_SOURCE_EV_RECOVER});
+        run_faulty_phase();
+    }
     bool is_target_alive =
         world.is_alive[TARGET] && gw_target_state(&world.target) != GW_TARGET_NONE;
     if (!world.failure[0] && world.is_alive[SOURCE] && is_target_alive) {
@@ -335,6 +344,8 @@ int main(int argc, char **argv)
     }
     printf("%llu runs with one fault at every step, %llu random runs\n", (unsigned long long)count,
            (unsigned long long)runs);
+    printf("%llu went on after a lost link, %llu in postcopy\n", (unsigned long long)resumed_runs,
+           (unsigned long long)recovered_runs);
     (void)report_rows();
     return 0;
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "godwit/page_map.h"
 #include "godwit/source.h"
 #include "godwit/target.h"
 
@@ -20,7 +21,7 @@ enum {
     SIM_PAGE_BYTES = 4096,
     SIM_QUEUE = 64,
     SIM_FRAME_BYTES = GW_FRAME_HEADER_BYTES + GW_BATCH_PAYLOAD_BYTES_MAX,
-    SIM_CONNECTIONS = 6,
+    SIM_CONNECTIONS = 8,
     SIM_FAULTS_MAX = 4,
 };
 
@@ -36,6 +37,8 @@ struct guest {
     struct guest_state state;
     uint8_t ram[SIM_PAGES][SIM_PAGE_BYTES];
     uint64_t touched, log; /* bitmaps: pages ever written; written and not re-armed */
+    uint64_t absent;       /* pages that fault when they are touched */
+    int blocked_page;      /* the guest waits for it; -1: for none */
     bool is_tracked;
 };
 
@@ -51,8 +54,10 @@ enum side { SOURCE = 0, TARGET = 1 };
 
 /* One connection; side s writes into to[other(s)]. */
 struct connection {
-    bool is_used, is_bulk, is_admitted;
+    bool is_used, is_admitted;
+    enum gw_role role;
     uint32_t generation;
+    uint64_t answers;  /* urgent: sent */
     bool is_open[2];   /* that side has not closed it */
     bool is_dark;      /* the target will not notice that the source is gone */
     bool is_broken[2]; /* that side will see an error when its queue is empty */
@@ -77,6 +82,9 @@ enum fault_kind {
     FAULT_TARGET_FAILS,   /* the target's host reports a failure out of the blue */
     FAULT_SOURCE_LIES,    /* it says what no source may say now */
     FAULT_TARGET_LIES,
+    FAULT_POSTCOPY,     /* the operator switches to postcopy */
+    FAULT_PAUSE,        /* the operator lets go of the link in postcopy */
+    FAULT_RECOVER,      /* and connects again */
     FAULT_TARGET_HANGS, /* nothing happens there for a while, and no connection breaks */
     FAULT_KINDS,
 };
@@ -113,6 +121,7 @@ struct world {
     bool is_source_started, is_source_finished;
     bool is_connecting, is_connecting_bulk;
     struct gw_intro bulk_intro;
+    bool bulk_has_map, bulk_has_urgent;
     bool is_stopping, is_departure_owed;
     uint64_t bulk_stage;
     struct gw_batch batch;
@@ -129,6 +138,7 @@ struct world {
     struct gw_history disk; /* the target's records, which survive */
     bool is_record_owed;
     bool is_disk_full, is_load_failing;
+    bool can_postcopy;
     bool is_target_finished;
 
     char failure[200]; /* what rule was broken; empty: none */
@@ -142,15 +152,16 @@ bool world_step(struct world *world); /* false: nothing is left to do */
 void world_inject(struct world *world, enum fault_kind kind);
 void world_fail(struct world *world, const char *format, ...) GW_PRINTF(2, 3);
 uint64_t world_random(struct world *world, uint64_t below);
-struct connection *world_control(struct world *world, enum side side);
+struct connection *world_channel(struct world *world, enum side side, enum gw_role role);
 
 /* guest.c: the guest and its RAM */
 void guest_boot(struct world *world);
 void guest_step(struct world *world, enum side side);
 void guest_check_ram(struct world *world, enum side side);
+void target_fault(struct world *world, uint32_t page);
 
 /* link.c: connections */
-struct connection *link_open(struct world *world, bool is_bulk, uint32_t generation);
+struct connection *link_open(struct world *world, enum gw_role role, uint32_t generation);
 void link_send(struct world *world, struct connection *connection, enum side from,
                const struct gw_frame_header *header, const uint8_t *payload);
 bool link_take(struct connection *connection, enum side at, struct gw_frame_header *header,

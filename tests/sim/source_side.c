@@ -38,7 +38,7 @@ static void source_lost(struct world *world, enum gw_source_event_type type, con
 
 static void source_send(struct world *world, struct gw_message *message)
 {
-    struct connection *control = world_control(world, SOURCE);
+    struct connection *control = world_channel(world, SOURCE, GW_ROLE_CONTROL);
     if (message->type == GW_FRAME_PREPARE) {
         message->prepare.state = world->source_state;
         message->prepare.state_bytes = sizeof(world->source_state);
@@ -92,6 +92,8 @@ static void source_act(struct world *world, struct gw_source_action *action)
     case GW_SOURCE_DO_CONNECT_BULK:
         world->is_connecting_bulk = true;
         world->bulk_intro = action->intro;
+        world->bulk_has_map = action->has_map;
+        world->bulk_has_urgent = action->has_urgent;
         break;
     case GW_SOURCE_DO_SEND:
         source_send(world, &action->message);
@@ -143,22 +145,65 @@ static void source_act(struct world *world, struct gw_source_action *action)
     }
 }
 
-/* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
-static bool source_bulk_step(struct world *world)
+static void fill(struct world *world, const struct gw_batch *batch, struct gw_frame_header *header,
+                 struct gw_batch_sent *sent)
 {
     static struct gw_batch_builder builder;
     struct guest *guest = &world->guest[SOURCE];
-    struct gw_batch *batch = &world->batch;
-    struct connection *bulk = NULL;
-    uint64_t retry_ns = 0;
-    for (int i = 0; i < SIM_CONNECTIONS; i++) {
-        struct connection *connection = &world->connection[i];
-        if (connection->is_used && connection->is_bulk && connection->is_open[SOURCE] &&
-            connection->is_admitted) {
-            bulk = connection;
+    gw_batch_begin(&builder, page_buffer, SIM_PAGE_BYTES);
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        for (uint32_t j = 0; j < batch->run[i].count; j++) {
+            uint64_t page = batch->run[i].page + j;
+            if (batch->kind == GW_BATCH_HOLES || !gw_bit_test(&guest->touched, page)) {
+                gw_batch_add_zero(&builder, page, 1);
+            } else {
+                gw_batch_add_page(&builder, page, guest->ram[page]);
+            }
         }
     }
-    if (!bulk) {
+    uint32_t table = gw_batch_finish(&builder, payload_buffer, &header->payload_crc);
+    uint32_t raw = builder.table.raw_pages * SIM_PAGE_BYTES;
+    memcpy(payload_buffer + table, page_buffer, raw);
+    header->payload_bytes = table + raw;
+    if (raw > 0 && world->plan.corrupt_one_in > 0 &&
+        (!batch->is_stopped || batch->kind == GW_BATCH_PUSH) &&
+        world_random(world, world->plan.corrupt_one_in) == 0) {
+        payload_buffer[table + world_random(world, raw)] ^= 0x40;
+    }
+    sent->raw_pages = builder.table.raw_pages;
+    sent->zero_pages = builder.zero_pages;
+}
+
+/* The urgent channel's thread. */
+static void source_answer(struct world *world, struct connection *urgent, uint64_t page)
+{
+    struct gw_batch batch;
+    struct gw_batch_sent sent = {0};
+    struct gw_fault fault = {0};
+    if (gw_source_demand(&world->source, page, &batch, &fault) != GW_OK) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.text);
+        return;
+    }
+    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                     .type = GW_FRAME_BATCH,
+                                     .flags = GW_FRAME_STOPPED,
+                                     .generation = urgent->generation,
+                                     .sequence = ++urgent->answers};
+    fill(world, &batch, &header, &sent);
+    sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
+    say(world, "source", "answers", "DEMAND");
+    link_send(world, urgent, SOURCE, &header, payload_buffer);
+    gw_source_answered(&world->source, &sent);
+}
+
+/* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
+static bool source_bulk_step(struct world *world)
+{
+    struct guest *guest = &world->guest[SOURCE];
+    struct gw_batch *batch = &world->batch;
+    struct connection *bulk = world_channel(world, SOURCE, GW_ROLE_BULK);
+    uint64_t retry_ns = 0;
+    if (!bulk || !bulk->is_admitted) {
         return false;
     }
     switch (world->bulk_stage) {
@@ -190,28 +235,13 @@ static bool source_bulk_step(struct world *world)
             header.type = GW_FRAME_VERIFY;
             header.payload_bytes = GW_VERIFY_BYTES;
             header.payload_crc = gw_crc32c(0, payload_buffer, GW_VERIFY_BYTES);
+        } else if (batch->kind == GW_BATCH_MAP) {
+            gw_page_map_encode(gw_source_missing(&world->source), SIM_PAGES, payload_buffer);
+            header.type = GW_FRAME_MISSING;
+            header.payload_bytes = gw_page_map_bytes(SIM_PAGES);
+            header.payload_crc = gw_crc32c(0, payload_buffer, header.payload_bytes);
         } else {
-            gw_batch_begin(&builder, page_buffer, SIM_PAGE_BYTES);
-            for (uint32_t i = 0; i < batch->run_count; i++) {
-                for (uint32_t j = 0; j < batch->run[i].count; j++) {
-                    uint64_t page = batch->run[i].page + j;
-                    if (batch->kind == GW_BATCH_HOLES || !gw_bit_test(&guest->touched, page)) {
-                        gw_batch_add_zero(&builder, page, 1);
-                    } else {
-                        gw_batch_add_page(&builder, page, guest->ram[page]);
-                    }
-                }
-            }
-            uint32_t table = gw_batch_finish(&builder, payload_buffer, &header.payload_crc);
-            uint32_t raw = builder.table.raw_pages * SIM_PAGE_BYTES;
-            memcpy(payload_buffer + table, page_buffer, raw);
-            header.payload_bytes = table + raw;
-            if (raw > 0 && world->plan.corrupt_one_in > 0 && !batch->is_stopped &&
-                world_random(world, world->plan.corrupt_one_in) == 0) {
-                payload_buffer[table + world_random(world, raw)] ^= 0x40;
-            }
-            world->sent.raw_pages = builder.table.raw_pages;
-            world->sent.zero_pages = builder.zero_pages;
+            fill(world, batch, &header, &world->sent);
         }
         world->sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
         say(world, "source", "sends", gw_frame_type_name(header.type));
@@ -226,6 +256,16 @@ static bool source_bulk_step(struct world *world)
     }
     world->bulk_stage++;
     return true;
+}
+
+static void source_introduce(struct world *world, enum gw_role role)
+{
+    struct gw_message intro = {.type = GW_FRAME_INTRO, .intro = world->bulk_intro};
+    struct connection *connection = link_open(world, role, world->bulk_intro.generation);
+    intro.intro.role = (uint8_t)role;
+    if (connection) {
+        send_message(world, connection, SOURCE, &intro);
+    }
 }
 
 static bool source_connect_step(struct world *world)
@@ -244,18 +284,50 @@ static bool source_connect_step(struct world *world)
     }
     if (world->is_connecting) {
         world->is_connecting = false;
-        if (link_open(world, false, world->source.generation)) {
+        if (link_open(world, GW_ROLE_CONTROL, world->source.generation)) {
             source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_LINK_UP});
         }
         return true;
     }
     world->is_connecting_bulk = false;
-    struct connection *bulk = link_open(world, true, world->bulk_intro.generation);
-    if (bulk) {
-        struct gw_message intro = {.type = GW_FRAME_INTRO, .intro = world->bulk_intro};
-        send_message(world, bulk, SOURCE, &intro);
-    }
+    source_introduce(world, GW_ROLE_BULK);
     return true;
+}
+
+/* The bulk channel, then its map, then the urgent channel: one after the other. */
+static void source_channel_frame(struct world *world, struct connection *connection,
+                                 const struct gw_frame_header *header, const uint8_t *payload)
+{
+    static uint64_t bitmap[GW_BITMAP_WORDS];
+    struct gw_message message;
+    struct gw_fault fault = {0};
+    if (header->type == GW_FRAME_RECEIVED) {
+        GW_ASSERT(gw_page_map_decode(bitmap, SIM_PAGES, payload, header->payload_bytes, &fault) ==
+                  GW_OK);
+        source_tell(world,
+                    &(struct gw_source_event){.type = GW_SOURCE_EV_RECONCILED, .bitmap = bitmap});
+        world->bulk_has_map = false;
+    } else {
+        GW_ASSERT(gw_message_decode(&message, header->type, payload, header->payload_bytes,
+                                    &fault) == GW_OK);
+        if (message.type == GW_FRAME_DEMAND) {
+            source_answer(world, connection, message.demanded_page);
+            return;
+        }
+        connection->is_admitted = message.type == GW_FRAME_WELCOME;
+        if (!connection->is_admitted) {
+            source_lost(world, GW_SOURCE_EV_LINK_LOST, "the channel was refused");
+            return;
+        }
+    }
+    if (connection->role == GW_ROLE_BULK && world->bulk_has_map) {
+        return;
+    }
+    if (connection->role == GW_ROLE_BULK && world->bulk_has_urgent) {
+        source_introduce(world, GW_ROLE_URGENT);
+        return;
+    }
+    source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_BULK_UP});
 }
 
 static bool source_receive_step(struct world *world)
@@ -276,23 +348,19 @@ static bool source_receive_step(struct world *world)
             }
             if (!connection->is_open[TARGET]) {
                 source_lost(world,
-                            connection->is_bulk ? GW_SOURCE_EV_LINK_LOST : GW_SOURCE_EV_LINK_CLOSED,
+                            connection->role == GW_ROLE_CONTROL ? GW_SOURCE_EV_LINK_CLOSED
+                                                                : GW_SOURCE_EV_LINK_LOST,
                             "the target closed");
                 return true;
             }
             continue;
         }
-        GW_ASSERT(gw_message_decode(&message, header.type, payload, header.payload_bytes, &fault) ==
-                  GW_OK);
-        if (connection->is_bulk) {
-            connection->is_admitted = message.type == GW_FRAME_WELCOME;
-            if (!connection->is_admitted) {
-                source_lost(world, GW_SOURCE_EV_LINK_LOST, "the bulk channel was refused");
-                return true;
-            }
-            source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_BULK_UP});
+        if (connection->role != GW_ROLE_CONTROL) {
+            source_channel_frame(world, connection, &header, payload);
             return true;
         }
+        GW_ASSERT(gw_message_decode(&message, header.type, payload, header.payload_bytes, &fault) ==
+                  GW_OK);
         source_tell(world,
                     &(struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &message});
         return true;

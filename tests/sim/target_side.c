@@ -35,6 +35,67 @@ static void target_load(struct world *world)
     target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_LOADED});
 }
 
+static void target_demand(struct world *world, uint64_t page)
+{
+    struct connection *urgent = world_channel(world, TARGET, GW_ROLE_URGENT);
+    struct gw_message demand = {.type = GW_FRAME_DEMAND, .demanded_page = page};
+    if (urgent) {
+        send_message(world, urgent, TARGET, &demand);
+    }
+}
+
+/* The fault thread. */
+void target_fault(struct world *world, uint32_t page)
+{
+    struct guest *guest = &world->guest[TARGET];
+    switch (gw_target_page_fault(&world->target, page, 1, world->now_ns)) {
+    case GW_FAULT_WAIT:
+        break;
+    case GW_FAULT_DEMAND:
+        target_demand(world, page);
+        break;
+    case GW_FAULT_ZERO:
+        guest->absent &= ~(UINT64_C(1) << page);
+        gw_target_zero_placed(&world->target, page, world->now_ns);
+        break;
+    }
+}
+
+/* What was demanded on an earlier channel. */
+static void target_demand_all(struct world *world)
+{
+    uint64_t page = 0;
+    while (gw_target_next_demand(&world->target, &page) == GW_OK) {
+        target_demand(world, page);
+    }
+}
+
+static void target_arm(struct world *world)
+{
+    struct guest *guest = &world->guest[TARGET];
+    const uint64_t *received = gw_target_received(&world->target);
+    for (uint32_t page = 0; page < SIM_PAGES; page++) {
+        if (!gw_bit_test(received, page)) {
+            memset(guest->ram[page], 0xee, SIM_PAGE_BYTES); /* nobody may see this */
+            guest->touched &= ~(UINT64_C(1) << page);
+        }
+    }
+    guest->absent = ~guest->touched; /* a hole faults too, even when it is known to be zero */
+    target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_ARMED});
+}
+
+static void send_received(struct world *world, struct connection *bulk)
+{
+    uint8_t bytes[GW_PAGE_MAP_BYTES_MAX];
+    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                     .type = GW_FRAME_RECEIVED,
+                                     .payload_bytes = gw_page_map_bytes(SIM_PAGES),
+                                     .generation = bulk->generation};
+    gw_page_map_encode(gw_target_received(&world->target), SIM_PAGES, bytes);
+    header.payload_crc = gw_crc32c(0, bytes, header.payload_bytes);
+    link_send(world, bulk, TARGET, &header, bytes);
+}
+
 static void target_act(struct world *world, struct gw_target_action *action)
 {
     struct guest *guest = &world->guest[TARGET];
@@ -43,9 +104,15 @@ static void target_act(struct world *world, struct gw_target_action *action)
         candidate->is_admitted = true;
         break;
     case GW_TARGET_DO_ADMIT_BULK:
-        candidate->is_admitted = true;
+    case GW_TARGET_DO_ADMIT_URGENT:
         send_message(world, candidate, TARGET, &action->message);
-        candidate->is_admitted = false; /* the source's word on it: set when it hears WELCOME */
+        if (action->has_map) {
+            send_received(world, candidate);
+        }
+        if (action->type == GW_TARGET_DO_ADMIT_URGENT) {
+            gw_target_urgent_ready(&world->target);
+            target_demand_all(world);
+        }
         break;
     case GW_TARGET_DO_TURN_AWAY:
         send_message(world, candidate, TARGET, &action->message);
@@ -53,7 +120,7 @@ static void target_act(struct world *world, struct gw_target_action *action)
         candidate->to[TARGET].count = 0;
         break;
     case GW_TARGET_DO_SEND: {
-        struct connection *control = world_control(world, TARGET);
+        struct connection *control = world_channel(world, TARGET, GW_ROLE_CONTROL);
         if (control) {
             send_message(world, control, TARGET, &action->message);
         }
@@ -72,6 +139,13 @@ static void target_act(struct world *world, struct gw_target_action *action)
     case GW_TARGET_DO_DISCARD:
         memset(guest->ram, 0, sizeof(guest->ram));
         guest->touched = 0;
+        guest->absent = 0;
+        break;
+    case GW_TARGET_DO_ARM:
+        target_arm(world);
+        break;
+    case GW_TARGET_DO_DISARM:
+        guest->absent = 0;
         break;
     case GW_TARGET_DO_RECORD:
         if (!world->is_disk_full) {
@@ -106,46 +180,63 @@ static void target_lost(struct world *world, const char *why)
     target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_LINK_LOST, .fault = &fault});
 }
 
-static void place(struct world *world, const struct gw_batch_table *table, const uint8_t *raw)
+static void place(struct world *world, const struct gw_batch_table *table, const uint8_t *raw,
+                  enum gw_placing placing)
 {
     struct guest *guest = &world->guest[TARGET];
     for (uint32_t i = 0; i < table->record_count; i++) {
         for (uint32_t j = 0; j < table->record[i].count; j++) {
             uint64_t page = table->record[i].page + j;
-            if (table->record[i].kind == GW_RECORD_RAW) {
-                memcpy(guest->ram[page], raw, SIM_PAGE_BYTES);
-                raw += SIM_PAGE_BYTES;
-            } else {
-                memset(guest->ram[page], 0, SIM_PAGE_BYTES);
+            bool is_raw = table->record[i].kind == GW_RECORD_RAW;
+            uint64_t bit = UINT64_C(1) << page;
+            if (placing == GW_PLACE_DIRECT || guest->absent & bit) {
+                if (is_raw) {
+                    memcpy(guest->ram[page], raw, SIM_PAGE_BYTES);
+                } else {
+                    memset(guest->ram[page], 0, SIM_PAGE_BYTES);
+                }
+                guest->touched = is_raw ? guest->touched | bit : guest->touched & ~bit;
+                guest->absent &= ~bit;
             }
+            raw += is_raw ? SIM_PAGE_BYTES : 0;
         }
     }
-    if (guest->is_running) {
+    if (guest->is_running && placing == GW_PLACE_DIRECT) {
         world_fail(world, "a page was placed under a running guest");
     }
 }
 
-static void target_batch(struct world *world, const struct gw_frame_header *header,
+static void target_batch(struct world *world, bool is_urgent, const struct gw_frame_header *header,
                          const uint8_t *payload)
 {
+    enum gw_placing placing;
     static struct gw_batch_table table;
     struct gw_fault fault = {0};
     uint32_t table_bytes = 0;
     bool is_whole = gw_crc32c(0, payload, header->payload_bytes) == header->payload_crc;
-    if (gw_target_may_place(&world->target, 0, header->sequence, &fault) != GW_OK ||
+    if (gw_target_may_place(&world->target, is_urgent, header->sequence, &placing, &fault) !=
+            GW_OK ||
         gw_batch_table_bytes(payload, header->payload_bytes, &table_bytes, &fault) != GW_OK ||
         gw_batch_decode_table(&table, payload, table_bytes, header->payload_bytes, SIM_PAGE_BYTES,
-                              SIM_PAGES, &fault) != GW_OK) {
+                              SIM_PAGES, &fault) != GW_OK ||
+        (is_urgent && gw_target_check_urgent(&world->target, &table, &fault) != GW_OK)) {
         target_lost(world, fault.text);
         return;
     }
-    place(world, &table, payload + table_bytes);
+    if (!is_whole && placing != GW_PLACE_DIRECT) {
+        target_lost(world, "a batch arrived damaged");
+        return;
+    }
+    if (placing != GW_PLACE_NOT) {
+        place(world, &table, payload + table_bytes, placing);
+    }
     if (!is_whole && (header->flags & GW_FRAME_STOPPED)) {
         target_lost(world, "a batch of a stopped guest arrived damaged");
         return;
     }
     target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_BATCH,
-                                                 .placed = {.sequence = header->sequence,
+                                                 .placed = {.is_urgent = is_urgent,
+                                                            .sequence = header->sequence,
                                                             .is_suspect = !is_whole,
                                                             .table = &table}});
 }
@@ -155,7 +246,8 @@ static void target_verify(struct world *world, const struct gw_frame_header *hea
 {
     struct gw_fault fault = {0};
     struct gw_verified verified = {.sequence = header->sequence, .digest_ours = GW_DIGEST_SEED};
-    if (gw_target_may_place(&world->target, 0, header->sequence, &fault) != GW_OK ||
+    enum gw_placing placing;
+    if (gw_target_may_place(&world->target, false, header->sequence, &placing, &fault) != GW_OK ||
         gw_verify_decode(&verified.theirs, payload, header->payload_bytes, SIM_PAGES, &fault)) {
         target_lost(world, fault.text);
         return;
@@ -167,6 +259,22 @@ static void target_verify(struct world *world, const struct gw_frame_header *hea
     }
     target_tell(world,
                 &(struct gw_target_event){.type = GW_TARGET_EV_VERIFIED, .verified = verified});
+}
+
+static void target_map(struct world *world, const struct gw_frame_header *header,
+                       const uint8_t *payload)
+{
+    static uint64_t bitmap[GW_BITMAP_WORDS];
+    struct gw_fault fault = {0};
+    enum gw_placing placing;
+    if (gw_target_may_place(&world->target, false, header->sequence, &placing, &fault) != GW_OK ||
+        gw_page_map_decode(bitmap, SIM_PAGES, payload, header->payload_bytes, &fault)) {
+        target_lost(world, fault.text);
+        return;
+    }
+    target_tell(
+        world, &(struct gw_target_event){.type = GW_TARGET_EV_MAP,
+                                         .map = {.sequence = header->sequence, .missing = bitmap}});
 }
 
 static void target_message(struct world *world, struct connection *connection,
@@ -210,7 +318,9 @@ static bool target_receive_step(struct world *world, uint32_t first)
         }
         if (link_take(connection, TARGET, &header, &payload)) {
             if (header.type == GW_FRAME_BATCH) {
-                target_batch(world, &header, payload);
+                target_batch(world, connection->role == GW_ROLE_URGENT, &header, payload);
+            } else if (header.type == GW_FRAME_MISSING) {
+                target_map(world, &header, payload);
             } else if (header.type == GW_FRAME_VERIFY) {
                 target_verify(world, &header, payload);
             } else {
@@ -269,6 +379,9 @@ void target_boot(struct world *world)
     const struct gw_target_config config = {.facts = &world->facts,
                                             .page_count = SIM_PAGES,
                                             .page_bytes = SIM_PAGE_BYTES,
+                                            .vcpu_count = 1,
+                                            .can_postcopy = world->can_postcopy,
+                                            .recover_ns_max = UINT64_C(100000000000),
                                             .history = world->disk};
     world->is_alive[TARGET] = true;
     world->is_record_owed = false;

@@ -32,13 +32,14 @@ void world_fail(struct world *world, const char *format, ...)
     va_end(arguments);
 }
 
-struct connection *world_control(struct world *world, enum side side)
+struct connection *world_channel(struct world *world, enum side side, enum gw_role role)
 {
     struct connection *newest = NULL;
     for (int i = 0; i < SIM_CONNECTIONS; i++) {
         struct connection *connection = &world->connection[i];
-        bool is_ours = connection->is_used && !connection->is_bulk && connection->is_open[side] &&
-                       (side == SOURCE || connection->is_admitted);
+        bool is_ours = connection->is_used && connection->role == role &&
+                       connection->is_open[side] &&
+                       (side == SOURCE || role != GW_ROLE_CONTROL || connection->is_admitted);
         if (is_ours && (!newest || connection->generation > newest->generation)) {
             newest = connection;
         }
@@ -59,6 +60,7 @@ void world_init(struct world *world, const struct plan *plan, bool is_verbose)
               GW_OK);
     world->is_alive[SOURCE] = true;
     world->is_patient = world_random(world, 2) == 0;
+    world->can_postcopy = world_random(world, 8) > 0;
     guest_boot(world);
     target_boot(world);
 }
@@ -72,10 +74,12 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
                                       .downtime_ns_max = (20 + world_random(world, 200)) * STEP_NS,
                                       .resume_ns_max = world_random(world, 2) ? RESUME_NS : 0,
                                       .throttle = {world_random(world, 2) == 0, 50, 20, 10, 99},
-                                      .is_verifying = world_random(world, 2) == 0};
+                                      .recover_ns_max = 60 * OUTAGE_NS};
+    config.is_postcopy = withdrawn == NULL && world_random(world, 3) == 0 && world->can_postcopy;
+    config.is_verifying = !config.is_postcopy && world_random(world, 2) == 0;
     if (withdrawn == NULL && world_random(world, 3) == 0) {
         config.deadline_ns = (1 + world_random(world, 300)) * STEP_NS;
-        config.on_deadline = world_random(world, 2) ? GW_ON_DEADLINE_STOP : GW_ON_DEADLINE_CANCEL;
+        config.on_deadline = (enum gw_on_deadline)world_random(world, 3);
     }
     for (int i = 0; i < GW_SESSION_BYTES; i++) {
         config.session.id[i] = (uint8_t)(1 + world_random(world, 255));
@@ -95,6 +99,7 @@ static void crash(struct world *world, enum side side)
 {
     world->is_alive[side] = false;
     world->guest[side].is_running = false;
+    world->guest[side].blocked_page = -1;
     if (side == SOURCE) {
         world->is_connecting = world->is_connecting_bulk = world->is_stopping = false;
         world->is_departure_owed = false;
@@ -149,7 +154,7 @@ static void fail_target(struct world *world)
 /* A message that no table has a place for. */
 static void lie(struct world *world, enum side side, enum gw_frame_type type)
 {
-    struct connection *control = world_control(world, side);
+    struct connection *control = world_channel(world, side, GW_ROLE_CONTROL);
     struct gw_message message = {.type = type, .welcome = {.version = GW_PROTOCOL_VERSION}};
     if (world->is_alive[side] && control) {
         send_message(world, control, side, &message);
@@ -209,6 +214,16 @@ void world_inject(struct world *world, enum fault_kind kind)
         break;
     case FAULT_TARGET_LIES:
         lie(world, TARGET, GW_FRAME_DONE);
+        break;
+    case FAULT_POSTCOPY:
+    case FAULT_PAUSE:
+    case FAULT_RECOVER:
+        if (world->is_alive[SOURCE] && world->is_source_started) {
+            source_tell(world, &(struct gw_source_event){
+                                   .type = kind == FAULT_POSTCOPY ? GW_SOURCE_EV_POSTCOPY
+                                           : kind == FAULT_PAUSE  ? GW_SOURCE_EV_PAUSE
+                                                                  : GW_SOURCE_EV_RECOVER});
+        }
         break;
     case FAULT_TARGET_HANGS:
         world->target_hangs_until_ns = world->now_ns + HANG_NS;

@@ -69,7 +69,8 @@ void happens(enum gw_source_event_type type)
     struct gw_source_event event = {.type = type};
     if (type == GW_SOURCE_EV_LINK_LOST || type == GW_SOURCE_EV_HOST_FAULT) {
         event.fault = &fault;
-    } else if (type == GW_SOURCE_EV_TRACKED || type == GW_SOURCE_EV_COLLECTED) {
+    } else if (type == GW_SOURCE_EV_TRACKED || type == GW_SOURCE_EV_COLLECTED ||
+               type == GW_SOURCE_EV_RECONCILED) {
         event.bitmap = bitmap;
     } else if (type == GW_SOURCE_EV_STOPPED) {
         event.halted_ns = now_ns;
@@ -138,12 +139,29 @@ void fresh(bool is_verifying)
                                       .page_bytes = PAGE,
                                       .downtime_ns_max = 300 * MS,
                                       .resume_ns_max = 60000 * MS,
+                                      .recover_ns_max = 3600000 * MS,
                                       .is_verifying = is_verifying};
     gw_source_init(&source, &config);
     now_ns = 1000 * MS;
     is_committed = false;
     dirty(0xff);
     forget_actions();
+}
+
+void reach_held_postcopy(void)
+{
+    reach(GW_SOURCE_NEGOTIATING);
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY}});
+    happens(GW_SOURCE_EV_BULK_UP);
+    happens(GW_SOURCE_EV_TRACKED);
+    happens(GW_SOURCE_EV_POSTCOPY);
+    pages_go(true); /* its holes */
+    happens(GW_SOURCE_EV_RECORDED);
+    happens(GW_SOURCE_EV_STOPPED);
+    happens(GW_SOURCE_EV_COLLECTED);
+    pages_go(true); /* the map */
+    hears_verdict(GW_FRAME_READY, 1);
+    assert_string_equal(gw_source_state_name(source.state), "HELD");
 }
 
 /* Each state's scripted way in: from which state, by what. */
@@ -237,6 +255,34 @@ void reach(enum gw_source_state state)
         reach(GW_SOURCE_HELD_CONNECTING);
         happens(GW_SOURCE_EV_LINK_UP);
         break;
+    case GW_SOURCE_PUSHING:
+        reach_held_postcopy();
+        hears_verdict(GW_FRAME_RUNNING, 1);
+        break;
+    case GW_SOURCE_PUSH_WAITING:
+        reach(GW_SOURCE_PUSHING);
+        happens(GW_SOURCE_EV_LINK_LOST);
+        break;
+    case GW_SOURCE_PUSH_PAUSED:
+        reach(GW_SOURCE_PUSHING);
+        happens(GW_SOURCE_EV_PAUSE);
+        break;
+    case GW_SOURCE_PUSH_CONNECTING:
+        reach(GW_SOURCE_PUSH_WAITING);
+        happens(GW_SOURCE_EV_RECOVER);
+        break;
+    case GW_SOURCE_PUSH_ASKING:
+        reach(GW_SOURCE_PUSH_CONNECTING);
+        happens(GW_SOURCE_EV_LINK_UP);
+        break;
+    case GW_SOURCE_PUSH_OPENING:
+        reach(GW_SOURCE_PUSH_ASKING);
+        hears_welcome(GW_STANDING_PULLING, 1);
+        break;
+    case GW_SOURCE_LOST:
+        reach(GW_SOURCE_PUSH_WAITING);
+        happens(GW_SOURCE_EV_GIVE_UP);
+        break;
     case GW_SOURCE_SETTLING:
         reach(GW_SOURCE_HELD);
         hears_verdict(GW_FRAME_RUNNING, 1);
@@ -286,21 +332,21 @@ struct gw_message peer_message(uint32_t n)
                                                GW_FRAME_MISMATCH, GW_FRAME_DONE,    GW_FRAME_ABORT,
                                                GW_FRAME_PING,     GW_FRAME_PONG};
     static const enum gw_frame_type verdicts[] = {GW_FRAME_READY, GW_FRAME_ABORTED,
-                                                  GW_FRAME_RUNNING};
+                                                  GW_FRAME_RUNNING, GW_FRAME_COMPLETE};
     struct gw_message message = {.type = GW_FRAME_REFUSE};
     if (n < 11) {
         message.type = plain[n];
         if (message.type == GW_FRAME_REFUSE) {
             strcpy(message.verdict.reason, "no");
         }
-    } else if ((n -= 11) < 9) { /* epochs 0, 1 (ours from LEAVING on) and 2 */
+    } else if ((n -= 11) < 12) { /* epochs 0, 1 (ours from LEAVING on) and 2 */
         message.type = verdicts[n / 3];
         message.verdict = (struct gw_verdict){.epoch = n % 3, .reason = "no"};
-    } else if ((n -= 9) < 18) {
+    } else if ((n -= 12) < 24) {
         message.type = GW_FRAME_WELCOME;
         message.welcome = (struct gw_welcome){1, (uint8_t)(n / 3), n % 3};
     } else {
-        n -= 18;
+        n -= 24;
         message.type = n % 2 ? GW_FRAME_ACK : GW_FRAME_SUSPECT;
         message.ack.sequence = n / 2 < 3 ? n / 2 : UINT64_MAX;
     }
@@ -328,7 +374,12 @@ enum gw_source_event_type event_of(const struct gw_message *message)
     case GW_FRAME_ABORTED:
         return is_ours ? GW_SOURCE_EV_ABORTED : GW_SOURCE_EV_MESSAGE;
     case GW_FRAME_RUNNING:
-        return is_ours ? GW_SOURCE_EV_RUNNING : GW_SOURCE_EV_MESSAGE;
+        return !is_ours             ? GW_SOURCE_EV_MESSAGE
+               : !source.is_partial ? GW_SOURCE_EV_RUNNING
+               : source.is_bulk_up  ? GW_SOURCE_EV_PULLS
+                                    : GW_SOURCE_EV_PULLS_BARE;
+    case GW_FRAME_COMPLETE:
+        return is_ours ? GW_SOURCE_EV_COMPLETE : GW_SOURCE_EV_MESSAGE;
     case GW_FRAME_WELCOME:
         switch ((enum gw_standing)message->welcome.standing) {
         case GW_STANDING_NEW:
@@ -341,6 +392,12 @@ enum gw_source_event_type event_of(const struct gw_message *message)
         case GW_STANDING_RUNNING:
             return epoch && epoch == source.epoch ? GW_SOURCE_EV_STANDS_RUNNING
                                                   : GW_SOURCE_EV_STANDS_UNKNOWN;
+        case GW_STANDING_PULLING:
+            return epoch == source.epoch && source.is_partial ? GW_SOURCE_EV_STANDS_PULLING
+                                                              : GW_SOURCE_EV_STANDS_UNKNOWN;
+        case GW_STANDING_LOST:
+            return epoch == source.epoch && source.is_partial ? GW_SOURCE_EV_STANDS_LOST
+                                                              : GW_SOURCE_EV_STANDS_UNKNOWN;
         case GW_STANDING_ABORTED:
             return source.epoch && epoch >= source.epoch ? GW_SOURCE_EV_STANDS_ABORTED
                                                          : GW_SOURCE_EV_STANDS_UNKNOWN;

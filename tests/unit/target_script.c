@@ -142,6 +142,40 @@ void comes_bulk(uint32_t generation, uint64_t sequence)
     comes_in(&intro);
 }
 
+void comes_urgent(uint32_t generation)
+{
+    struct gw_message intro = intro_of('A', GW_PURPOSE_OPEN, generation);
+    intro.intro.role = GW_ROLE_URGENT;
+    comes_in(&intro);
+}
+
+void reads_map(uint64_t sequence, uint64_t pages)
+{
+    uint64_t missing[GW_BITMAP_WORDS] = {pages};
+    assert_int_equal(
+        tell((struct gw_target_event){.type = GW_TARGET_EV_MAP, .map = {sequence, missing}}, NULL),
+        GW_OK);
+    drain();
+}
+
+void hears_prepare_postcopy(uint64_t epoch, uint64_t sequence_last, uint32_t missing)
+{
+    struct gw_message message = {.type = GW_FRAME_PREPARE,
+                                 .prepare = {.epoch = epoch,
+                                             .channel_count = 1,
+                                             .sequence_last = {sequence_last},
+                                             .is_running = true,
+                                             .is_postcopy = true,
+                                             .missing_pages = missing}};
+    hears(&message);
+}
+
+enum gw_status may_place(uint64_t sequence)
+{
+    enum gw_placing placing;
+    return gw_target_may_place(&target, false, sequence, &placing, NULL);
+}
+
 void places(uint64_t sequence, uint64_t page, uint32_t count, bool is_suspect)
 {
     struct gw_batch_table table = {
@@ -157,8 +191,12 @@ void places(uint64_t sequence, uint64_t page, uint32_t count, bool is_suspect)
 
 void fresh(void)
 {
-    const struct gw_target_config config = {
-        .facts = &facts, .page_count = PAGES, .page_bytes = PAGE};
+    const struct gw_target_config config = {.facts = &facts,
+                                            .page_count = PAGES,
+                                            .page_bytes = PAGE,
+                                            .vcpu_count = 1,
+                                            .can_postcopy = true,
+                                            .recover_ns_max = 3600000 * MS};
     gw_target_init(&target, &config);
     now_ns = 1000 * MS;
     memset(&last_history, 0, sizeof(last_history));
@@ -185,12 +223,19 @@ void reach(enum gw_target_state state)
         [GW_TARGET_STARTING] = {GW_TARGET_TAKING, GW_TARGET_EV_RECORDED},
         [GW_TARGET_RUNNING] = {GW_TARGET_STARTING, GW_TARGET_EV_STARTED},
         [GW_TARGET_DONE] = {GW_TARGET_RUNNING, GW_TARGET_EVENT_COUNT},
+        [GW_TARGET_ARMING] = {GW_TARGET_GATHERING, GW_TARGET_EVENT_COUNT},
+        [GW_TARGET_PULLING] = {GW_TARGET_STARTING, GW_TARGET_EV_STARTED},
+        [GW_TARGET_STRANDED] = {GW_TARGET_PULLING, GW_TARGET_EV_LINK_LOST},
+        [GW_TARGET_LOST] = {GW_TARGET_STRANDED, GW_TARGET_EV_GIVE_UP},
         [GW_TARGET_ABORTING] = {GW_TARGET_READY, GW_TARGET_EV_GIVE_UP},
     };
     enum gw_target_state chain[GW_TARGET_STATE_COUNT];
     int length = 0;
-    for (enum gw_target_state at = state; at != GW_TARGET_NONE; at = ways[at].from) {
+    bool is_partial = state == GW_TARGET_ARMING || state == GW_TARGET_PULLING ||
+                      state == GW_TARGET_STRANDED || state == GW_TARGET_LOST;
+    for (enum gw_target_state at = state; at != GW_TARGET_NONE;) {
         chain[length++] = at;
+        at = at == GW_TARGET_LOADING && is_partial ? GW_TARGET_ARMING : ways[at].from;
     }
     fresh();
     while (length-- > 0) {
@@ -204,8 +249,17 @@ void reach(enum gw_target_state state)
             hears_hello(PAGES);
         } else if (next == GW_TARGET_ACTIVE) {
             comes_bulk(1, 0);
+        } else if (next == GW_TARGET_GATHERING && is_partial) {
+            comes_urgent(1);
+            hears_prepare_postcopy(1, 2, 2);
         } else if (next == GW_TARGET_GATHERING) {
             hears_prepare(1, 1);
+        } else if (next == GW_TARGET_ARMING) {
+            places(1, 0, PAGES - 1, false);
+            reads_map(2,
+                      UINT64_C(0xc0)); /* page 6 was sent, and is dirty again; page 7 never was */
+        } else if (next == GW_TARGET_LOADING && is_partial) {
+            happens(GW_TARGET_EV_ARMED);
         } else if (next == GW_TARGET_LOADING) {
             places(1, 0, PAGES, false);
         } else if (next == GW_TARGET_TAKING) {

@@ -38,6 +38,18 @@ struct gw_message intro_of(char letter, enum gw_purpose purpose, uint32_t genera
 void comes(char letter, enum gw_purpose purpose, uint32_t generation); /* a control INTRO */
 void comes_bulk(uint32_t generation, uint64_t sequence);
 
+/* The urgent channel comes. */
+void comes_urgent(uint32_t generation);
+
+/* MISSING was read: these pages come later. */
+void reads_map(uint64_t sequence, uint64_t pages);
+
+/* PREPARE, of a guest some of whose pages come later. */
+void hears_prepare_postcopy(uint64_t epoch, uint64_t sequence_last, uint32_t missing);
+
+/* gw_target_may_place on the bulk channel. */
+enum gw_status may_place(uint64_t sequence);
+
 /* The receiver placed a batch of these pages. */
 void places(uint64_t sequence, uint64_t page, uint32_t count, bool is_suspect);
 

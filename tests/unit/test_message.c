@@ -21,7 +21,7 @@ static const struct gw_session session_b = {.id = {0xff, 0xfe}};
 
 static const struct gw_message *samples(size_t *count)
 {
-    static struct gw_message list[17];
+    static struct gw_message list[20];
     facts.count = 0;
     assert_int_equal(gw_facts_put(&facts, "vCPUs", GW_FACT_DECIMAL, 2), GW_OK);
     assert_int_equal(gw_facts_put(&facts, "machine", GW_FACT_TEXT, 0x74726976), GW_OK);
@@ -44,7 +44,8 @@ static const struct gw_message *samples(size_t *count)
                                               .page_bytes = 4096,
                                               .fact_count = 2,
                                               .facts = &facts}};
-    list[n++] = (struct gw_message){.type = GW_FRAME_ACCEPT};
+    list[n++] = (struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY}};
+    list[n++] = (struct gw_message){.type = GW_FRAME_DEMAND, .demanded_page = 77};
     list[n++] = (struct gw_message){.type = GW_FRAME_PING, .ping_ns = 12345};
     list[n++] = (struct gw_message){.type = GW_FRAME_PONG, .ping_ns = UINT64_MAX};
     list[n++] = (struct gw_message){.type = GW_FRAME_ACK, .ack = {.sequence = 9}};
@@ -54,16 +55,18 @@ static const struct gw_message *samples(size_t *count)
                                     .prepare = {.epoch = 4,
                                                 .channel_count = 1,
                                                 .sequence_last = {99},
-                                                .is_running = 1,
+                                                .is_running = true,
+                                                .is_postcopy = true,
+                                                .missing_pages = 7,
                                                 .state = machine_state,
                                                 .state_bytes = sizeof(machine_state)}};
     static const enum gw_frame_type verdicts[] = {
-        GW_FRAME_READY,   GW_FRAME_COMMIT, GW_FRAME_RUNNING, GW_FRAME_DONE,
-        GW_FRAME_ABORTED, GW_FRAME_ABORT,  GW_FRAME_REFUSE};
-    for (size_t i = 0; i < 7; i++) {
+        GW_FRAME_READY, GW_FRAME_COMMIT,  GW_FRAME_RUNNING, GW_FRAME_COMPLETE,
+        GW_FRAME_DONE,  GW_FRAME_ABORTED, GW_FRAME_ABORT,   GW_FRAME_REFUSE};
+    for (size_t i = 0; i < 8; i++) {
         list[n] = (struct gw_message){.type = verdicts[i], .verdict = {.epoch = 5 + i}};
         list[n].verdict.elapsed_ns = verdicts[i] == GW_FRAME_COMMIT ? 1000000 : 0;
-        if (i >= 4) {
+        if (i >= 5) {
             strcpy(list[n].verdict.reason, "the disk is full");
         }
         n++;
@@ -126,9 +129,11 @@ static void the_fields_land_where_they_belong(void **state)
     assert_int_equal(message.intro.role, GW_ROLE_BULK);
     assert_int_equal(message.intro.purpose, GW_PURPOSE_SETTLE);
     assert_int_equal(message.intro.generation, 77);
-    bytes = gw_message_encode(&list[9], buffer, sizeof(buffer));
+    bytes = gw_message_encode(&list[10], buffer, sizeof(buffer));
     assert_int_equal(decode(&message, GW_FRAME_PREPARE, buffer, bytes, NULL), GW_OK);
     assert_int_equal(message.prepare.epoch, 4);
+    assert_true(message.prepare.is_postcopy);
+    assert_int_equal(message.prepare.missing_pages, 7);
     assert_int_equal(message.prepare.sequence_last[0], 99);
     assert_int_equal(message.prepare.is_running, 1);
     assert_int_equal(message.prepare.state_bytes, sizeof(machine_state));
@@ -180,14 +185,14 @@ static void fields_out_of_range_are_refused_by_name(void **state)
     static const struct spoiled cases[] = {
         {GW_FRAME_INTRO, 32, 2, "versions 2 to 3 of the protocol, the target 1"},
         {GW_FRAME_INTRO, 34, 0, "versions 1 to 0 of the protocol"},
-        {GW_FRAME_INTRO, 36, GW_ROLE_URGENT, "role is 2, wanted 1"},
+        {GW_FRAME_INTRO, 36, GW_ROLE_URGENT + 1, "role is 3, wanted 2"},
         {GW_FRAME_INTRO, 37, GW_BULK_CHANNELS_MAX, "channel is"},
         {GW_FRAME_INTRO, 38, GW_PURPOSE_RESUME + 1, "purpose is 3"},
         {GW_FRAME_INTRO, 39, 1, "a reserved field"},
         {GW_FRAME_INTRO, 44, 1, "a reserved field"},
         {GW_FRAME_INTRO, 47, 1, "a reserved field"},
         {GW_FRAME_WELCOME, 0, 2, "version is 2, wanted 1"},
-        {GW_FRAME_WELCOME, 2, GW_STANDING_UNKNOWN + 1, "standing is 6, wanted 5"},
+        {GW_FRAME_WELCOME, 2, GW_STANDING_LOST + 1, "standing is 8, wanted 7"},
         {GW_FRAME_WELCOME, 3, 1, "a reserved field"},
         {GW_FRAME_WELCOME, 7, 1, "a reserved field"},
         {GW_FRAME_HELLO, 3, '\n', "the guest's name is no text"},
@@ -204,10 +209,11 @@ static void fields_out_of_range_are_refused_by_name(void **state)
         {GW_FRAME_MISMATCH, 15, 1, "a reserved field"},
         {GW_FRAME_PREPARE, 8, 0, "number of channels is 0"},
         {GW_FRAME_PREPARE, 8, GW_BULK_CHANNELS_MAX + 1, "number of channels"},
-        {GW_FRAME_PREPARE, 12, 2, "a reserved field"},
+        {GW_FRAME_PREPARE, 12, 4, "its flags is 4"},
         {GW_FRAME_PREPARE, 16, sizeof(machine_state) - 1, "length is"},
         {GW_FRAME_PREPARE, 19, 0xff, "length is"},
-        {GW_FRAME_PREPARE, 20, 1, "a reserved field"},
+        {GW_FRAME_PREPARE, 12, 1, "missing pages without postcopy is 7"},
+        {GW_FRAME_ACCEPT, 4, 1, "a reserved field"},
         {GW_FRAME_ABORTED, 16, 0x1b, "its reason is no text"},
         {GW_FRAME_REFUSE, 20, 0, "its reason is no text"},
         {GW_FRAME_ABORT, 31, '\r', "its reason is no text"},

@@ -57,9 +57,11 @@ static void test_plain_replies(void **state)
     assert_line("{\"return\": {\"running\": true, \"status\": \"running\"}}\r\n");
     struct gw_info_parameters parameters = {.downtime_limit_ms = 300};
     gw_qmp_encode_parameters(&message, "", &parameters);
-    assert_line("{\"return\": {\"downtime-limit\": 300, \"max-bandwidth\": 0}}\r\n");
-    gw_qmp_encode_capabilities(&message, "", true);
-    assert_line("{\"return\": [{\"capability\": \"events\", \"state\": true}]}\r\n");
+    assert_line("{\"return\": {\"downtime-limit\": 300, \"max-bandwidth\": 0, "
+                "\"max-postcopy-bandwidth\": 0}}\r\n");
+    gw_qmp_encode_capabilities(&message, "", true, false);
+    assert_line("{\"return\": [{\"capability\": \"events\", \"state\": true}, "
+                "{\"capability\": \"postcopy-ram\", \"state\": false}]}\r\n");
     struct gw_info_resolve resolve = {.token = "T1", .text = "given up"};
     gw_qmp_encode_resolve(&message, "", &resolve);
     assert_line("{\"return\": {\"token\": \"T1\", \"text\": \"given up\"}}\r\n");

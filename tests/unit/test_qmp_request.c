@@ -129,8 +129,17 @@ static void test_migrate_arguments(void **state)
     assert_int_equal(migrate->on_deadline, GW_QMP_ON_DEADLINE_STOP_AND_COPY);
     assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
                "\"__org.godwit_on-deadline\":\"panic\"}}",
-               "argument '__org.godwit_on-deadline' of migrate is panic; wanted \"cancel\" or "
-               "\"stop-and-copy\"");
+               "argument '__org.godwit_on-deadline' of migrate is panic; wanted \"cancel\", "
+               "\"stop-and-copy\" or \"postcopy\"");
+    assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+                          "\"__org.godwit_postcopy\":true,"
+                          "\"__org.godwit_on-deadline\":\"postcopy\"}}"),
+                     GW_OK);
+    assert_true(migrate->is_postcopy && migrate->on_deadline == GW_QMP_ON_DEADLINE_POSTCOPY);
+    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+               "\"__org.godwit_postcopy\":true,\"__org.godwit_verify\":true}}",
+               "argument '__org.godwit_postcopy' of migrate is given with __org.godwit_verify; "
+               "wanted one of them: the guest does not stand still until all of RAM is there");
 }
 
 static void test_calc_dirty_rate(void **state)
@@ -164,6 +173,28 @@ static void test_parameters_and_capabilities(void **state)
         GW_OK);
     assert_true(request.arguments.capabilities.has_events);
     assert_true(request.arguments.capabilities.is_events);
+    assert_false(request.arguments.capabilities.has_postcopy);
+    assert_int_equal(
+        give("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\""
+             ":[{\"capability\":\"postcopy-ram\",\"state\":false}]}}"),
+        GW_OK);
+    assert_true(request.arguments.capabilities.has_postcopy);
+    assert_false(request.arguments.capabilities.is_postcopy);
+    assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\""
+               ":[{\"capability\":\"xbzrle\",\"state\":true}]}}",
+               "argument 'capability' of migrate-set-capabilities is xbzrle; wanted \"events\" or "
+               "\"postcopy-ram\"");
+}
+
+static void test_recover_may_name_another_place(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(give("{\"execute\":\"migrate-recover\"}"), GW_OK);
+    assert_string_equal(request.arguments.recover.uri, "");
+    assert_int_equal(give("{\"execute\":\"migrate-recover\",\"arguments\":{\"uri\":\"unix:/b\"}}"),
+                     GW_OK);
+    assert_string_equal(request.arguments.recover.uri, "unix:/b");
 }
 
 static void test_resolve_arguments(void **state)
@@ -214,7 +245,7 @@ static void test_bad_requests_are_named(void **state)
                "stop has no argument \"now\"; it has: none");
     assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime\":1}}",
                "migrate-set-parameters has no argument \"downtime\"; it has: downtime-limit, "
-               "max-bandwidth");
+               "max-bandwidth, max-postcopy-bandwidth");
     assert_bad(
         "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime-limit\":2000001}}",
         "argument 'downtime-limit' of migrate-set-parameters is 2000001; wanted a number "
@@ -231,7 +262,8 @@ static void test_bad_requests_are_named(void **state)
                "argument 'detach' of migrate is \"yes\"; wanted true or false");
     assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":"
                "[{\"capability\":\"xbzrle\",\"state\":true}]}}",
-               "argument 'capability' of migrate-set-capabilities is xbzrle; wanted \"events\"");
+               "argument 'capability' of migrate-set-capabilities is xbzrle; wanted \"events\" or "
+               "\"postcopy-ram\"");
     assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":[1]}}",
                "argument 'capabilities' of migrate-set-capabilities is 1; wanted objects");
     assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":7}}",
@@ -409,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_migrate_arguments),
         cmocka_unit_test(test_calc_dirty_rate),
         cmocka_unit_test(test_parameters_and_capabilities),
+        cmocka_unit_test(test_recover_may_name_another_place),
         cmocka_unit_test(test_resolve_arguments),
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_garbage_gets_one_error_a_line),

@@ -168,7 +168,7 @@ static void states_that_no_record_has_are_refused(void **state)
     (void)state;
     uint8_t bytes[GW_RECORD_FILE_BYTES];
     uint8_t left[GW_DEPARTURE_FILE_BYTES];
-    static const uint32_t bad[] = {0, 4, UINT32_MAX};
+    static const uint32_t bad[] = {0, 5, UINT32_MAX};
     for (size_t i = 0; i < 3; i++) {
         struct gw_history history;
         struct gw_departure departure = a_departure();

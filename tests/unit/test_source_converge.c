@@ -39,7 +39,7 @@ static void given_active(void)
 {
     throttle_percent = throttle_count = 0;
     reach(GW_SOURCE_TRACKING);
-    gw_source_set_limits(&source, 0, 0);
+    gw_source_set_limits(&source, 0, 0, 0);
     dirty(0xffff);
     happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TRACKED, .bitmap = bitmap});
 }

@@ -138,7 +138,7 @@ static void introduces_bulk(struct chance *chance)
 static void sends_pages(struct chance *chance)
 {
     uint64_t sequence = target.sequence + 1;
-    if (gw_target_may_place(&target, 0, sequence, NULL) != GW_OK) {
+    if (may_place(sequence) != GW_OK) {
         return;
     }
     uint64_t page = chance_next(chance, 2) ? 0 : chance_next(chance, PAGES);

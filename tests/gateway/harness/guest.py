@@ -8,6 +8,7 @@
     check_continuous(source.console, target.console)
 """
 import json
+import time
 
 from . import log
 from .agent import AgentError
@@ -97,6 +98,18 @@ class Guest:
 
     def status(self):
         return json.loads(self.host.check("godwit", "status", self.name, "--json"))
+
+    def expect_status(self, *words, timeout=30):
+        """Waits until the migration's status is one of these."""
+        end = time.monotonic() + timeout
+        while self.status()["migrate"].get("status") not in words:
+            assert time.monotonic() < end, (words, self.status())
+
+    def expect_error(self, text, timeout=60):
+        """Waits until what it says of its migration has this text."""
+        end = time.monotonic() + timeout
+        while text not in json.dumps(self.status()["migrate"]):
+            assert time.monotonic() < end, (text, self.status())
 
     def start_migration(self, uri, *options, on_output=None):
         return self.host.start("godwit", "migrate", self.name, uri, "--plaintext", "--json",

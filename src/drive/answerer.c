@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The answerer: demanded pages on the urgent channel. The contract: godwit/answerer.h. */
+#include "godwit/answerer.h"
+
+#include <inttypes.h>
+
+#include "drive/exchange.h"
+#include "drive/pages_frame.h"
+
+static enum gw_status take_demand(struct gw_answerer *answerer, uint64_t page,
+                                  struct gw_fault *fault)
+{
+    pthread_mutex_lock(answerer->lock);
+    enum gw_status status = gw_source_demand(answerer->source, page, &answerer->batch, fault);
+    pthread_mutex_unlock(answerer->lock);
+    return status;
+}
+
+static void tell_answered(struct gw_answerer *answerer, const struct gw_batch_sent *sent)
+{
+    pthread_mutex_lock(answerer->lock);
+    gw_source_answered(answerer->source, sent);
+    pthread_cond_broadcast(answerer->kicked);
+    pthread_mutex_unlock(answerer->lock);
+}
+
+static enum gw_status answer(struct gw_answerer *answerer, uint64_t sequence, uint64_t page,
+                             struct gw_fault *fault)
+{
+    struct gw_pages_frame frame = {.generation = answerer->generation,
+                                   .sequence = sequence,
+                                   .is_stopped = true,
+                                   .table = answerer->table};
+    struct gw_batch_sent sent = {.sequence = sequence};
+    enum gw_status status = take_demand(answerer, page, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    gw_batch_begin(&answerer->builder, answerer->page, answerer->ram->page_bytes);
+    status = gw_ram_io_read(answerer->ram, &answerer->data, NULL, &answerer->batch.run[0],
+                            &answerer->builder, fault);
+    if (status == GW_OK) {
+        status =
+            gw_pages_frame_send(&answerer->connection, &frame, &answerer->builder, &sent, fault);
+    }
+    tell_answered(answerer, &sent);
+    return status;
+}
+
+static enum gw_status serve(struct gw_answerer *answerer, uint64_t sequence, struct gw_fault *fault)
+{
+    struct gw_frame_header header;
+    struct gw_message message;
+    enum gw_status status = gw_exchange_wait_header(&answerer->connection, &header, fault);
+    if (status == GW_OK) {
+        status = gw_exchange_check_generation(&answerer->connection, &header, answerer->generation,
+                                              fault);
+    }
+    if (status == GW_OK && (header.type != GW_FRAME_DEMAND || header.sequence != sequence)) {
+        status = gw_fault_set(fault, GW_PROTOCOL,
+                              "%.120s: %s number %" PRIu64
+                              " on the urgent channel, where DEMAND number %" PRIu64 " is wanted",
+                              answerer->connection.peer, gw_frame_type_name(header.type),
+                              header.sequence, sequence);
+    }
+    if (status == GW_OK) {
+        status = gw_exchange_receive(&answerer->connection, &header, &message, fault);
+    }
+    return status == GW_OK ? answer(answerer, sequence, message.demanded_page, fault) : status;
+}
+
+static void run(void *context)
+{
+    struct gw_answerer *answerer = context;
+    struct gw_fault fault = {.status = GW_OK};
+    uint64_t sequence = 1;
+    while (serve(answerer, sequence, &fault) == GW_OK) {
+        sequence++;
+    }
+    pthread_mutex_lock(answerer->lock);
+    answerer->fault = fault;
+    answerer->has_ended = true;
+    pthread_mutex_unlock(answerer->lock);
+    gw_notify_signal(answerer->wake);
+}
+
+enum gw_status gw_answerer_start(struct gw_answerer *answerer, uint32_t generation,
+                                 struct gw_fault *fault)
+{
+    answerer->generation = generation;
+    answerer->data = (struct gw_ram_data){0};
+    answerer->has_ended = false;
+    gw_fault_clear(&answerer->fault);
+    return gw_thread_start(&answerer->thread, "gw-answerer", run, answerer, fault);
+}
+
+void gw_answerer_interrupt(struct gw_answerer *answerer)
+{
+    if (answerer->thread.is_started) {
+        gw_connection_interrupt(&answerer->connection);
+    }
+}
+
+bool gw_answerer_has_ended(struct gw_answerer *answerer, struct gw_fault *fault)
+{
+    pthread_mutex_lock(answerer->lock);
+    bool has_ended = answerer->has_ended;
+    *fault = answerer->fault;
+    pthread_mutex_unlock(answerer->lock);
+    return has_ended;
+}
+
+void gw_answerer_join(struct gw_answerer *answerer)
+{
+    gw_thread_join(&answerer->thread);
+}

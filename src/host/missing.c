@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Missing pages, by userfaultfd. The contract: godwit/missing.h.
+ *
+ * What the kernel answers to UFFDIO_COPY and UFFDIO_ZEROPAGE of a run (Linux mm/userfaultfd.c):
+ * all of it; or a count of bytes and EAGAIN, when it met a page that is there, or the address
+ * space is being changed; or EEXIST, when the very first page is there. So the rule is: go on
+ * behind the count; at EEXIST skip one page, and wake who may wait for it.
+ */
+#include "godwit/missing.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/bitmap.h"
+#include "godwit/ioctl.h"
+
+#define FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID)
+
+enum gw_status gw_missing_probe(bool is_user_mode_enough, struct gw_fault *fault)
+{
+    struct gw_uffd uffd;
+    enum gw_status status = gw_uffd_open(&uffd, FEATURES, is_user_mode_enough, fault);
+    if (status == GW_OK) {
+        gw_uffd_close(&uffd);
+    }
+    return status;
+}
+
+void gw_missing_prepare(const struct gw_ram *ram)
+{
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        (void)madvise(ram->region[i].base, ram->region[i].bytes, MADV_NOHUGEPAGE);
+    }
+}
+
+/* ---- Start and stop ---- */
+
+static enum gw_status discard_missing(const struct gw_ram *ram, const uint64_t *received,
+                                      struct gw_fault *fault)
+{
+    uint64_t page = gw_bits_next(received, 0, ram->page_count, false);
+    while (page < ram->page_count) {
+        uint64_t end = gw_bits_next(received, page, ram->page_count, true);
+        enum gw_status status = gw_ram_discard(ram, page, end - page, fault);
+        uint64_t count = 0;
+        uint64_t data = status == GW_OK ? gw_ram_next_data(ram, page, end, &count) : end;
+        if (status == GW_OK && data < end) {
+            status = gw_fault_set(fault, GW_CORRUPT,
+                                  "page %" PRIu64 " of guest memory is there, although it was just "
+                                  "discarded: somebody else writes to it",
+                                  data);
+        }
+        if (status != GW_OK) {
+            return status;
+        }
+        page = gw_bits_next(received, end, ram->page_count, false);
+    }
+    return GW_OK;
+}
+
+static enum gw_status register_regions(const struct gw_missing *missing, struct gw_fault *fault)
+{
+    const uint64_t wanted =
+        UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_ZEROPAGE | UINT64_C(1) << _UFFDIO_WAKE;
+    for (uint32_t i = 0; i < missing->ram->region_count; i++) {
+        const struct gw_ram_region *region = &missing->ram->region[i];
+        struct uffdio_register request = {
+            .range = {.start = (uintptr_t)region->base, .len = region->bytes},
+            .mode = UFFDIO_REGISTER_MODE_MISSING,
+        };
+        if (gw_ioctl(missing->uffd.fd, UFFDIO_REGISTER, &request) != 0) {
+            return gw_fault_set_os(
+                fault, errno, "userfaultfd: registering region %" PRIu32 " for missing pages", i);
+        }
+        if ((request.ioctls & wanted) != wanted) {
+            return gw_fault_set(fault, GW_HOST,
+                                "userfaultfd: region %" PRIu32 " can do 0x%" PRIx64
+                                ", wanted 0x%" PRIx64 " (placing pages, zero pages, waking)",
+                                i, (uint64_t)request.ioctls, wanted);
+        }
+    }
+    return GW_OK;
+}
+
+enum gw_status gw_missing_start(struct gw_missing *missing, const struct gw_ram *ram,
+                                const uint64_t *received, bool is_user_mode_enough,
+                                struct gw_fault *fault)
+{
+    GW_ASSERT(!missing->is_on);
+    missing->ram = ram;
+    enum gw_status status = discard_missing(ram, received, fault);
+    if (status == GW_OK) {
+        status = gw_uffd_open(&missing->uffd, FEATURES, is_user_mode_enough, fault);
+    }
+    if (status != GW_OK) {
+        return status;
+    }
+    missing->is_on = true;
+    status = register_regions(missing, fault);
+    if (status != GW_OK) {
+        gw_missing_stop(missing);
+    }
+    return status;
+}
+
+/* Unregistering wakes whoever sleeps: there is nothing to wait for any more. */
+void gw_missing_stop(struct gw_missing *missing)
+{
+    if (!missing->is_on) {
+        return;
+    }
+    missing->is_on = false;
+    for (uint32_t i = 0; i < missing->ram->region_count; i++) {
+        struct uffdio_range range = {.start = (uintptr_t)missing->ram->region[i].base,
+                                     .len = missing->ram->region[i].bytes};
+        (void)gw_ioctl(missing->uffd.fd, UFFDIO_UNREGISTER, &range);
+    }
+    gw_uffd_close(&missing->uffd);
+}
+
+/* ---- Faults ---- */
+
+int gw_missing_fd(const struct gw_missing *missing)
+{
+    return missing->uffd.fd;
+}
+
+static bool find_page(const struct gw_ram *ram, uint64_t address, uint64_t *page)
+{
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        const struct gw_ram_region *region = &ram->region[i];
+        uint64_t offset = address - (uintptr_t)region->base;
+        if (address >= (uintptr_t)region->base && offset < region->bytes) {
+            *page = region->page_first + offset / ram->page_bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum gw_status gw_missing_next(struct gw_missing *missing, uint64_t *page, uint32_t *who,
+                               struct gw_fault *fault)
+{
+    for (;;) {
+        struct uffd_msg message;
+        ssize_t got = read(missing->uffd.fd, &message, sizeof(message));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0 && errno == EAGAIN) {
+            return GW_AGAIN;
+        }
+        if (got != (ssize_t)sizeof(message)) {
+            return gw_fault_set_os(fault, got < 0 ? errno : EIO, "reading userfaultfd");
+        }
+        if (message.event == UFFD_EVENT_PAGEFAULT &&
+            find_page(missing->ram, message.arg.pagefault.address, page)) {
+            *who = message.arg.pagefault.feat.ptid;
+            return GW_OK;
+        }
+    }
+}
+
+/* ---- Placing ---- */
+
+static void wake(const struct gw_missing *missing, uint64_t address, uint64_t bytes)
+{
+    struct uffdio_range range = {.start = address, .len = bytes};
+    (void)gw_ioctl(missing->uffd.fd, UFFDIO_WAKE, &range);
+}
+
+/* One request; *done: bytes of it. 0 or errno. */
+static int copy(int uffd, uint64_t address, uint64_t bytes, const uint8_t *from, uint64_t *done)
+{
+    struct uffdio_copy request = {
+        .dst = address, .src = (uintptr_t)from, .len = bytes, .mode = 0, .copy = 0};
+    int result = gw_ioctl(uffd, UFFDIO_COPY, &request);
+    int error = result == 0 ? 0 : errno;
+    *done = request.copy > 0 ? (uint64_t)request.copy : 0;
+    return error;
+}
+
+static int zero(int uffd, uint64_t address, uint64_t bytes, uint64_t *done)
+{
+    struct uffdio_zeropage request = {.range = {.start = address, .len = bytes}};
+    int result = gw_ioctl(uffd, UFFDIO_ZEROPAGE, &request);
+    int error = result == 0 ? 0 : errno;
+    *done = request.zeropage > 0 ? (uint64_t)request.zeropage : 0;
+    return error;
+}
+
+/* `from` NULL: zeros. The pages lie in one region. */
+static enum gw_status place(const struct gw_missing *missing, uint64_t page, uint64_t count,
+                            const uint8_t *from, struct gw_fault *fault)
+{
+    uint64_t page_bytes = missing->ram->page_bytes;
+    uint64_t address = (uintptr_t)gw_ram_page(missing->ram, page);
+    uint64_t bytes = count * page_bytes;
+    for (uint64_t at = 0; at < bytes;) {
+        uint64_t done = 0;
+        int error = from != NULL
+                        ? copy(missing->uffd.fd, address + at, bytes - at, from + at, &done)
+                        : zero(missing->uffd.fd, address + at, bytes - at, &done);
+        at += done;
+        if (error == EEXIST && done == 0) {
+            wake(missing, address + at, page_bytes);
+            at += page_bytes;
+        } else if (error != 0 && error != EEXIST && error != EAGAIN && error != EINTR) {
+            return gw_fault_set_os(fault, error,
+                                   "userfaultfd: placing %" PRIu64 " pages at page %" PRIu64, count,
+                                   page);
+        }
+    }
+    return GW_OK;
+}
+
+static enum gw_status place_all(const struct gw_missing *missing, uint64_t page, uint64_t count,
+                                const uint8_t *from, struct gw_fault *fault)
+{
+    while (count > 0) {
+        uint64_t here = gw_ram_contiguous(missing->ram, page);
+        here = here < count ? here : count;
+        enum gw_status status = place(missing, page, here, from, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+        page += here;
+        count -= here;
+        from = from != NULL ? from + here * missing->ram->page_bytes : NULL;
+    }
+    return GW_OK;
+}
+
+enum gw_status gw_missing_place(const struct gw_missing *missing, uint64_t page, uint64_t count,
+                                const uint8_t *bytes, struct gw_fault *fault)
+{
+    return place_all(missing, page, count, bytes, fault);
+}
+
+enum gw_status gw_missing_place_zero(const struct gw_missing *missing, uint64_t page,
+                                     uint64_t count, struct gw_fault *fault)
+{
+    return place_all(missing, page, count, NULL, fault);
+}
