@@ -11,6 +11,9 @@
  * Checked: the assertions in every reachable state, and `settles`: when no more harm comes, the guest
  * runs somewhere at last, unless the host that ran it died or its operators gave both copies up.
  *
+ * With -DPOSTCOPY every PREPARE is one of postcopy: the guest runs there before its memory is there, the
+ * source keeps what lacks until COMPLETE, and a lost link is recovered. All pages that lack are one step.
+ *
  * Each -DBREAK_... removes one rule. check.py lets spin find the harm that follows: a model that
  * cannot fail proves nothing.
  */
@@ -27,10 +30,11 @@
 #define TRIES 10 /* connections: more than the harm below can cost, so that none is missing at the end */
 
 mtype = { OPEN, SETTLE, RESUME, PREPARE, COMMIT, DONE, ABORT };     /* source to target */
-mtype = { NEW, OPENED, READY, RUNNING, ABORTED, UNKNOWN };          /* target to source */
-mtype = { ACTIVE, STOPPED, HELD, RETRY, WAITING, ASKING, SETTLING, GONE, STAYS, GIVEN_UP };
+mtype = { NEW, OPENED, READY, RUNNING, ABORTED, UNKNOWN, PULLING, LOST_THERE, COMPLETE }; /* back */
+mtype = { ACTIVE, STOPPED, HELD, RETRY, WAITING, ASKING, SETTLING, GONE, STAYS, GIVEN_UP,
+          PUSHING, PARTED, PUSH_ASKING };
 mtype = { LISTENING, RECEIVING, AWAITING, LOADED, TAKING, TOOK, OURS, SETTLED };
-mtype = { NONE, LEFT, OPEN_RECORD, TOOK_RECORD, ABORTED_RECORD };
+mtype = { NONE, LEFT, OPEN_RECORD, TOOK_RECORD, ABORTED_RECORD, PULL_RECORD };
 
 /* Room for what each of a few connections may leave under way: a full channel would stop the model,
  * not the protocol. */
@@ -57,10 +61,18 @@ byte cuts = CUTS, crashes = CRASHES;
 bool may_operate = true, may_lose_records = true;
 bool has_lost_records;
 
+#ifdef POSTCOPY
+#define TAKEN_RECORD PULL_RECORD
+bool t_whole;                      /* no page lacks at the target */
+#else
+#define TAKEN_RECORD TOOK_RECORD
+bool t_whole = true;
+#endif
+
 #define QUIET (cuts == 0 && crashes == 0 && !may_operate && s_alive && t_alive)
 /* The process that owned it died, as any host may: from `took` on, whether it ran or not. */
-#define LOST (t_record == TOOK_RECORD && !t_runs && !is_known)
-#define RUNS_SOMEWHERE (s_runs || t_runs)
+#define LOST ((t_record == TOOK_RECORD || t_record == PULL_RECORD) && !t_runs && !is_known)
+#define RUNS_SOMEWHERE (s_runs || (t_runs && t_whole))
 
 inline check()
 {
@@ -76,6 +88,8 @@ inline s_goes_on(where) /* the guest runs at the source */
     s_record = NONE;
     check();
 }
+
+inline t_says(what, e, g) { to_source!what,e,g }
 
 inline t_starts()
 {
@@ -107,6 +121,7 @@ inline s_loses()
     :: s == HELD || s == ASKING -> s = WAITING
 #endif
     :: s == SETTLING -> s = GONE
+    :: s == PUSHING || s == PUSH_ASKING -> s = PARTED
     :: else
     fi
 }
@@ -132,8 +147,20 @@ end:
               if
               :: m == READY && (s == STOPPED || s == ASKING) && e == s_epoch ->
                  s = HELD; to_target!COMMIT,s_epoch,g
+#if defined(POSTCOPY) && !defined(BREAK_LETS_GO)
+              :: m == RUNNING && s == HELD && e == s_epoch -> s = PUSHING
+              :: m == RUNNING && (s == ASKING || s == PUSH_ASKING) && e == s_epoch ->
+                 s = SETTLING; s_record = LEFT; to_target!DONE,e,g
+              :: m == PULLING && (s == ASKING || s == PUSH_ASKING) && e == s_epoch -> s = PUSHING
+              :: m == COMPLETE && s == PUSHING && e == s_epoch ->
+                 s = SETTLING; s_record = LEFT; to_target!DONE,e,g
+              :: m == LOST_THERE && s == ASKING && e == s_epoch -> s = PARTED; s_linked = false
+              :: (m == LOST_THERE || m == UNKNOWN || m == ABORTED) && s == PUSH_ASKING ->
+                 s = PARTED; s_linked = false
+#else
               :: m == RUNNING && (s == HELD || s == ASKING) && e == s_epoch ->
                  s = SETTLING; s_record = LEFT; to_target!DONE,e,g
+#endif
               :: m == ABORTED && (s == STOPPED || s == HELD || s == ASKING) &&
                  (e == s_epoch || e == ALL) -> s_linked = false; s_goes_on(STAYS)
               :: m == UNKNOWN && s == ASKING -> s = WAITING; s_linked = false
@@ -151,10 +178,29 @@ end:
                 s_generation < (t == TAKING || t == TOOK -> 5 : TRIES) ->
            s_connects(SETTLE, ASKING) }
     :: atomic { s_alive && s == SETTLING -> s = GONE; s_linked = false }
+#ifdef POSTCOPY
+    :: atomic { s_alive && !s_linked && s == PARTED && t_alive && nfull(to_target) &&
+                s_generation < (t == TAKING || t == TOOK -> 5 : TRIES) ->
+           s_connects(SETTLE, PUSH_ASKING) }
+#endif
     od
 }
 
-inline t_says(what, e, g) { to_source!what,e,g }
+#ifdef POSTCOPY
+/* Demanded and pushed pages: they come from a copy that stands still, as it was at PREPARE. */
+active proctype Pages()
+{
+end:
+    do
+    :: atomic { s_alive && t_alive && t == OURS && !t_whole && t_linked && s_linked &&
+                t_generation == s_generation && (s == PUSHING || s == HELD) && nfull(to_source) ->
+           assert(!s_runs && !is_stale && t_epoch == s_epoch);
+           t_whole = true;
+           t_record = TOOK_RECORD;
+           t_says(COMPLETE, t_epoch, t_generation) }
+    od
+}
+#endif
 
 /* What the records say of the session, once nothing of it is under way. */
 inline t_stands(g)
@@ -164,6 +210,7 @@ inline t_stands(g)
     :: else ->
        if
        :: t_record == TOOK_RECORD -> t_says(RUNNING, t_record_epoch, g)
+       :: t_record == PULL_RECORD -> t_says(LOST_THERE, t_record_epoch, g)
        :: t_record == ABORTED_RECORD -> t_says(ABORTED, t_record_epoch, g)
        :: else -> t_says(UNKNOWN, 0, g)
        fi
@@ -210,7 +257,11 @@ end:
            :: t_alive && m == SETTLE && is_newer && t == LOADED ->
               t_generation = g; t_linked = true; t_says(READY, t_epoch, g)
            :: t_alive && m == SETTLE && is_newer && t == OURS ->
-              t_generation = g; t_linked = true; t_says(RUNNING, t_epoch, g)
+              t_generation = g; t_linked = true;
+              if
+              :: t_whole -> t_says(RUNNING, t_epoch, g)
+              :: else -> t_says(PULLING, t_epoch, g)
+              fi
            :: t_alive && m == PREPARE && is_ours && t == RECEIVING && e > t_epoch ->
               t_epoch = e;
               if
@@ -231,7 +282,7 @@ end:
 #ifdef BREAK_RUNS_UNRECORDED
     :: atomic { t_alive && t == TAKING -> t = TOOK }
 #else
-    :: atomic { t_alive && t == TAKING -> t_record = TOOK_RECORD; t_record_epoch = t_epoch; t = TOOK }
+    :: atomic { t_alive && t == TAKING -> t_record = TAKEN_RECORD; t_record_epoch = t_epoch; t = TOOK }
     :: atomic { t_alive && t == TAKING && nfull(to_source) -> /* it cannot be recorded */
            t_aborts(t_epoch); t_says(ABORTED, t_epoch, t_generation) }
 #endif
@@ -342,10 +393,19 @@ end:
        }
     :: atomic { t_gave_up && s_alive && (s == HELD || s == WAITING || s == ASKING) &&
                 t_token >= s_epoch -> s_linked = false; s_goes_on(STAYS) }
+#ifndef POSTCOPY /* the target has not all: there is nothing it could run by itself */
     :: atomic { may_operate && s_alive && (s == HELD || s == WAITING || s == ASKING) && !s_gave_up ->
            may_operate = false;
            s_gave_up = true; s_token = s_epoch; s = GIVEN_UP; s_linked = false; s_record = LEFT }
     :: atomic { s_gave_up && t_alive && t == LOADED && s_token == t_epoch -> t = TAKING }
+#else
+    :: atomic { may_operate && s_alive && s == PUSHING && s_linked -> /* migrate-pause */
+           may_operate = false; s_linked = false; s = PARTED }
+#ifdef BREAK_TOKEN_OF_WHAT_RAN
+    :: atomic { may_operate && t_alive && t == OURS && !t_whole && !t_linked && s_alive &&
+                s == PARTED -> may_operate = false; t_runs = false; s_goes_on(STAYS) }
+#endif
+#endif
     od
 }
 
