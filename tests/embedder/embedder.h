@@ -37,7 +37,6 @@ enum mishap {
     MISHAP_NOBODY,           /* there is no B */
     MISHAP_CUT_AT_PUSH,      /* postcopy: the link is lost once the guest runs in B, and again */
     MISHAP_PAUSE_AT_PUSH,    /* postcopy: the operator lets go of it, and connects again */
-    MISHAP_DIE_AT_PULL,      /* postcopy: B dies while pages lack */
 };
 
 struct scenario {
