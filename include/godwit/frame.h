@@ -45,7 +45,8 @@ enum {
     F(RUNNING, 36)  /* target: it is mine now */                                                 \
     F(DONE, 37)     /* I know: forget me */                                                      \
     F(ABORT, 38)    /* the source goes on by itself; drop the session */                         \
-    F(COMPLETE, 39) /* target: the guest runs here, and all of its RAM is here */
+    F(COMPLETE, 39) /* target: the guest runs here, and all of its RAM is here */                \
+    F(SWITCHOVER_ACK, 40) /* target: its devices are ready, the guest may be stopped */
 
 #define GW_FRAME_ENUM(name, number) GW_FRAME_##name = (number),
 enum gw_frame_type { GW_FRAME_TYPES(GW_FRAME_ENUM) };

@@ -8,7 +8,7 @@
  *
  *     gw_incoming_work(incoming);
  *     while (gw_incoming_next(incoming, &action) == GW_OK)
- *         do it: RECORD, LOAD, RUN, STATUS, FINISH
+ *         do it: RECORD, PREPARE_DEVICES, LOAD, RUN, STATUS, FINISH
  *
  * Actions come in the engine's order: what follows one waits until it was pulled. RECORD, LOAD
  * and RUN are answered by one call, at once or later, from the same thread.
@@ -150,7 +150,10 @@ int gw_incoming_fd(const struct gw_incoming *incoming);
 /* Does all that can be done without blocking. */
 void gw_incoming_work(struct gw_incoming *incoming);
 
-/* The next action of type RECORD, LOAD, RUN, STATUS or FINISH; or GW_AGAIN.
+/* The next action of type RECORD, PREPARE_DEVICES, LOAD, RUN, STATUS or FINISH; or GW_AGAIN.
+ * PREPARE_DEVICES (only with target.device_count > 0): make ready for a guest what takes time;
+ * answer _device_ready for each of them, at once or later, or _host_fault. The source does not stop
+ * the guest before.
  * LOAD: load gw_incoming_get_state(); answer _loaded or _host_fault.
  * RUN: set the counter on by elapsed_ns, start the guest if is_running; answer _running, or
  * _host_fault when no vCPU ran an instruction.
@@ -166,6 +169,7 @@ const uint8_t *gw_incoming_get_state(const struct gw_incoming *incoming, uint32_
 /* Answers: to RECORD (NULL: stored), to LOAD, to RUN, and to any of them when it failed. */
 void gw_incoming_recorded(struct gw_incoming *incoming, const struct gw_fault *fault);
 void gw_incoming_loaded(struct gw_incoming *incoming);
+void gw_incoming_device_ready(struct gw_incoming *incoming); /* one of them, once a session */
 void gw_incoming_running(struct gw_incoming *incoming);
 void gw_incoming_host_fault(struct gw_incoming *incoming, const struct gw_fault *fault);
 

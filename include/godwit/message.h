@@ -70,7 +70,8 @@ struct gw_intro {
 
 /* What a target can do; bits of ACCEPT. */
 enum {
-    GW_CAN_POSTCOPY = 1, /* run a guest whose RAM is not all there yet */
+    GW_CAN_POSTCOPY = 1,        /* run a guest whose RAM is not all there yet */
+    GW_WILL_ACK_SWITCHOVER = 2, /* says SWITCHOVER_ACK once its devices are ready for the guest */
 };
 
 struct gw_welcome {
@@ -132,7 +133,7 @@ struct gw_message {
         struct gw_mismatch mismatch;
         struct gw_prepare prepare;
         struct gw_verdict verdict; /* READY ABORTED COMMIT RUNNING COMPLETE DONE
-                                      ABORT REFUSE */
+                                      ABORT REFUSE SWITCHOVER_ACK */
         uint64_t demanded_page;    /* DEMAND */
         uint64_t ping_ns;          /* PING: sender's clock; PONG: echoed */
     };

@@ -8,7 +8,7 @@
  *
  *     gw_outgoing_work(outgoing);
  *     while (gw_outgoing_next(outgoing, &action) == GW_OK)
- *         do it: RECORD, STOP, RESUME, STATUS, ROUND, FINISH
+ *         do it: RECORD, STOP, RESUME, THROTTLE, EXPLAIN, STATUS, ROUND, FINISH
  *
  * Actions come in the engine's order: what follows one waits until it was pulled. RECORD and STOP
  * are answered by one call, at once or later, from the same thread.
@@ -109,8 +109,8 @@ int gw_outgoing_fd(const struct gw_outgoing *outgoing);
 /* Does all that can be done without blocking. */
 void gw_outgoing_work(struct gw_outgoing *outgoing);
 
-/* The next action of type RECORD, STOP, RESUME, STATUS, ROUND or FINISH; or GW_AGAIN. FINISH is
- * the last one: nothing is sent any more, and gw_outgoing_stop is next.
+/* The next action of type RECORD, STOP, RESUME, THROTTLE, EXPLAIN, STATUS, ROUND or FINISH; or
+ * GW_AGAIN. FINISH is the last one: nothing is sent any more, and gw_outgoing_stop is next.
  *
  * STOP: halt the guest, finish its device I/O, save its state; then gw_outgoing_stopped (or
  * _host_fault with the guest still running or running again). RESUME comes only after STOP, and
@@ -133,6 +133,9 @@ void gw_outgoing_host_fault(struct gw_outgoing *outgoing, const struct gw_fault 
 /* The operator's wishes. GW_ARGUMENT with a sentence when the engine refuses them now. */
 GW_MUST_USE enum gw_status gw_outgoing_cancel(struct gw_outgoing *outgoing, struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outgoing_postcopy(struct gw_outgoing *outgoing,
+                                                struct gw_fault *fault);
+/* After PRE_SWITCHOVER: hand over. */
+GW_MUST_USE enum gw_status gw_outgoing_continue(struct gw_outgoing *outgoing,
                                                 struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outgoing_pause(struct gw_outgoing *outgoing, struct gw_fault *fault);
 

@@ -38,10 +38,19 @@ void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t 
 /* The link is lost: until the next batch, time passes that says nothing of the bandwidth. */
 void gw_pace_lost(struct gw_pace *pace);
 
+/* True when a whole window was measured: before, the bandwidth is a first guess. */
+bool gw_pace_is_measured(const struct gw_pace *pace);
+
 /* Acknowledged bytes a second; 0: nothing measured yet. */
 uint64_t gw_pace_bandwidth(const struct gw_pace *pace);
 
-/* How long `bytes` take at that bandwidth; UINT64_MAX when there is none and bytes > 0. */
+/* The bandwidth to count with: that, or the limit where the limit is less; 0: not known. */
+uint64_t gw_pace_expected(const struct gw_pace *pace);
+
+/* How long `bytes` take at it; UINT64_MAX when there is none and bytes > 0. */
 uint64_t gw_pace_time_ns(const struct gw_pace *pace, uint64_t bytes);
+
+/* The opposite: how many bytes go in that time. 0 when no bandwidth is known. */
+uint64_t gw_pace_bytes(const struct gw_pace *pace, uint64_t ns);
 
 #endif

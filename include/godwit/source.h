@@ -26,13 +26,15 @@
 
 /* States: name, who may run the guest, QEMU's MigrationStatus. */
 #define GW_SOURCE_STATES(S)                                                                       \
-    S(NONE, SOURCE, "none")               /* nothing asked for yet */                             \
-    S(CONNECTING, SOURCE, "setup")        /* the control channel is being connected */            \
-    S(GREETING, SOURCE, "setup")          /* introduced; waits for WELCOME */                     \
-    S(NEGOTIATING, SOURCE, "setup")       /* welcomed; the facts are being compared */            \
-    S(OPENING, SOURCE, "setup")           /* the bulk channel is being connected */               \
-    S(TRACKING, SOURCE, "setup")          /* the dirty tracker is being started */                \
-    S(ACTIVE, SOURCE, "active")           /* rounds of pages */                                   \
+    S(NONE, SOURCE, "none")         /* nothing asked for yet */                                   \
+    S(CONNECTING, SOURCE, "setup")  /* the control channel is being connected */                  \
+    S(GREETING, SOURCE, "setup")    /* introduced; waits for WELCOME */                           \
+    S(NEGOTIATING, SOURCE, "setup") /* welcomed; the facts are being compared */                  \
+    S(OPENING, SOURCE, "setup")     /* the bulk channel is being connected */                     \
+    S(TRACKING, SOURCE, "setup")    /* the dirty tracker is being started */                      \
+    S(ACTIVE, SOURCE, "active")     /* rounds of pages */                                         \
+    S(PRE_SWITCHOVER, SOURCE,                                                                     \
+      "pre-switchover")                   /* could stop now: waits for the operator's word */     \
     S(RETRY_WAITING, SOURCE, "setup")     /* link lost before COMMIT: waits to try again */       \
     S(RETRY_CONNECTING, SOURCE, "setup")  /* connecting again */                                  \
     S(RETRY_ASKING, SOURCE, "setup")      /* asked the target to go on where it was */            \
@@ -78,6 +80,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(GIVE_UP, OPERATOR)    /* resolve: this copy never runs again */                           \
     E(RUN_ANYWAY, OPERATOR) /* resolve: run here; the caller checked the token or was warned */ \
     E(POSTCOPY, OPERATOR)   /* switch now; what lacks follows while the guest runs there */     \
+    E(CONTINUE, OPERATOR)   /* after PRE_SWITCHOVER: hand over as soon as what is left fits */  \
     E(PAUSE, OPERATOR)      /* postcopy: let go of the link until RECOVER */                    \
     E(RECOVER, OPERATOR)    /* postcopy: connect again now */                                   \
     E(LINK_UP, HOST)        /* the control connection asked for by CONNECT is there */          \
@@ -103,6 +106,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(STANDS_UNKNOWN, PEER) /* WELCOME, any other standing */                                   \
     E(REFUSE, PEER)                                                                             \
     E(ACCEPT, PEER)                                                                             \
+    E(SWITCHOVER_ACK, PEER) /* the target's devices are ready for the guest */                  \
     E(ACK, PEER)                                                                                \
     E(SUSPECT, PEER)                                                                            \
     E(MISMATCH, PEER)                                                                           \
@@ -114,6 +118,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(COMPLETE, PEER)                                                                           \
     E(ROUND_END, SELF) /* nothing of the round is left to pick, all of it sent */               \
     E(SWITCH, SELF)    /* what is left fits into the downtime limit */                          \
+    E(HOLD, SELF)      /* the same, and the operator wants to be asked first */                 \
     E(DRAINED, SELF)   /* stopped, and everything is sent */                                    \
     E(BREACH, SELF)    /* the link was given up because the peer broke the protocol */          \
     E(DEADLINE, SELF)  /* config.deadline_ns has passed, and it is to be cancelled then */      \
@@ -164,16 +169,29 @@ enum gw_source_action_type {
     GW_SOURCE_DO_RESUME,       /* the guest goes on here, if it was running before STOP */
     GW_SOURCE_DO_THROTTLE,     /* slow the guest's CPUs down to run (100 - throttle_percent) % of
                                   the time; 0: let them go */
-    GW_SOURCE_DO_STATUS,       /* the status changed (for events) */
-    GW_SOURCE_DO_ROUND,        /* a new round began (for events) */
-    GW_SOURCE_DO_FINISH,       /* over: the state is COMPLETED, FAILED, CANCELLED or LOST */
+    GW_SOURCE_DO_EXPLAIN, /* a choice was made: `choice`, with the figures of now (for the log) */
+    GW_SOURCE_DO_STATUS,  /* the status changed (for events) */
+    GW_SOURCE_DO_ROUND,   /* a new round began (for events) */
+    GW_SOURCE_DO_FINISH,  /* over: the state is COMPLETED, FAILED, CANCELLED or LOST */
+};
+
+/* What the engine chose by itself, and why. */
+enum gw_source_choice {
+    GW_CHOICE_FITS,              /* hand over: what is left fits into the downtime limit */
+    GW_CHOICE_LIMIT_TOO_LOW,     /* the handover alone takes more than the downtime limit */
+    GW_CHOICE_THROTTLE,          /* the guest dirties faster than the link takes: slow it down */
+    GW_CHOICE_POSTCOPY_TOO_FAST, /* the same, and slowing down is not enough, or not wanted */
+    GW_CHOICE_POSTCOPY_DEADLINE, /* the deadline could not be met otherwise */
+    GW_CHOICE_STOP_DEADLINE,     /* the same: the rest goes while the guest stands still */
+    GW_CHOICE_WAIT_FOR_DEVICES,  /* could hand over, but the target's devices are not ready */
 };
 
 struct gw_source_action {
     enum gw_source_action_type type;
-    uint32_t generation;       /* CONNECT, CONNECT_BULK */
-    uint32_t throttle_percent; /* THROTTLE */
-    bool has_map, has_urgent;  /* CONNECT_BULK */
+    enum gw_source_choice choice; /* EXPLAIN */
+    uint32_t generation;          /* CONNECT, CONNECT_BULK */
+    uint32_t throttle_percent;    /* THROTTLE */
+    bool has_map, has_urgent;     /* CONNECT_BULK */
     union {
         struct gw_message message;
         struct gw_intro intro;
@@ -181,13 +199,15 @@ struct gw_source_action {
     };
 };
 
-/* What happens when the deadline passes before the guest was stopped. */
+/* What happens when the deadline cannot be met by rounds alone. CANCEL comes when it passes; the
+ * others so much earlier that what is left, at the acknowledged bandwidth, is there in time. */
 enum gw_on_deadline {
     GW_ON_DEADLINE_CANCEL = 0,   /* the guest stays here */
     GW_ON_DEADLINE_STOP = 1,     /* stopped and copied, whatever downtime that takes; but not before
                                     every page was sent once */
     GW_ON_DEADLINE_POSTCOPY = 2, /* switched to postcopy; as STOP where the target cannot, or
                                     while is_verifying */
+    GW_ON_DEADLINE_AUTO = 3,     /* as POSTCOPY where that is possible, else as CANCEL */
 };
 
 /* Slowing a guest down that dirties memory faster than the link carries it, by QEMU's rule
@@ -213,12 +233,32 @@ struct gw_source_config {
     uint64_t deadline_ns;         /* from START on; 0: none */
     enum gw_on_deadline on_deadline;
     struct gw_throttle throttle;
+    bool is_auto;                    /* may switch to postcopy by itself, when rounds alone, with
+                                        the guest slowed down by GW_AUTO_THROTTLE_PERCENT at most,
+                                        do not get it there */
+    bool is_pausing;                 /* ask before the guest is stopped: PRE_SWITCHOVER, CONTINUE */
+    bool is_ack_ignored;             /* do not wait for the target's devices */
+    uint64_t handover_ns;            /* what stopping, saving, loading and starting take, by the
+                                        owner's estimate; it counts into the downtime */
     bool is_verifying;               /* compare digests of RAM while the guest is stopped */
     bool is_postcopy;                /* switch as soon as the target has been told of all holes */
     uint64_t postcopy_bandwidth_max; /* of pushed pages; demanded ones are exempt. 0: no limit */
     uint64_t recover_ns_max; /* postcopy: how long a lost link is tried again before the guest is
                                 taken for lost */
 };
+
+#define GW_AUTO_THROTTLE_PERCENT 50 /* auto: a guest is not slowed down by more than that */
+
+/* One round, once it is over. */
+struct gw_source_round {
+    uint64_t number;      /* 1, 2, 3 ... */
+    uint64_t sent_pages;  /* in it, zero pages too */
+    uint64_t dirty_pages; /* that the guest made dirty meanwhile */
+    uint64_t took_ns;
+    uint64_t bandwidth;        /* acknowledged, at its end */
+    uint32_t throttle_percent; /* while it lasted */
+};
+enum { GW_SOURCE_ROUNDS_KEPT = 16 };
 
 /* Figures for status and reports. Bytes, pages and nanoseconds; 0 where not known yet. */
 struct gw_source_figures {
@@ -228,14 +268,19 @@ struct gw_source_figures {
     uint64_t total_ns, setup_ns;
     uint64_t downtime_ns;          /* halted to RUNNING heard, without verify_ns; once known */
     uint64_t verify_ns;            /* of it all, spent on digests while stopped */
-    uint64_t expected_downtime_ns; /* what is left at the acknowledged bandwidth */
+    uint64_t expected_downtime_ns; /* what is left at the acknowledged bandwidth, and handover_ns */
+    uint64_t handover_ns;          /* of it, all but pages: stop, state, round trips */
+    uint64_t threshold_bytes;      /* of pages left, at which it hands over */
+    uint64_t round_trip_ns;        /* from a batch sent to its acknowledgement, at best; 0: none */
+    uint32_t history_count;
+    struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* the last rounds, the oldest first */
     uint64_t wire_bytes, raw_pages, zero_pages;
     uint64_t stopped_bytes; /* of wire_bytes, while the guest stood still */
     uint64_t remaining_pages, total_pages;
     uint64_t rounds;
     uint64_t dirty_pages_per_s; /* of the last round */
     uint32_t throttle_percent;  /* of their time that the guest's CPUs lose now */
-    uint64_t bandwidth;         /* acknowledged bytes of pages a second */
+    uint64_t bandwidth;         /* acknowledged bytes of pages a second, or the limit, if less */
     uint64_t suspects;          /* batches sent again because they arrived damaged */
     uint64_t resumes;           /* times it went on after a lost link */
     uint64_t resent_pages;      /* of pages, sent before and not acknowledged when it was lost */
@@ -318,6 +363,10 @@ struct gw_source {
     bool is_departing;  /* LEAVING was recorded, or asked to be */
     bool is_stopped;    /* STOP was asked for: RESUME is owed on the way back */
     bool is_switching;  /* judged: what is left fits into the downtime limit */
+    bool is_acked;      /* the target's devices are ready, or nobody waits for them */
+    bool is_continued;  /* the operator said so */
+    bool is_round_open; /* a round is under way: it goes to the history when it is over */
+    uint32_t explained; /* bit per enum gw_source_choice that is said only once */
     bool is_verified;
     bool is_postcopy;  /* no page is sent any more before the switch */
     bool is_partial;   /* stopped, with pages that come after the switch */
@@ -340,6 +389,9 @@ struct gw_source {
     uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */
     bool is_late;              /* the deadline has passed: stop and copy as soon as possible */
     uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;
+    uint64_t probe_sequence, probe_ns, round_trip_ns; /* of one batch, now and then */
+    uint64_t history_total;
+    struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* round i at i % ROUNDS_KEPT */
     struct gw_pace pace;
     struct gw_pages pages;
     uint32_t action_first, action_count;

@@ -65,6 +65,7 @@ enum gw_target_state { GW_TARGET_STATES(GW_TARGET_STATE_ENUM) GW_TARGET_STATE_CO
     E(BATCH, HOST)          /* a batch was read and placed; `placed` */                        \
     E(VERIFIED, HOST)       /* a stretch was digested; `verified` */                           \
     E(MAP, HOST)            /* MISSING was read; `map` */                                      \
+    E(DEVICE_READY, HOST)   /* one answer to PREPARE_DEVICES */                                \
     E(TICK, HOST)                                                                              \
     E(MESSAGE, HOST)       /* a message came on the control channel; becomes one of these: */  \
     E(INTRO_NEW, PEER)     /* INTRO, control, a session not known */                           \
@@ -136,16 +137,18 @@ enum gw_target_action_type {
                                   and have every fault on a missing page told from now on
                                   (gw_target_page_fault); answer ARMED or HOST_FAULT */
     GW_TARGET_DO_DISARM,       /* the opposite; all channels are closed */
-    GW_TARGET_DO_RECORD,       /* store `history` so that it survives; answer RECORDED or
-                                  HOST_FAULT */
-    GW_TARGET_DO_LOAD,         /* load the state that came with PREPARE; answer LOADED or
-                                  HOST_FAULT */
-    GW_TARGET_DO_RUN,          /* set the guest's counter on by `elapsed_ns` (since the state was
-                                  saved) and start it, if `is_running`; answer STARTED, or
-                                  HOST_FAULT when no vCPU ran an instruction */
-    GW_TARGET_DO_STATUS,       /* the status changed (for events) */
-    GW_TARGET_DO_FINISH,       /* the session is over: DONE (the guest is ours for good), LOST, or
-                                  LISTENING again (`fault` of the engine says why) */
+    GW_TARGET_DO_PREPARE_DEVICES, /* do ahead what each device needs before it can take the guest;
+                                  answer DEVICE_READY config.device_count times, or HOST_FAULT */
+    GW_TARGET_DO_RECORD,          /* store `history` so that it survives; answer RECORDED or
+                                     HOST_FAULT */
+    GW_TARGET_DO_LOAD,            /* load the state that came with PREPARE; answer LOADED or
+                                     HOST_FAULT */
+    GW_TARGET_DO_RUN,             /* set the guest's counter on by `elapsed_ns` (since the state was
+                                     saved) and start it, if `is_running`; answer STARTED, or
+                                     HOST_FAULT when no vCPU ran an instruction */
+    GW_TARGET_DO_STATUS,          /* the status changed (for events) */
+    GW_TARGET_DO_FINISH, /* the session is over: DONE (the guest is ours for good), LOST, or
+                            LISTENING again (`fault` of the engine says why) */
 };
 
 struct gw_target_action {
@@ -166,6 +169,8 @@ struct gw_target_config {
     uint32_t page_bytes;
     uint32_t vcpu_count;       /* for the blocktime; 0: not known */
     bool can_postcopy;         /* ARM can be done on this host */
+    uint32_t device_count;     /* that must be ready (DEVICE_READY) before the source stops the
+                                  guest; 0: it need not ask */
     uint64_t recover_ns_max;   /* how long a stranded guest waits for its source; 0: for ever */
     struct gw_history history; /* read from the state directory */
 };
@@ -179,11 +184,12 @@ struct gw_target_figures {
     uint64_t batches, suspects;
     uint64_t epoch;
     char guest_name[GW_NAME_BYTES];
-    bool is_postcopy;       /* it came, or comes, by postcopy */
-    uint64_t missing_pages; /* that lack still, of a guest that runs here */
-    uint64_t demands;       /* pages that were asked for */
-    uint64_t recoveries;    /* postcopy: times it went on after a lost link */
-    uint64_t postcopy_ns;   /* from the first instruction here until no page lacked */
+    bool is_postcopy;         /* it came, or comes, by postcopy */
+    uint32_t devices_pending; /* that are not ready yet */
+    uint64_t missing_pages;   /* that lack still, of a guest that runs here */
+    uint64_t demands;         /* pages that were asked for */
+    uint64_t recoveries;      /* postcopy: times it went on after a lost link */
+    uint64_t postcopy_ns;     /* from the first instruction here until no page lacked */
     struct gw_blocktime blocktime;
     bool is_held;      /* READY or later, without COMMIT: it may be needed */
     bool is_unsettled; /* runs here, DONE not heard */
@@ -278,6 +284,7 @@ struct gw_target {
     bool is_map_told;         /* MISSING was read since the session was (re)opened */
     bool is_partial;          /* PREPARE: pages lack; they come while the guest runs */
     uint32_t missing_told;    /* PREPARE: how many */
+    uint32_t devices_pending; /* not ready yet for the guest of this session */
     uint64_t urgent_sequence; /* answers placed on this urgent channel */
     uint64_t demands, recoveries, started_ns, whole_ns;
     struct gw_blocktime blocktime;

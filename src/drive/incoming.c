@@ -219,6 +219,11 @@ void gw_incoming_loaded(struct gw_incoming *incoming)
     (void)!say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_LOADED}, NULL);
 }
 
+void gw_incoming_device_ready(struct gw_incoming *incoming)
+{
+    (void)!say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_DEVICE_READY}, NULL);
+}
+
 void gw_incoming_running(struct gw_incoming *incoming)
 {
     (void)!say(incoming, (struct gw_target_event){.type = GW_TARGET_EV_STARTED}, NULL);

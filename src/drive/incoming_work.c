@@ -83,6 +83,7 @@ static bool do_action(struct gw_incoming *incoming)
     case GW_TARGET_DO_LOAD:
         incoming->is_loading = true;
         return false;
+    case GW_TARGET_DO_PREPARE_DEVICES:
     case GW_TARGET_DO_RECORD:
     case GW_TARGET_DO_RUN:
     case GW_TARGET_DO_STATUS:

@@ -223,6 +223,11 @@ enum gw_status gw_outgoing_postcopy(struct gw_outgoing *outgoing, struct gw_faul
     return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_POSTCOPY}, fault);
 }
 
+enum gw_status gw_outgoing_continue(struct gw_outgoing *outgoing, struct gw_fault *fault)
+{
+    return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_CONTINUE}, fault);
+}
+
 enum gw_status gw_outgoing_pause(struct gw_outgoing *outgoing, struct gw_fault *fault)
 {
     return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_PAUSE}, fault);

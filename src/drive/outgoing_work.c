@@ -109,6 +109,7 @@ static bool do_action(struct gw_outgoing *outgoing)
     case GW_SOURCE_DO_STOP:
     case GW_SOURCE_DO_RESUME:
     case GW_SOURCE_DO_THROTTLE:
+    case GW_SOURCE_DO_EXPLAIN:
     case GW_SOURCE_DO_STATUS:
     case GW_SOURCE_DO_ROUND:
     case GW_SOURCE_DO_FINISH:

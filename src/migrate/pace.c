@@ -77,19 +77,33 @@ void gw_pace_lost(struct gw_pace *pace)
     pace->is_busy = false;
 }
 
+bool gw_pace_is_measured(const struct gw_pace *pace)
+{
+    return pace->bytes_per_s > 0;
+}
+
 uint64_t gw_pace_bandwidth(const struct gw_pace *pace)
 {
     return pace->bytes_per_s ? pace->bytes_per_s : measured(pace);
 }
 
-uint64_t gw_pace_time_ns(const struct gw_pace *pace, uint64_t bytes)
+uint64_t gw_pace_expected(const struct gw_pace *pace)
 {
     uint64_t bandwidth = gw_pace_bandwidth(pace);
-    if (pace->limit && (bandwidth == 0 || pace->limit < bandwidth)) {
-        bandwidth = pace->limit;
-    }
+    bool is_limit_less = pace->limit && (bandwidth == 0 || pace->limit < bandwidth);
+    return is_limit_less ? pace->limit : bandwidth;
+}
+
+uint64_t gw_pace_time_ns(const struct gw_pace *pace, uint64_t bytes)
+{
+    uint64_t bandwidth = gw_pace_expected(pace);
     if (bytes == 0) {
         return 0;
     }
     return bandwidth ? scale(bytes, NS_PER_S, bandwidth) : UINT64_MAX;
+}
+
+uint64_t gw_pace_bytes(const struct gw_pace *pace, uint64_t ns)
+{
+    return scale(gw_pace_expected(pace), ns, NS_PER_S);
 }

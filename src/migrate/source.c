@@ -340,6 +340,8 @@ static enum gw_source_event_type classify(const struct gw_source *source,
         return is_ours ? classify_running(source) : GW_SOURCE_EV_MESSAGE;
     case GW_FRAME_COMPLETE:
         return is_ours ? GW_SOURCE_EV_COMPLETE : GW_SOURCE_EV_MESSAGE;
+    case GW_FRAME_SWITCHOVER_ACK:
+        return GW_SOURCE_EV_SWITCHOVER_ACK;
     default:
         return GW_SOURCE_EV_MESSAGE;
     }
@@ -354,6 +356,9 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
     const struct gw_message *message = event->message;
     if (!source->is_linked) {
         return; /* of a link that is already given up */
+    }
+    if (message->type == GW_FRAME_SWITCHOVER_ACK && source->is_acked) {
+        return; /* said again after a lost link, or nobody waits for it */
     }
     struct gw_source_event peer = *event;
     peer.type = classify(source, message);
@@ -381,30 +386,6 @@ static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
     return is_waiting && now_ns - source->lost_ns >= patience_ns(source);
 }
 
-/* When the deadline passes; UINT64_MAX when there is none, or when it is past its effect. */
-static uint64_t deadline_ns(const struct gw_source *source)
-{
-    bool is_before_stop = source->state > GW_SOURCE_NONE && source->state < GW_SOURCE_LEAVING;
-    return source->config.deadline_ns && is_before_stop && !source->is_late
-               ? source->start_ns + source->config.deadline_ns
-               : UINT64_MAX;
-}
-
-static void check_deadline(struct gw_source *source, uint64_t now_ns)
-{
-    if (now_ns < deadline_ns(source)) {
-        return;
-    }
-    source->is_late = true;
-    if (source->config.on_deadline == GW_ON_DEADLINE_CANCEL) {
-        raise_self(source, GW_SOURCE_EV_DEADLINE, now_ns);
-    }
-    if (source->config.on_deadline == GW_ON_DEADLINE_POSTCOPY && source->can_postcopy &&
-        !source->config.is_verifying) {
-        gw_source_begin_postcopy(source);
-    }
-}
-
 static void handle_tick(struct gw_source *source, uint64_t now_ns)
 {
     if (!is_exhausted(source, now_ns) && source->limit_ns && now_ns >= source->limit_ns) {
@@ -426,6 +407,12 @@ static enum gw_status refuse_operator(const struct gw_source *source,
         return gw_fault_set(fault, GW_ARGUMENT,
                             "the guest runs on the target already: there is "
                             "nothing left to cancel");
+    }
+    if (type == GW_SOURCE_EV_CONTINUE) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the migration does not wait for a word to hand over: it is %s, wanted "
+                            "pre-switchover",
+                            states[source->state].status);
     }
     if (type == GW_SOURCE_EV_GIVE_UP || type == GW_SOURCE_EV_RUN_ANYWAY) {
         return gw_fault_set(fault, GW_ARGUMENT,
@@ -467,7 +454,9 @@ static void raise_due(struct gw_source *source, uint64_t now_ns)
     if (is_exhausted(source, now_ns)) {
         raise_self(source, GW_SOURCE_EV_EXHAUSTED, now_ns);
     }
-    check_deadline(source, now_ns);
+    if (now_ns >= gw_source_late_at(source) && gw_source_be_late(source)) {
+        raise_self(source, GW_SOURCE_EV_DEADLINE, now_ns);
+    }
     if (source->state == GW_SOURCE_ACTIVE && source->is_postcopy) {
         gw_pages_skip_to_hole(&source->pages);
     }
@@ -475,12 +464,14 @@ static void raise_due(struct gw_source *source, uint64_t now_ns)
         source->is_postcopy
             ? !source->is_collecting && gw_pages_is_quiet(&source->pages)
             : source->is_late && !source->is_collecting && !source->pages.is_first_round;
-    if (source->state == GW_SOURCE_ACTIVE && (source->is_switching || is_stop_due)) {
+    if (source->state == GW_SOURCE_ACTIVE && (source->is_switching || is_stop_due) &&
+        gw_source_may_switch(source)) {
+        bool is_asked_first = source->config.is_pausing && !source->is_continued;
         source->is_switching = false;
-        raise_self(source, GW_SOURCE_EV_SWITCH, now_ns);
+        raise_self(source, is_asked_first ? GW_SOURCE_EV_HOLD : GW_SOURCE_EV_SWITCH, now_ns);
     }
     if (source->state == GW_SOURCE_ACTIVE && !source->is_collecting && !source->is_postcopy &&
-        gw_pages_is_round_over(&source->pages)) {
+        !source->is_switching && gw_pages_is_round_over(&source->pages)) {
         raise_self(source, GW_SOURCE_EV_ROUND_END, now_ns);
     }
     const struct gw_pages *pages = &source->pages;
@@ -558,6 +549,6 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
 uint64_t gw_source_deadline(const struct gw_source *source)
 {
     uint64_t limit_ns = source->limit_ns ? source->limit_ns : UINT64_MAX;
-    uint64_t latest_ns = deadline_ns(source);
+    uint64_t latest_ns = gw_source_late_at(source);
     return limit_ns < latest_ns ? limit_ns : latest_ns;
 }

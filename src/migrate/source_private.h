@@ -30,24 +30,47 @@ void gw_source_drop_link(struct gw_source *source, const struct gw_fault *fault,
 
 typedef void gw_source_step(struct gw_source *source, const struct gw_source_event *event);
 
-/* The steps, by name: gw_source_step_NAME() in source_steps.c. */
+/* The steps, by name: gw_source_step_NAME() in source_steps.c and source_converge.c. */
 /* clang-format off */
 #define GW_SOURCE_STEPS(X) \
     X(connect) X(introduce) X(hello) X(open_bulk) X(track) X(first_round) X(count_sent) \
     X(count_acked) X(take_back) X(collect) X(judge) X(record_leaving) X(stop) X(collect_last) \
     X(last_round) X(prepare) X(commit) X(done) X(done_again) X(back_off) X(ask) X(give_up) \
     X(finish) X(nothing) X(end) X(pause) X(ask_again) X(reopen) X(resume) X(merge) \
-    X(want_postcopy) X(push) X(reopen_push) X(reconcile) X(push_again) X(part) X(let_go)
+    X(want_postcopy) X(push) X(reopen_push) X(reconcile) X(push_again) X(part) X(let_go) \
+    X(acknowledge) X(hold) X(go_on)
 /* clang-format on */
 
 #define GW_SOURCE_STEP_DECLARE(name) gw_source_step gw_source_step_##name;
 GW_SOURCE_STEPS(GW_SOURCE_STEP_DECLARE)
 #undef GW_SOURCE_STEP_DECLARE
 
+/* source_converge.c */
+
 /* Pages follow the guest, from now on: no page is sent any more before it stops. */
 void gw_source_begin_postcopy(struct gw_source *source);
 
-/* True when what is left fits into the downtime limit. */
-bool gw_source_fits(const struct gw_source *source);
+/* The target can, and nothing that was asked for rules it out. */
+bool gw_source_can_postcopy(const struct gw_source *source);
+
+/* When the deadline takes effect; UINT64_MAX: there is none, or it has. */
+uint64_t gw_source_late_at(const struct gw_source *source);
+
+/* The deadline takes effect now. True: by a DEADLINE event that ends it. */
+bool gw_source_be_late(struct gw_source *source);
+
+/* What stands in the way of handing over now: the target's devices or the operator. */
+bool gw_source_may_switch(struct gw_source *source);
+
+/* Slows the guest's CPUs down by so much. */
+void gw_source_set_throttle(struct gw_source *source, uint32_t percent);
+
+/* Counts the round that begins now, and puts the one that ends into the history. */
+void gw_source_begin_round(struct gw_source *source, uint64_t now_ns);
+void gw_source_end_round(struct gw_source *source, uint64_t dirty_pages, uint64_t now_ns);
+
+/* Of the downtime, all but pages: nanoseconds. And bytes of pages that fit into the rest. */
+uint64_t gw_source_handover_ns(const struct gw_source *source);
+uint64_t gw_source_threshold(const struct gw_source *source);
 
 #endif

@@ -72,10 +72,9 @@ static void open_bulk(struct gw_source *source, enum gw_purpose purpose, bool ha
 
 void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_event *event)
 {
-    bool is_due = source->is_late && source->config.on_deadline == GW_ON_DEADLINE_POSTCOPY &&
-                  !source->config.is_verifying;
-    source->can_postcopy = (event->message->accept.capabilities & GW_CAN_POSTCOPY) != 0;
-    source->is_postcopy = source->is_postcopy || (is_due && source->can_postcopy);
+    uint32_t capabilities = event->message->accept.capabilities;
+    source->can_postcopy = (capabilities & GW_CAN_POSTCOPY) != 0;
+    source->is_acked = source->config.is_ack_ignored || !(capabilities & GW_WILL_ACK_SWITCHOVER);
     open_bulk(source, GW_PURPOSE_OPEN, false);
 }
 
@@ -89,19 +88,11 @@ void gw_source_step_track(struct gw_source *source, const struct gw_source_event
 
 /* Rounds */
 
-static void count_round(struct gw_source *source, uint64_t now_ns)
-{
-    source->rounds++;
-    source->round_pages = source->raw_pages + source->zero_pages;
-    source->round_ns = now_ns;
-    (void)gw_source_emit(source, GW_SOURCE_DO_ROUND);
-}
-
 void gw_source_step_first_round(struct gw_source *source, const struct gw_source_event *event)
 {
     source->setup_ns = event->now_ns - source->start_ns;
     gw_pages_begin(&source->pages, event->bitmap);
-    count_round(source, event->now_ns);
+    gw_source_begin_round(source, event->now_ns);
 }
 
 /* The guest stands still: a target that takes nothing any more, alive or not, must not keep it
@@ -117,6 +108,10 @@ static void limit_standstill(struct gw_source *source, uint64_t now_ns)
 void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_event *event)
 {
     gw_pages_sent(&source->pages, event->sent.sequence);
+    if (source->probe_sequence == 0) {
+        source->probe_sequence = event->sent.sequence;
+        source->probe_ns = event->now_ns;
+    }
     gw_pace_sent(&source->pace, event->sent.wire_bytes, event->now_ns);
     limit_standstill(source, event->now_ns);
     source->wire_bytes += event->sent.wire_bytes;
@@ -144,6 +139,13 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
     gw_pace_acked(&source->pace, bytes, pages->sequence_acked == pages->sequence_picked,
                   event->now_ns);
     source->lost_ns = 0; /* progress: trying again was worth it */
+    if (source->probe_sequence > 0 && pages->sequence_acked >= source->probe_sequence) {
+        uint64_t took_ns = event->now_ns - source->probe_ns;
+        if (source->round_trip_ns == 0 || took_ns < source->round_trip_ns) {
+            source->round_trip_ns = took_ns;
+        }
+        source->probe_sequence = 0;
+    }
     if (source->verify_start_ns && !source->is_verified &&
         pages->verify_cursor == pages->page_count &&
         pages->sequence_acked == pages->sequence_picked) {
@@ -169,48 +171,6 @@ void gw_source_step_collect(struct gw_source *source, const struct gw_source_eve
     (void)gw_source_emit(source, GW_SOURCE_DO_COLLECT);
 }
 
-bool gw_source_fits(const struct gw_source *source)
-{
-    uint64_t bytes = gw_pages_remaining(&source->pages) * source->config.page_bytes;
-    return gw_pace_time_ns(&source->pace, bytes) <= source->config.downtime_ns_max;
-}
-
-static void set_throttle(struct gw_source *source, uint32_t percent)
-{
-    if (source->throttle_percent != percent) {
-        source->throttle_percent = percent;
-        gw_source_emit(source, GW_SOURCE_DO_THROTTLE)->throttle_percent = percent;
-    }
-    source->slow_rounds = 0;
-}
-
-/* The round dirtied `added` pages: is the guest faster than the link? */
-static void judge_throttle(struct gw_source *source, uint64_t added)
-{
-    const struct gw_throttle *rule = &source->config.throttle;
-    uint64_t sent = source->raw_pages + source->zero_pages - source->round_pages;
-    if (!rule->is_on || added * 100 <= sent * rule->trigger_percent || ++source->slow_rounds < 2) {
-        return;
-    }
-    uint32_t more = source->throttle_percent + rule->increment_percent;
-    uint32_t next = source->throttle_percent == 0 ? rule->initial_percent : more;
-    set_throttle(source, next < rule->max_percent ? next : rule->max_percent);
-}
-
-void gw_source_step_judge(struct gw_source *source, const struct gw_source_event *event)
-{
-    uint64_t took_ns = event->now_ns - source->round_ns;
-    uint64_t added = gw_pages_merge(&source->pages, event->bitmap);
-    source->is_collecting = false;
-    source->dirty_pages_per_s = took_ns ? (uint64_t)((__uint128_t)added * 1000000000 / took_ns) : 0;
-    gw_pages_begin_round(&source->pages);
-    source->is_switching = gw_source_fits(source);
-    if (!source->is_switching && !source->is_postcopy) {
-        judge_throttle(source, added);
-        count_round(source, event->now_ns);
-    }
-}
-
 /* Going on after a lost link */
 
 /* The guest goes on at once; all that the target did not acknowledge is to be sent again. */
@@ -224,7 +184,8 @@ void gw_source_step_pause(struct gw_source *source, const struct gw_source_event
         record(source, GW_DEPARTURE_KEPT);
         source->is_departing = false;
     }
-    set_throttle(source, 0);
+    gw_source_set_throttle(source, 0);
+    source->probe_sequence = 0;
     source->resent_pages += gw_pages_rewind(&source->pages);
     source->is_partial = false;
     source->is_map_told = false;
@@ -296,16 +257,17 @@ void gw_source_step_collect_last(struct gw_source *source, const struct gw_sourc
 void gw_source_step_last_round(struct gw_source *source, const struct gw_source_event *event)
 {
     source->is_collecting = false;
-    (void)gw_pages_merge(&source->pages, event->bitmap);
+    gw_source_end_round(source, gw_pages_merge(&source->pages, event->bitmap), event->now_ns);
     gw_pages_begin_round(&source->pages);
     source->is_partial = source->is_postcopy && source->pages.dirty_count > 0;
-    count_round(source, event->now_ns);
+    gw_source_begin_round(source, event->now_ns);
     limit_standstill(source, event->now_ns);
 }
 
 void gw_source_step_prepare(struct gw_source *source, const struct gw_source_event *event)
 {
     struct gw_prepare *prepare = &gw_source_send(source, GW_FRAME_PREPARE)->prepare;
+    gw_source_end_round(source, 0, event->now_ns);
     *prepare = (struct gw_prepare){
         .epoch = source->epoch,
         .channel_count = 1,
@@ -351,19 +313,6 @@ void gw_source_step_ask(struct gw_source *source, const struct gw_source_event *
 }
 
 /* Postcopy */
-
-void gw_source_begin_postcopy(struct gw_source *source)
-{
-    source->is_postcopy = true;
-    source->is_switching = false;
-    set_throttle(source, 0);
-}
-
-void gw_source_step_want_postcopy(struct gw_source *source, const struct gw_source_event *event)
-{
-    (void)event;
-    gw_source_begin_postcopy(source);
-}
 
 /* It runs there: its downtime is over, and what lacks is pushed as fast as it may. */
 static void begin_push(struct gw_source *source, uint64_t now_ns)
@@ -474,7 +423,7 @@ void gw_source_step_end(struct gw_source *source, const struct gw_source_event *
 {
     source->end_ns = event->now_ns;
     source->is_collecting = false;
-    set_throttle(source, 0);
+    gw_source_set_throttle(source, 0);
     if (source->is_stopped) {
         (void)gw_source_emit(source, GW_SOURCE_DO_RESUME);
         source->is_stopped = false;

@@ -39,6 +39,9 @@
     T(state, HOST_FAULT, FAILED, end)  \
     T(state, CANCEL, CANCELLED, end)
 
+/* The target's devices may say so any time after ACCEPT; once is enough. */
+#define WHILE_UNACKED(T, state) T(state, SWITCHOVER_ACK, state, acknowledge)
+
 /* Not stopped yet: an operator may switch to postcopy. */
 #define BEFORE_SWITCH(T, state) T(state, POSTCOPY, state, want_postcopy)
 
@@ -77,10 +80,12 @@
     BEFORE_PAGES(T, NEGOTIATING)                                                                   \
                                                                                                    \
     T(OPENING, BULK_UP, TRACKING, track)                                                           \
+    WHILE_UNACKED(T, OPENING)                                                                      \
     BEFORE_SWITCH(T, OPENING)                                                                      \
     BEFORE_PAGES(T, OPENING)                                                                       \
                                                                                                    \
     T(TRACKING, TRACKED, ACTIVE, first_round)                                                      \
+    WHILE_UNACKED(T, TRACKING)                                                                     \
     BEFORE_SWITCH(T, TRACKING)                                                                     \
     BEFORE_PAGES(T, TRACKING)                                                                      \
                                                                                                    \
@@ -90,9 +95,19 @@
     T(ACTIVE, ROUND_END, ACTIVE, collect)                                                          \
     T(ACTIVE, COLLECTED, ACTIVE, judge)                                                            \
     T(ACTIVE, SWITCH, LEAVING, record_leaving)                                                     \
+    T(ACTIVE, HOLD, PRE_SWITCHOVER, hold)                                                          \
     T(ACTIVE, DEADLINE, CANCELLED, end)                                                            \
+    WHILE_UNACKED(T, ACTIVE)                                                                       \
     BEFORE_SWITCH(T, ACTIVE)                                                                       \
-    WITH_PAGES(T, ACTIVE)                                                                        \
+    WITH_PAGES(T, ACTIVE)                                                                          \
+                                                                                                   \
+    T(PRE_SWITCHOVER, CONTINUE, ACTIVE, go_on)                                                     \
+    T(PRE_SWITCHOVER, BATCH_SENT, PRE_SWITCHOVER, count_sent)                                      \
+    T(PRE_SWITCHOVER, ACK, PRE_SWITCHOVER, count_acked)                                            \
+    T(PRE_SWITCHOVER, SUSPECT, PRE_SWITCHOVER, take_back)                                          \
+    T(PRE_SWITCHOVER, DEADLINE, CANCELLED, end)                                                    \
+    BEFORE_SWITCH(T, PRE_SWITCHOVER)                                                               \
+    WITH_PAGES(T, PRE_SWITCHOVER)                                                                  \
                                                                                                    \
     T(RETRY_WAITING, TIME_OUT, RETRY_CONNECTING, connect)                                          \
     T(RETRY_WAITING, EXHAUSTED, FAILED, end)                                                       \
@@ -112,6 +127,7 @@
     WHILE_RETRYING(T, RETRY_ASKING)                                                                \
                                                                                                    \
     T(RETRY_OPENING, BULK_UP, ACTIVE, resume)                                                      \
+    WHILE_UNACKED(T, RETRY_OPENING)                                                                \
     T(RETRY_OPENING, REFUSE, FAILED, end)                                                          \
     T(RETRY_OPENING, BREACH, FAILED, end)                                                          \
     T(RETRY_OPENING, LINK_LOST, RETRY_WAITING, back_off)                                           \

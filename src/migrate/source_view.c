@@ -20,6 +20,23 @@ static bool is_held(enum gw_source_state state)
            state == GW_SOURCE_HELD_CONNECTING || state == GW_SOURCE_HELD_ASKING;
 }
 
+static uint64_t expected_downtime_ns(const struct gw_source *source, uint64_t pages)
+{
+    uint64_t pages_ns = gw_pace_time_ns(&source->pace, pages * source->config.page_bytes);
+    return pages_ns == UINT64_MAX ? pages_ns : pages_ns + gw_source_handover_ns(source);
+}
+
+static void copy_history(const struct gw_source *source, struct gw_source_figures *figures)
+{
+    uint64_t count = source->history_total < GW_SOURCE_ROUNDS_KEPT ? source->history_total
+                                                                   : GW_SOURCE_ROUNDS_KEPT;
+    figures->history_count = (uint32_t)count;
+    for (uint64_t i = 0; i < count; i++) {
+        figures->history[i] =
+            source->history[(source->history_total - count + i) % GW_SOURCE_ROUNDS_KEPT];
+    }
+}
+
 void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
                        struct gw_source_figures *figures)
 {
@@ -32,8 +49,10 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .setup_ns = source->setup_ns,
         .downtime_ns = source->downtime_ns,
         .verify_ns = source->verify_ns,
-        .expected_downtime_ns =
-            gw_pace_time_ns(&source->pace, remaining * source->config.page_bytes),
+        .expected_downtime_ns = expected_downtime_ns(source, remaining),
+        .handover_ns = gw_source_handover_ns(source),
+        .threshold_bytes = gw_source_threshold(source),
+        .round_trip_ns = source->round_trip_ns,
         .wire_bytes = source->wire_bytes,
         .stopped_bytes = source->stopped_bytes,
         .raw_pages = source->raw_pages,
@@ -43,7 +62,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .rounds = source->rounds,
         .dirty_pages_per_s = source->dirty_pages_per_s,
         .throttle_percent = source->throttle_percent,
-        .bandwidth = gw_pace_bandwidth(&source->pace),
+        .bandwidth = gw_pace_expected(&source->pace),
         .suspects = source->suspects,
         .resumes = source->resumes,
         .resent_pages = source->resent_pages,
@@ -60,6 +79,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .is_held = is_held(source->state),
         .is_verified = source->is_verified,
     };
+    copy_history(source, figures);
 }
 
 void gw_source_token(const struct gw_source *source, struct gw_token *token)

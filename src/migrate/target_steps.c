@@ -133,6 +133,14 @@ void gw_target_step_readmit(struct gw_target *target, const struct gw_target_eve
                                                          : GW_STANDING_RUNNING);
 }
 
+/* The source does not stop the guest before it has heard this. */
+static void tell_ready_devices(struct gw_target *target)
+{
+    if (target->config.device_count > 0 && target->devices_pending == 0 && target->is_linked) {
+        (void)gw_target_send(target, GW_FRAME_SWITCHOVER_ACK);
+    }
+}
+
 /* The source is back, and never committed: what is here of RAM stays, a loaded state does not. */
 void gw_target_step_reopen(struct gw_target *target, const struct gw_target_event *event)
 {
@@ -151,6 +159,7 @@ void gw_target_step_reopen(struct gw_target *target, const struct gw_target_even
     target->suspect_count = 0;
     (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
     welcome(target, GW_STANDING_OPEN);
+    tell_ready_devices(target); /* it may not have heard it */
 }
 
 /* The source may come back, or another one; nobody can have committed. */
@@ -203,8 +212,22 @@ void gw_target_step_open(struct gw_target *target, const struct gw_target_event 
 void gw_target_step_accept(struct gw_target *target, const struct gw_target_event *event)
 {
     (void)event;
+    target->devices_pending = target->config.device_count;
     gw_target_send(target, GW_FRAME_ACCEPT)->accept.capabilities =
-        target->config.can_postcopy ? GW_CAN_POSTCOPY : 0;
+        (target->config.can_postcopy ? GW_CAN_POSTCOPY : 0u) |
+        (target->devices_pending > 0 ? GW_WILL_ACK_SWITCHOVER : 0u);
+    if (target->devices_pending > 0) {
+        (void)gw_target_emit(target, GW_TARGET_DO_PREPARE_DEVICES);
+    }
+}
+
+void gw_target_step_count_ready(struct gw_target *target, const struct gw_target_event *event)
+{
+    (void)event;
+    if (target->devices_pending > 0) {
+        target->devices_pending--;
+        tell_ready_devices(target);
+    }
 }
 
 /* Pages */

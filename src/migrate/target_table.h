@@ -46,10 +46,12 @@
     T(ACTIVE, MAP, ACTIVE, mark_missing)                                                           \
     T(ACTIVE, BATCH, ACTIVE, place)                                                                \
     T(ACTIVE, VERIFIED, ACTIVE, compare)                                                           \
+    T(ACTIVE, DEVICE_READY, ACTIVE, count_ready)                                                   \
     T(ACTIVE, PREPARE, GATHERING, gather)                                                          \
     T(ACTIVE, HOST_FAULT, LISTENING, refuse)                                                       \
     WHILE_RECEIVING(T, ACTIVE)                                                                          \
                                                                                                    \
+    T(AWAITING, DEVICE_READY, AWAITING, count_ready)                                               \
     T(AWAITING, INTRO_RESUME, ACTIVE, reopen)                                                      \
     T(AWAITING, INTRO_NEW, NEGOTIATING, replace)                                                   \
     T(AWAITING, INTRO_REPLACE, NEGOTIATING, replace)                                               \

@@ -56,6 +56,7 @@ uint32_t gw_message_payload_max(uint8_t type)
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
     case GW_FRAME_COMPLETE:
+    case GW_FRAME_SWITCHOVER_ACK:
     case GW_FRAME_DONE:
         return VERDICT_FIXED_BYTES;
     case GW_FRAME_REFUSE:
@@ -202,6 +203,7 @@ uint32_t gw_message_encode(const struct gw_message *message, uint8_t *bytes, siz
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
     case GW_FRAME_COMPLETE:
+    case GW_FRAME_SWITCHOVER_ACK:
     case GW_FRAME_DONE:
     case GW_FRAME_ABORT:
         return encode_verdict(&message->verdict, bytes);
@@ -463,6 +465,7 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
     case GW_FRAME_COMPLETE:
+    case GW_FRAME_SWITCHOVER_ACK:
     case GW_FRAME_DONE:
     case GW_FRAME_ABORT:
         return decode_verdict(&message->verdict, message->type, bytes, count, fault);

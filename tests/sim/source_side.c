@@ -139,6 +139,7 @@ static void source_act(struct world *world, struct gw_source_action *action)
     case GW_SOURCE_DO_THROTTLE:
         world->throttle_percent = action->throttle_percent;
         break;
+    case GW_SOURCE_DO_EXPLAIN:
     case GW_SOURCE_DO_STATUS:
     case GW_SOURCE_DO_ROUND:
         break;

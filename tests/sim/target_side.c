@@ -147,6 +147,11 @@ static void target_act(struct world *world, struct gw_target_action *action)
     case GW_TARGET_DO_DISARM:
         guest->absent = 0;
         break;
+    case GW_TARGET_DO_PREPARE_DEVICES:
+        for (uint32_t i = 0; i < world->target.config.device_count; i++) {
+            target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_DEVICE_READY});
+        }
+        break;
     case GW_TARGET_DO_RECORD:
         if (!world->is_disk_full) {
             world->disk = action->history;

@@ -195,6 +195,13 @@ void reach(enum gw_source_state state)
         reach(GW_SOURCE_TRACKING);
         happens(GW_SOURCE_EV_TRACKED);
         break;
+    case GW_SOURCE_PRE_SWITCHOVER:
+        reach(GW_SOURCE_ACTIVE);
+        source.config.is_pausing = true;
+        pages_go(true);
+        dirty(0x3);
+        happens(GW_SOURCE_EV_COLLECTED);
+        break;
     case GW_SOURCE_RETRY_WAITING:
         reach(GW_SOURCE_ACTIVE);
         happens(GW_SOURCE_EV_LINK_LOST);

@@ -61,12 +61,13 @@ static const struct gw_message *samples(size_t *count)
                                                 .state = machine_state,
                                                 .state_bytes = sizeof(machine_state)}};
     static const enum gw_frame_type verdicts[] = {
-        GW_FRAME_READY, GW_FRAME_COMMIT,  GW_FRAME_RUNNING, GW_FRAME_COMPLETE,
-        GW_FRAME_DONE,  GW_FRAME_ABORTED, GW_FRAME_ABORT,   GW_FRAME_REFUSE};
-    for (size_t i = 0; i < 8; i++) {
+        GW_FRAME_READY,    GW_FRAME_COMMIT,         GW_FRAME_RUNNING,
+        GW_FRAME_COMPLETE, GW_FRAME_SWITCHOVER_ACK, GW_FRAME_DONE,
+        GW_FRAME_ABORTED,  GW_FRAME_ABORT,          GW_FRAME_REFUSE};
+    for (size_t i = 0; i < 9; i++) {
         list[n] = (struct gw_message){.type = verdicts[i], .verdict = {.epoch = 5 + i}};
         list[n].verdict.elapsed_ns = verdicts[i] == GW_FRAME_COMMIT ? 1000000 : 0;
-        if (i >= 5) {
+        if (i >= 6) {
             strcpy(list[n].verdict.reason, "the disk is full");
         }
         n++;

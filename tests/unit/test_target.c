@@ -437,6 +437,67 @@ static void what_the_host_says_too_late_is_ignored(void **state)
 
 /* As the drive does it: an INTRO when nothing is pending, a message when the queue is drained,
  * while the owner may not have taken what is his (docs: src/drive/incoming_work.c). */
+/* ---- Devices that must be ready first ---- */
+
+static void given_devices(uint32_t count)
+{
+    reach(GW_TARGET_OPENING);
+    target.config.device_count = count;
+    forget_actions();
+    happens(GW_TARGET_EV_RECORDED);
+}
+
+static void the_source_hears_when_all_devices_are_ready(void **state)
+{
+    (void)state;
+    given_devices(2);
+    assert_int_equal(said[GW_FRAME_ACCEPT], 1);
+    assert_true(last_said.accept.capabilities & GW_WILL_ACK_SWITCHOVER);
+    assert_int_equal(done[GW_TARGET_DO_PREPARE_DEVICES], 1);
+    happens(GW_TARGET_EV_DEVICE_READY);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 0);
+    happens(GW_TARGET_EV_DEVICE_READY);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 1);
+    happens(GW_TARGET_EV_DEVICE_READY); /* one too many */
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 1);
+    expect_state(GW_TARGET_ACTIVE);
+}
+
+static void a_source_that_was_away_hears_it_again(void **state)
+{
+    (void)state;
+    given_devices(1);
+    happens(GW_TARGET_EV_LINK_LOST);
+    happens(GW_TARGET_EV_DEVICE_READY); /* while nobody listens */
+    expect_state(GW_TARGET_AWAITING);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 0);
+    comes('A', GW_PURPOSE_RESUME, 2);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 1);
+    happens(GW_TARGET_EV_LINK_LOST);
+    comes('A', GW_PURPOSE_RESUME, 3);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 2);
+}
+
+static void without_such_devices_nothing_is_said(void **state)
+{
+    (void)state;
+    given_devices(0);
+    assert_false(last_said.accept.capabilities & GW_WILL_ACK_SWITCHOVER);
+    assert_int_equal(done[GW_TARGET_DO_PREPARE_DEVICES], 0);
+    happens(GW_TARGET_EV_LINK_LOST);
+    comes('A', GW_PURPOSE_RESUME, 2);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 0);
+}
+
+static void a_device_that_cannot_be_made_ready_refuses_the_guest(void **state)
+{
+    (void)state;
+    given_devices(1);
+    happens(GW_TARGET_EV_HOST_FAULT);
+    assert_int_equal(said[GW_FRAME_REFUSE], 1);
+    expect_state(GW_TARGET_LISTENING);
+}
+
 static void a_flood_overflows_nothing(void **state)
 {
     (void)state;
@@ -477,6 +538,10 @@ int main(void)
         cmocka_unit_test(a_message_out_of_place_drops_the_link_and_runs_no_guest),
         cmocka_unit_test(what_the_operator_may_not_ask_is_refused_in_words),
         cmocka_unit_test(what_the_host_says_too_late_is_ignored),
+        cmocka_unit_test(the_source_hears_when_all_devices_are_ready),
+        cmocka_unit_test(a_source_that_was_away_hears_it_again),
+        cmocka_unit_test(without_such_devices_nothing_is_said),
+        cmocka_unit_test(a_device_that_cannot_be_made_ready_refuses_the_guest),
         cmocka_unit_test(a_flood_overflows_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
