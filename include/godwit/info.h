@@ -42,6 +42,7 @@ enum {
     X(NONE, "none")                         \
     X(SETUP, "setup")                       \
     X(ACTIVE, "active")                     \
+    X(PRE_SWITCHOVER, "pre-switchover")     \
     X(POSTCOPY_ACTIVE, "postcopy-active")   \
     X(POSTCOPY_PAUSED, "postcopy-paused")   \
     X(POSTCOPY_RECOVER, "postcopy-recover") \
@@ -50,6 +51,18 @@ enum {
     X(CANCELLED, "cancelled")               \
     X(COMPLETED, "completed")               \
     X(FAILED, "failed")
+
+/* QEMU's capabilities, as far as godwit has them: name, QMP's word, state at the start, may it be
+ * changed. Those that may not are always on. */
+#define GW_INFO_CAPABILITIES(X)                                        \
+    X(EVENTS, "events", false, true)                                   \
+    X(POSTCOPY_RAM, "postcopy-ram", true, true)                        \
+    X(AUTO_CONVERGE, "auto-converge", true, true)                      \
+    X(PAUSE_BEFORE_SWITCHOVER, "pause-before-switchover", false, true) \
+    X(SWITCHOVER_ACK, "switchover-ack", true, true)                    \
+    X(RETURN_PATH, "return-path", true, false)                         \
+    X(POSTCOPY_PREEMPT, "postcopy-preempt", true, false)               \
+    X(POSTCOPY_BLOCKTIME, "postcopy-blocktime", true, false)
 
 #define GW_INFO_VERIFIES(X)                                     \
     X(OFF, "off")             /* not asked for */               \
@@ -62,6 +75,9 @@ enum gw_info_run_state { GW_INFO_RUN_STATES(GW_INFO_ENUM) GW_INFO_RUN_STATE_COUN
 #undef GW_INFO_ENUM
 #define GW_INFO_ENUM(name, ...) GW_INFO_MIGRATION_##name,
 enum gw_info_migration { GW_INFO_MIGRATIONS(GW_INFO_ENUM) GW_INFO_MIGRATION_COUNT };
+#undef GW_INFO_ENUM
+#define GW_INFO_ENUM(name, ...) GW_INFO_CAPABILITY_##name,
+enum gw_info_capability { GW_INFO_CAPABILITIES(GW_INFO_ENUM) GW_INFO_CAPABILITY_COUNT };
 #undef GW_INFO_ENUM
 #define GW_INFO_ENUM(name, ...) GW_INFO_VERIFY_##name,
 enum gw_info_verify { GW_INFO_VERIFIES(GW_INFO_ENUM) GW_INFO_VERIFY_COUNT };
@@ -96,7 +112,25 @@ struct gw_info_held {
     char text[GW_INFO_TEXT_BYTES]; /* what is known, and what to do; one or two sentences */
 };
 
-enum { GW_INFO_VCPUS_MAX = 8 };
+enum {
+    GW_INFO_VCPUS_MAX = 8,
+    GW_INFO_ROUNDS_MAX = 16,
+    GW_INFO_BLOCKERS_MAX = 4,      /* of an operator */
+    GW_INFO_BLOCKER_ID_BYTES = 32, /* with the NUL */
+    GW_INFO_BLOCKER_BYTES = 128,   /* a reason, with the NUL */
+    GW_INFO_BLOCKED_MAX = 1 + GW_INFO_BLOCKERS_MAX,
+    GW_INFO_BLOCKED_BYTES = 176,
+};
+
+/* One round that is over. */
+struct gw_info_round {
+    uint64_t number;
+    uint64_t time_ms;
+    uint64_t sent_bytes;  /* of pages, zero ones too */
+    uint64_t dirty_bytes; /* that the guest made dirty meanwhile */
+    uint64_t bandwidth;   /* acknowledged bytes a second, at its end */
+    uint64_t throttle_percent;
+};
 
 /* A guest that runs, or ran, at the target before all of its memory was there. Times of faults are
  * from when one was noticed to when its page was there. */
@@ -135,6 +169,13 @@ struct gw_info_migrate {
     uint64_t throttle_percent;     /* of their time that the guest's CPUs lose; 0: none */
     uint64_t resumes;              /* times it went on after a lost link */
     uint64_t resent_bytes;         /* of pages, sent again for that */
+    uint64_t handover_us;          /* of expected_downtime_us, all but pages */
+    uint64_t threshold_bytes;      /* of pages left, at which the guest is handed over */
+    uint32_t round_count;
+    struct gw_info_round round[GW_INFO_ROUNDS_MAX]; /* source: the last ones, the oldest first */
+    uint32_t blocked_count;
+    char blocked[GW_INFO_BLOCKED_MAX][GW_INFO_BLOCKED_BYTES]; /* why the guest may not leave; also
+                                                                 with status NONE */
     struct gw_info_postcopy postcopy;
     char error[GW_INFO_TEXT_BYTES]; /* FAILED, is_link_lost: the fault's sentence */
     char peer[GW_INFO_URI_BYTES];
@@ -161,6 +202,10 @@ struct gw_info_resolve {
 
 /* What migrate-set-parameters changed, and query-migrate-parameters answers. */
 struct gw_info_parameters {
+    uint64_t throttle_trigger_percent;     /* 1..100; default 50 */
+    uint64_t throttle_initial_percent;     /* 1..99; default 20 */
+    uint64_t throttle_increment_percent;   /* 1..99; default 10 */
+    uint64_t throttle_max_percent;         /* 1..99, not below the initial one; default 99 */
     uint64_t downtime_limit_ms;            /* 0..2000000; default 300 */
     uint64_t bandwidth_max_bytes;          /* a second; 0: no limit; default 0 */
     uint64_t postcopy_bandwidth_max_bytes; /* the same, of pushed pages; demanded ones are exempt */
@@ -187,6 +232,11 @@ const char *gw_info_run_state_name(enum gw_info_run_state state);
 bool gw_info_run_state_is_running(enum gw_info_run_state state);
 const char *gw_info_migration_name(enum gw_info_migration migration);
 const char *gw_info_verify_name(enum gw_info_verify verify);
+const char *gw_info_capability_name(enum gw_info_capability capability);
+
+/* As it is at the start; and whether an operator may change it. */
+bool gw_info_capability_default(enum gw_info_capability capability);
+bool gw_info_capability_is_free(enum gw_info_capability capability);
 
 /* True for CANCELLED, COMPLETED and FAILED: nothing changes any more. A held guest is not. */
 bool gw_info_migration_is_final(enum gw_info_migration migration);

@@ -31,7 +31,7 @@
 
 enum {
     GW_QMP_ID_BYTES = 128,        /* an id as JSON text, with the NUL; a longer one is refused */
-    GW_QMP_MESSAGE_BYTES = 10240, /* every message fits, however its texts need escaping */
+    GW_QMP_MESSAGE_BYTES = 20480, /* every message fits, however its texts need escaping */
     GW_QMP_DOWNTIME_MS_MAX = 2000000,
     GW_QMP_DAY_MS = 86400000,
 };
@@ -49,6 +49,7 @@ enum {
     X(MIGRATE, "migrate")                                       \
     X(MIGRATE_CANCEL, "migrate_cancel")                         \
     X(MIGRATE_START_POSTCOPY, "migrate-start-postcopy")         \
+    X(MIGRATE_CONTINUE, "migrate-continue")                     \
     X(MIGRATE_PAUSE, "migrate-pause")                           \
     X(MIGRATE_RECOVER, "migrate-recover")                       \
     X(QUERY_MIGRATE, "query-migrate")                           \
@@ -58,6 +59,8 @@ enum {
     X(QUERY_MIGRATE_CAPABILITIES, "query-migrate-capabilities") \
     X(CALC_DIRTY_RATE, "calc-dirty-rate")                       \
     X(QUERY_DIRTY_RATE, "query-dirty-rate")                     \
+    X(BLOCK, "__org.godwit_block")                              \
+    X(UNBLOCK, "__org.godwit_unblock")                          \
     X(STATUS, "__org.godwit_status")                            \
     X(RESOLVE, "__org.godwit_resolve")
 
@@ -72,13 +75,17 @@ enum gw_qmp_on_deadline {
     GW_QMP_ON_DEADLINE_CANCEL = 0,
     GW_QMP_ON_DEADLINE_STOP_AND_COPY = 1,
     GW_QMP_ON_DEADLINE_POSTCOPY = 2,
+    GW_QMP_ON_DEADLINE_AUTO = 3, /* postcopy where it is possible, else cancel */
 };
 
 /* migrate {uri, detach?, __org.godwit_verify?, __org.godwit_plaintext?,
  *          __org.godwit_downtime-limit? (ms), __org.godwit_max-bandwidth? (bytes a second),
  *          __org.godwit_retry? (ms), __org.godwit_auto-converge? (default true),
  *          __org.godwit_deadline? (ms; 0: none),
- *          __org.godwit_on-deadline? ("cancel" | "stop-and-copy" | "postcopy"),
+ *          __org.godwit_on-deadline? ("cancel" | "stop-and-copy" | "postcopy" | "auto"; default
+ *          auto, cancel with precopy),
+ *          __org.godwit_precopy? (never postcopy by itself; not with postcopy),
+ *          __org.godwit_pause-before-switchover? (else the capability holds),
  *          __org.godwit_max-postcopy-bandwidth? (bytes a second),
  *          __org.godwit_postcopy? (at once; not with verify)}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
@@ -87,6 +94,10 @@ struct gw_qmp_migrate {
     bool is_verify;
     bool is_plaintext;
     bool is_postcopy;
+    bool is_precopy;
+    bool has_pause; /* else the capability pause-before-switchover holds */
+    bool is_pausing;
+    bool has_throttling;     /* else the capability auto-converge holds */
     bool has_downtime_limit; /* else the parameters hold */
     bool has_bandwidth_max;
     bool has_postcopy_bandwidth_max;
@@ -101,21 +112,27 @@ struct gw_qmp_migrate {
 };
 
 /* migrate-set-parameters {downtime-limit? (ms), max-bandwidth? (bytes a second),
- *                         max-postcopy-bandwidth? (the same)} */
+ *                         max-postcopy-bandwidth? (the same), throttle-trigger-threshold?,
+ *                         cpu-throttle-initial?, cpu-throttle-increment?, max-cpu-throttle? (%)} */
 struct gw_qmp_parameters {
+    bool has_throttle_trigger, has_throttle_initial, has_throttle_increment, has_throttle_max;
     bool has_downtime_limit;
     bool has_bandwidth_max;
     bool has_postcopy_bandwidth_max;
     struct gw_info_parameters value;
 };
 
-/* migrate-set-capabilities {capabilities: [{capability: "events" | "postcopy-ram", state: BOOL}]}
- */
+/* migrate-set-capabilities {capabilities: [{capability: GW_INFO_CAPABILITIES, state: BOOL}]}; one
+ * that is always on is refused with false. */
 struct gw_qmp_capabilities {
-    bool has_events;
-    bool is_events;
-    bool has_postcopy;
-    bool is_postcopy;
+    bool is_given[GW_INFO_CAPABILITY_COUNT];
+    bool state[GW_INFO_CAPABILITY_COUNT];
+};
+
+/* __org.godwit_block {id, reason}: the guest may not leave until __org.godwit_unblock {id}. */
+struct gw_qmp_block {
+    char id[GW_INFO_BLOCKER_ID_BYTES];
+    char reason[GW_INFO_BLOCKER_BYTES]; /* UNBLOCK: unused */
 };
 
 /* migrate-recover {uri?}: where the target listens now; "": where it did. (QEMU has it on the
@@ -145,6 +162,7 @@ struct gw_qmp_request {
         struct gw_qmp_capabilities capabilities;
         struct gw_qmp_resolve resolve;
         struct gw_qmp_recover recover;
+        struct gw_qmp_block block;
         uint64_t calc_seconds; /* calc-dirty-rate {calc-time}: 1..GW_INFO_DIRTY_RATE_SECONDS_MAX */
     } arguments;               /* the command's own; unused for commands without arguments */
 };
@@ -208,8 +226,8 @@ void gw_qmp_encode_migrate(struct gw_qmp_message *message, const char *id,
                            const struct gw_info_migrate *info);
 void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
                               const struct gw_info_parameters *parameters);
-void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events,
-                                bool is_postcopy);
+void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id,
+                                const bool state[static GW_INFO_CAPABILITY_COUNT]);
 void gw_qmp_encode_dirty_rate(struct gw_qmp_message *message, const char *id,
                               const struct gw_info_dirty_rate *rate);
 void gw_qmp_encode_status(struct gw_qmp_message *message, const char *id,

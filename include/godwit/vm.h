@@ -193,6 +193,10 @@ GW_MUST_USE enum gw_status gw_vm_facts(struct gw_vm *vm, struct gw_facts *facts,
 GW_MUST_USE enum gw_status gw_vm_save(struct gw_vm *vm, uint8_t *bytes, size_t capacity,
                                       size_t *bytes_used, struct gw_fault *fault);
 
+/* Makes the machine fresh, if it is not, by building the KVM VM anew (gw_vm_fd changes): ahead of
+ * load, so that load need not, while the guest stands still. While halted. */
+GW_MUST_USE enum gw_status gw_vm_renew(struct gw_vm *vm, struct gw_fault *fault);
+
 /* Gives a fresh machine that state; while halted. The bytes come from a peer and are checked in
  * full. When the machine is not fresh (booted, run, or loaded before, even in vain) the KVM VM is
  * built anew first, and gw_vm_fd changes. */

@@ -41,6 +41,10 @@ struct gw_cli_values {
     uint64_t deadline_ns;
     const char *on_deadline;
     bool is_postcopy;
+    bool is_precopy;
+    bool is_pausing;
+    const char *blocker;
+    const char *reason;
     bool has_downtime;
     bool has_bandwidth;
     bool has_postcopy_bandwidth;

@@ -41,6 +41,39 @@ static int run_migrate_postcopy(struct gw_cli_values *values)
     return code;
 }
 
+static int run_migrate_continue(struct gw_cli_values *values)
+{
+    int code = say(values, GW_QMP_MIGRATE_CONTINUE);
+    gw_cli_client_close(client);
+    return code;
+}
+
+static int say_blocker(struct gw_cli_values *values, enum gw_qmp_command command)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    int code = gw_cli_client_find(client, values);
+    if (code != GW_RUN_EXIT_DONE)
+        return code;
+    struct gw_json *json = gw_cli_client_begin(client, command);
+    gw_json_put_text(json, "id", values->blocker);
+    if (command == GW_QMP_BLOCK)
+        gw_json_put_text(json, "reason", values->reason ? values->reason : "an operator said so");
+    if (gw_cli_client_end(client, &fault) != GW_OK)
+        code = gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
+    gw_cli_client_close(client);
+    return code;
+}
+
+static int run_block(struct gw_cli_values *values)
+{
+    return say_blocker(values, GW_QMP_BLOCK);
+}
+
+static int run_unblock(struct gw_cli_values *values)
+{
+    return say_blocker(values, GW_QMP_UNBLOCK);
+}
+
 static int run_migrate_pause(struct gw_cli_values *values)
 {
     int code = say(values, GW_QMP_MIGRATE_PAUSE);
@@ -187,6 +220,51 @@ const struct gw_cli_command gw_cli_command_migrate_postcopy = {
     .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
     .function = run_migrate_postcopy,
     COMMON,
+};
+
+const struct gw_cli_command gw_cli_command_migrate_continue = {
+    .name = "migrate-continue",
+    .summary = "hand over a guest that waits for this word",
+    .about = "For a migration with --pause-before-switchover, once its status is pre-switchover.\n"
+             "What the guest changed while it waited goes first.",
+    .examples = "godwit migrate-continue router",
+    .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_migrate_continue,
+    COMMON,
+};
+
+static const struct gw_cli_option block_options[] = {
+    {"--reason", "TEXT", GW_CLI_TEXT, GW_CLI_AT(reason), 0,
+     "what whoever is refused is told, up to 127 bytes"},
+    {"--control", "PATH", GW_CLI_TEXT, GW_CLI_AT(control), 0,
+     "the control socket (default: NAME.sock, see godwit help)"},
+};
+
+const struct gw_cli_command gw_cli_command_block = {
+    .name = "block",
+    .summary = "keep a guest from being moved, with a reason",
+    .about = "While something is done to the guest or its host that a move would spoil. ID is a\n"
+             "word of yours, up to 31 bytes; up to four of them hold at a time. It ends with\n"
+             "godwit unblock NAME ID, or with the monitor. A migration that is under way is not\n"
+             "touched: then this is refused.",
+    .examples = "godwit block router firmware --reason 'its modem is being flashed'",
+    .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_block,
+    .positional = {{"NAME", GW_CLI_AT(name), true}, {"ID", GW_CLI_AT(blocker), true}},
+    .options = block_options,
+    .option_count = sizeof(block_options) / sizeof(block_options[0]),
+};
+
+const struct gw_cli_command gw_cli_command_unblock = {
+    .name = "unblock",
+    .summary = "take a reason of godwit block back",
+    .about = "",
+    .examples = "godwit unblock router firmware",
+    .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
+    .function = run_unblock,
+    .positional = {{"NAME", GW_CLI_AT(name), true}, {"ID", GW_CLI_AT(blocker), true}},
+    .options = options,
+    .option_count = sizeof(options) / sizeof(options[0]),
 };
 
 const struct gw_cli_command gw_cli_command_migrate_pause = {

@@ -61,6 +61,10 @@ static enum gw_status start_migration(const struct gw_cli_values *values, struct
                            values->postcopy_bandwidth_bytes);
     if (values->is_postcopy)
         gw_json_put_bool(json, "__org.godwit_postcopy", true);
+    if (values->is_precopy)
+        gw_json_put_bool(json, "__org.godwit_precopy", true);
+    if (values->is_pausing)
+        gw_json_put_bool(json, "__org.godwit_pause-before-switchover", true);
     if (values->is_full_speed)
         gw_json_put_bool(json, "__org.godwit_auto-converge", false);
     return gw_cli_client_end(client, fault);
@@ -146,9 +150,11 @@ static int run_migrate(struct gw_cli_values *values)
         return fail(values, GW_RUN_EXIT_USAGE, "--retry is more than 86400s, the most there is");
     if (values->on_deadline != NULL && strcmp(values->on_deadline, "cancel") != 0 &&
         strcmp(values->on_deadline, "stop-and-copy") != 0 &&
-        strcmp(values->on_deadline, "postcopy") != 0)
+        strcmp(values->on_deadline, "postcopy") != 0 && strcmp(values->on_deadline, "auto") != 0)
         return fail(values, GW_RUN_EXIT_USAGE,
-                    "--on-deadline wants cancel, stop-and-copy or postcopy");
+                    "--on-deadline wants cancel, stop-and-copy, postcopy or auto");
+    if (values->is_postcopy && values->is_precopy)
+        return fail(values, GW_RUN_EXIT_USAGE, "--postcopy and --precopy: wanted one of them");
     if (values->is_postcopy && values->is_verify)
         return fail(values, GW_RUN_EXIT_USAGE,
                     "--verify compares all RAM while the guest stands still, which --postcopy does "
@@ -189,10 +195,12 @@ static const struct gw_cli_option options[] = {
      "when the link is lost, try again for this long without\nprogress (default 60s; 0s: end at "
      "once)"},
     {"--deadline", "TIME", GW_CLI_TIME, GW_CLI_AT(deadline_ns), 0,
-     "how long it may take until the guest stops here\n(default: as long as it takes)"},
+     "how long all of it may take (default: as long as it\ntakes)"},
     {"--on-deadline", "WHAT", GW_CLI_TEXT, GW_CLI_AT(on_deadline), 0,
-     "cancel: it stays here (default); stop-and-copy: it\nstands still for as long as the rest "
-     "takes; postcopy:\nit goes on there, and the rest follows"},
+     "when that would not be met otherwise: cancel (it stays\nhere); stop-and-copy (it stands "
+     "still for as long as the\nrest takes); postcopy (it goes on there, and the rest\nfollows); "
+     "auto (default): postcopy where that is\npossible, else cancel; with --precopy: cancel"},
+    {"--precopy", NULL, GW_CLI_FLAG, GW_CLI_AT(is_precopy), 0, "never go on to postcopy by itself"},
     {"--postcopy", NULL, GW_CLI_FLAG, GW_CLI_AT(is_postcopy), 0,
      "the guest goes first, its memory follows while it runs\nthere (godwit migrate-postcopy does "
      "so at any time)"},
@@ -202,6 +210,9 @@ static const struct gw_cli_option options[] = {
      "the monitor's, no\nlimit)"},
     {"--full-speed", NULL, GW_CLI_FLAG, GW_CLI_AT(is_full_speed), 0,
      "do not slow a guest down that changes its memory\nfaster than the link carries it"},
+    {"--pause-before-switchover", NULL, GW_CLI_FLAG, GW_CLI_AT(is_pausing), 0,
+     "when it could be handed over, wait for godwit\nmigrate-continue; the guest runs on here "
+     "meanwhile"},
     {"--verify", NULL, GW_CLI_FLAG, GW_CLI_AT(is_verify), 0,
      "compare digests of all RAM on both sides while the\nguest stands still; its time is told "
      "apart from the\ndowntime"},
@@ -222,8 +233,13 @@ const struct gw_cli_command gw_cli_command_migrate = {
         "meanwhile, round after round, until what is left fits into the downtime limit;\n"
         "then the guest stops here and goes on there.\n\n"
         "A guest that changes its memory faster than the link carries it would never get\n"
-        "there: its CPUs are slowed down, by 20 percent and more, until it does (--full-speed:\n"
-        "they are not). --deadline says how long all of that may take.\n\n"
+        "there. Its CPUs are slowed down, by 20 percent and more (--full-speed: they are not);\n"
+        "when half of their time is not enough it goes first, and its memory follows\n"
+        "(postcopy, below; --precopy: it does not, and they are slowed down further).\n"
+        "--deadline says how long all of that may take. The monitor's log has a line for each\n"
+        "of these choices.\n\n"
+        "--downtime counts all that the guest feels: stopping, the last pages, its state, and\n"
+        "the handover's round trips.\n\n"
         "A link that is lost on the way is tried again, and the migration goes on from\n"
         "what the other side has (--retry); the guest runs on here meanwhile.\n\n"
         "In postcopy (--postcopy) the guest stops for the length of its state alone, and\n"
@@ -234,7 +250,8 @@ const struct gw_cli_command gw_cli_command_migrate = {
         "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
         "sides hold the guest until they reach each other again; when that takes more\n"
         "than 10s this command ends with 6, and `godwit resolve` tells what can be done.",
-    .examples = "godwit migrate router tcp:10.0.0.2:4444 --plaintext --downtime 50ms --verify",
+    .examples = "godwit migrate router tcp:10.0.0.2:4444 --plaintext --downtime 50ms --verify\n"
+                "godwit migrate router tcp:10.0.0.2:4444 --plaintext --deadline 30s",
     .exits = "0 the guest runs there; 1 failed, it runs on here; 2 usage; 4 the other side\n"
              "refused, it runs on here; 5 cancelled, it runs on here; 6 held or unknown: see\n"
              "godwit resolve; 7 lost: it ran there without all of its memory",

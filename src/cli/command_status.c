@@ -21,6 +21,8 @@ static void print_status(const struct gw_info_status *status, const struct gw_in
                  gw_units_encode_time(up, status->up_ms * GW_NS_PER_MS));
     if (status->incoming[0])
         (void)printf("  incoming   %s\n", status->incoming);
+    for (uint32_t i = 0; i < migrate->blocked_count; i++)
+        (void)printf("  blocked    %s\n", migrate->blocked[i]);
     if (migrate->status == GW_INFO_MIGRATION_NONE)
         return;
     (void)printf("  migration  ");

@@ -11,6 +11,15 @@ static const bool run_state_runs[] = {GW_INFO_RUN_STATES(RUNS)};
 #define NAME(name, text) [GW_INFO_MIGRATION_##name] = text,
 static const char *const migration_names[] = {GW_INFO_MIGRATIONS(NAME)};
 #undef NAME
+#define NAME(name, text, ...) [GW_INFO_CAPABILITY_##name] = text,
+static const char *const capability_names[] = {GW_INFO_CAPABILITIES(NAME)};
+#undef NAME
+#define IS_ON(name, text, is_on, is_free) [GW_INFO_CAPABILITY_##name] = is_on,
+static const bool capability_defaults[] = {GW_INFO_CAPABILITIES(IS_ON)};
+#undef IS_ON
+#define IS_FREE(name, text, is_on, is_free) [GW_INFO_CAPABILITY_##name] = is_free,
+static const bool capability_is_free[] = {GW_INFO_CAPABILITIES(IS_FREE)};
+#undef IS_FREE
 #define NAME(name, text) [GW_INFO_VERIFY_##name] = text,
 static const char *const verify_names[] = {GW_INFO_VERIFIES(NAME)};
 #undef NAME
@@ -37,6 +46,24 @@ const char *gw_info_verify_name(enum gw_info_verify verify)
 {
     GW_ASSERT(verify < GW_INFO_VERIFY_COUNT);
     return verify_names[verify];
+}
+
+const char *gw_info_capability_name(enum gw_info_capability capability)
+{
+    GW_ASSERT(capability < GW_INFO_CAPABILITY_COUNT);
+    return capability_names[capability];
+}
+
+bool gw_info_capability_default(enum gw_info_capability capability)
+{
+    GW_ASSERT(capability < GW_INFO_CAPABILITY_COUNT);
+    return capability_defaults[capability];
+}
+
+bool gw_info_capability_is_free(enum gw_info_capability capability)
+{
+    GW_ASSERT(capability < GW_INFO_CAPABILITY_COUNT);
+    return capability_is_free[capability];
 }
 
 bool gw_info_migration_is_final(enum gw_info_migration migration)

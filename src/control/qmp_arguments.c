@@ -9,7 +9,7 @@
 
 #include "qmp_request.h"
 
-enum { EXCERPT_BYTES = 48, FIELDS_MAX = 12 };
+enum { EXCERPT_BYTES = 48, FIELDS_MAX = 16 };
 
 enum kind { TEXT, NUMBER, BOOL };
 
@@ -21,7 +21,7 @@ struct field {
     enum kind kind;
     bool is_required;
     size_t offset; /* of the value */
-    size_t size;   /* TEXT: bytes there */
+    size_t size;   /* TEXT: bytes there; NUMBER: the least value */
     uint64_t max;  /* NUMBER */
     size_t flag;   /* offset of a bool that says the argument was there, or NO_FLAG */
 };
@@ -29,8 +29,9 @@ struct field {
 #define DOWNTIME_WANTED    "a number from 0 to 2000000 (milliseconds)"
 #define BANDWIDTH_WANTED   "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
 #define DAY_WANTED         "a number from 0 to 86400000 (milliseconds)"
-#define ON_DEADLINE_WANTED "\"cancel\", \"stop-and-copy\" or \"postcopy\""
-#define CAPABILITY_WANTED  "\"events\" or \"postcopy-ram\""
+#define ON_DEADLINE_WANTED "\"cancel\", \"stop-and-copy\", \"postcopy\" or \"auto\""
+#define PERCENT_WANTED     "a number from 1 to 99 (percent)"
+#define CAPABILITY_WANTED  "one that query-migrate-capabilities names"
 
 struct migrate {
     struct gw_qmp_migrate migrate;
@@ -50,7 +51,7 @@ static const struct field migrate_fields[] = {
     {"__org.godwit_retry", DAY_WANTED, NUMBER, false, AT(migrate.retry_ms), 0, GW_QMP_DAY_MS,
      AT(migrate.has_retry)},
     {"__org.godwit_auto-converge", "true or false", BOOL, false, AT(migrate.is_throttling), 0, 0,
-     NO_FLAG},
+     AT(migrate.has_throttling)},
     {"__org.godwit_deadline", DAY_WANTED, NUMBER, false, AT(migrate.deadline_ms), 0, GW_QMP_DAY_MS,
      NO_FLAG},
     {"__org.godwit_on-deadline", ON_DEADLINE_WANTED, TEXT, false, AT(on_deadline), 16, 0, NO_FLAG},
@@ -58,6 +59,9 @@ static const struct field migrate_fields[] = {
      AT(migrate.postcopy_bandwidth_max_bytes), 0, UINT64_MAX,
      AT(migrate.has_postcopy_bandwidth_max)},
     {"__org.godwit_postcopy", "true or false", BOOL, false, AT(migrate.is_postcopy), 0, 0, NO_FLAG},
+    {"__org.godwit_precopy", "true or false", BOOL, false, AT(migrate.is_precopy), 0, 0, NO_FLAG},
+    {"__org.godwit_pause-before-switchover", "true or false", BOOL, false, AT(migrate.is_pausing),
+     0, 0, AT(migrate.has_pause)},
 };
 #undef AT
 
@@ -69,6 +73,14 @@ static const struct field parameters_fields[] = {
      AT(has_bandwidth_max)},
     {"max-postcopy-bandwidth", BANDWIDTH_WANTED, NUMBER, false,
      AT(value.postcopy_bandwidth_max_bytes), 0, UINT64_MAX, AT(has_postcopy_bandwidth_max)},
+    {"throttle-trigger-threshold", "a number from 1 to 100 (percent)", NUMBER, false,
+     AT(value.throttle_trigger_percent), 1, 100, AT(has_throttle_trigger)},
+    {"cpu-throttle-initial", PERCENT_WANTED, NUMBER, false, AT(value.throttle_initial_percent), 1,
+     99, AT(has_throttle_initial)},
+    {"cpu-throttle-increment", PERCENT_WANTED, NUMBER, false, AT(value.throttle_increment_percent),
+     1, 99, AT(has_throttle_increment)},
+    {"max-cpu-throttle", PERCENT_WANTED, NUMBER, false, AT(value.throttle_max_percent), 1, 99,
+     AT(has_throttle_max)},
 };
 #undef AT
 
@@ -77,9 +89,23 @@ static const struct field recover_fields[] = {
 };
 
 static const struct field calc_fields[] = {
-    {"calc-time", "a number from 1 to 60 (seconds)", NUMBER, true, 0, 0,
+    {"calc-time", "a number from 1 to 60 (seconds)", NUMBER, true, 0, 1,
      GW_INFO_DIRTY_RATE_SECONDS_MAX, NO_FLAG},
 };
+
+/* migrate-continue's state: the one that the migration is to be in. */
+static const struct field continue_fields[] = {
+    {"state", "\"pre-switchover\"", TEXT, false, 0, GW_INFO_BLOCKER_ID_BYTES, 0, NO_FLAG},
+};
+
+/* The first of them is all that unblocking wants. */
+#define AT(member) offsetof(struct gw_qmp_block, member)
+static const struct field block_fields[] = {
+    {"id", "a text of 1 to 31 bytes", TEXT, true, AT(id), GW_INFO_BLOCKER_ID_BYTES, 0, NO_FLAG},
+    {"reason", "a text of 1 to 127 bytes", TEXT, true, AT(reason), GW_INFO_BLOCKER_BYTES, 0,
+     NO_FLAG},
+};
+#undef AT
 
 /* One element of migrate-set-capabilities' list. */
 struct capability {
@@ -135,7 +161,8 @@ static bool put_value(const struct gw_json_document *document, int value, const 
             memcpy(output + field->offset, &truth, sizeof(truth));
         return true;
     case NUMBER:
-        if (!gw_json_read_number(document, value, &number) || number > field->max)
+        if (!gw_json_read_number(document, value, &number) || number < field->size ||
+            number > field->max)
             return false;
         memcpy(output + field->offset, &number, sizeof(number));
         return true;
@@ -249,15 +276,17 @@ static enum gw_status decode_capabilities(const struct gw_json_document *documen
                                &capability, fault);
         if (status != GW_OK)
             return status;
-        if (strcmp(capability.name, "events") == 0) {
-            output->has_events = true;
-            output->is_events = capability.state;
-        } else if (strcmp(capability.name, "postcopy-ram") == 0) {
-            output->has_postcopy = true;
-            output->is_postcopy = capability.state;
-        } else {
+        unsigned int which = 0;
+        while (which < GW_INFO_CAPABILITY_COUNT &&
+               strcmp(capability.name, gw_info_capability_name((enum gw_info_capability)which)) !=
+                   0)
+            which++;
+        if (which == GW_INFO_CAPABILITY_COUNT)
             return refuse(command, "capability", capability.name, CAPABILITY_WANTED, fault);
-        }
+        if (!capability.state && !gw_info_capability_is_free((enum gw_info_capability)which))
+            return refuse(command, capability.name, "false", "true: it is always on", fault);
+        output->is_given[which] = true;
+        output->state[which] = capability.state;
     }
     return GW_OK;
 }
@@ -266,15 +295,19 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
                                      struct gw_qmp_migrate *output, struct gw_fault *fault)
 {
     static const char command[] = "migrate";
-    struct migrate migrate = {.migrate = {.is_throttling = true}, .on_deadline = "cancel"};
+    struct migrate migrate = {.on_deadline = ""};
     enum gw_status status = decode_object(document, object, command, migrate_fields,
                                           COUNT(migrate_fields), &migrate, fault);
     if (status != GW_OK)
         return status;
     static const char *const actions[] = {[GW_QMP_ON_DEADLINE_CANCEL] = "cancel",
                                           [GW_QMP_ON_DEADLINE_STOP_AND_COPY] = "stop-and-copy",
-                                          [GW_QMP_ON_DEADLINE_POSTCOPY] = "postcopy"};
+                                          [GW_QMP_ON_DEADLINE_POSTCOPY] = "postcopy",
+                                          [GW_QMP_ON_DEADLINE_AUTO] = "auto"};
     unsigned int action = 0;
+    if (migrate.on_deadline[0] == 0)
+        (void)snprintf(migrate.on_deadline, sizeof(migrate.on_deadline), "%s",
+                       migrate.migrate.is_precopy ? "cancel" : "auto");
     while (action < COUNT(actions) && strcmp(migrate.on_deadline, actions[action]) != 0)
         action++;
     if (action == COUNT(actions))
@@ -284,9 +317,24 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
         return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_verify",
                       "one of them: the guest does not stand still until all of RAM is there",
                       fault);
+    if (migrate.migrate.is_postcopy && migrate.migrate.is_precopy)
+        return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_precopy",
+                      "one of them", fault);
     *output = migrate.migrate;
     output->on_deadline = (enum gw_qmp_on_deadline)action;
     return GW_OK;
+}
+
+static enum gw_status decode_continue(const struct gw_json_document *document, int object,
+                                      struct gw_fault *fault)
+{
+    static const char command[] = "migrate-continue";
+    char state[GW_INFO_BLOCKER_ID_BYTES] = "pre-switchover";
+    enum gw_status status = decode_object(document, object, command, continue_fields,
+                                          COUNT(continue_fields), state, fault);
+    if (status != GW_OK || strcmp(state, "pre-switchover") == 0)
+        return status;
+    return refuse(command, "state", state, continue_fields[0].wanted, fault);
 }
 
 static enum gw_status decode_resolve(const struct gw_json_document *document, int object,
@@ -332,14 +380,17 @@ enum gw_status gw_qmp_arguments_decode(const struct gw_json_document *document, 
         return decode_negotiation(document, object, fault);
     case GW_QMP_MIGRATE:
         return decode_migrate(document, object, &request->arguments.migrate, fault);
-    case GW_QMP_CALC_DIRTY_RATE: {
-        uint64_t *seconds = &request->arguments.calc_seconds;
-        enum gw_status status = decode_object(document, object, command, calc_fields,
-                                              COUNT(calc_fields), seconds, fault);
-        return status != GW_OK || *seconds > 0
-                   ? status
-                   : refuse(command, "calc-time", "0", calc_fields[0].wanted, fault);
-    }
+    case GW_QMP_CALC_DIRTY_RATE:
+        return decode_object(document, object, command, calc_fields, COUNT(calc_fields),
+                             &request->arguments.calc_seconds, fault);
+    case GW_QMP_MIGRATE_CONTINUE:
+        return decode_continue(document, object, fault);
+    case GW_QMP_BLOCK:
+        return decode_object(document, object, command, block_fields, COUNT(block_fields),
+                             &request->arguments.block, fault);
+    case GW_QMP_UNBLOCK:
+        return decode_object(document, object, command, block_fields, 1, &request->arguments.block,
+                             fault);
     case GW_QMP_MIGRATE_SET_PARAMETERS:
         return decode_object(document, object, command, parameters_fields, COUNT(parameters_fields),
                              &request->arguments.parameters, fault);

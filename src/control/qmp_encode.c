@@ -179,6 +179,10 @@ void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
     gw_json_put_number(&json, "downtime-limit", parameters->downtime_limit_ms);
     gw_json_put_number(&json, "max-bandwidth", parameters->bandwidth_max_bytes);
     gw_json_put_number(&json, "max-postcopy-bandwidth", parameters->postcopy_bandwidth_max_bytes);
+    gw_json_put_number(&json, "throttle-trigger-threshold", parameters->throttle_trigger_percent);
+    gw_json_put_number(&json, "cpu-throttle-initial", parameters->throttle_initial_percent);
+    gw_json_put_number(&json, "cpu-throttle-increment", parameters->throttle_increment_percent);
+    gw_json_put_number(&json, "max-cpu-throttle", parameters->throttle_max_percent);
     end_return(&json, message, id);
 }
 
@@ -190,14 +194,14 @@ static void put_capability(struct gw_json *json, const char *name, bool state)
     gw_json_close_object(json);
 }
 
-void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id, bool is_events,
-                                bool is_postcopy)
+void gw_qmp_encode_capabilities(struct gw_qmp_message *message, const char *id,
+                                const bool state[static GW_INFO_CAPABILITY_COUNT])
 {
     struct gw_json json;
     begin(&json, message);
     gw_json_open_array(&json, "return");
-    put_capability(&json, "events", is_events);
-    put_capability(&json, "postcopy-ram", is_postcopy);
+    for (unsigned int i = 0; i < GW_INFO_CAPABILITY_COUNT; i++)
+        put_capability(&json, gw_info_capability_name((enum gw_info_capability)i), state[i]);
     gw_json_close_array(&json);
     end_reply(&json, message, id);
 }

@@ -79,6 +79,23 @@ static void put_blocktime(struct gw_json *json, const struct gw_info_postcopy *p
     gw_json_close_array(json);
 }
 
+static void put_rounds(struct gw_json *json, const struct gw_info_migrate *info)
+{
+    gw_json_open_array(json, "rounds");
+    for (uint32_t i = 0; i < info->round_count && i < GW_INFO_ROUNDS_MAX; i++) {
+        const struct gw_info_round *round = &info->round[i];
+        gw_json_open_object(json, NULL);
+        gw_json_put_number(json, "round", round->number);
+        gw_json_put_number(json, "time", round->time_ms);
+        gw_json_put_number(json, "sent", round->sent_bytes);
+        gw_json_put_number(json, "dirtied", round->dirty_bytes);
+        gw_json_put_number(json, "bandwidth", round->bandwidth);
+        gw_json_put_number(json, "throttle", round->throttle_percent);
+        gw_json_close_object(json);
+    }
+    gw_json_close_array(json);
+}
+
 static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
 {
     gw_json_open_object(json, "__org.godwit");
@@ -92,6 +109,12 @@ static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
         gw_json_put_number(json, "expected-downtime-us", info->expected_downtime_us);
     if (info->round_trip_us)
         gw_json_put_number(json, "round-trip-us", info->round_trip_us);
+    if (info->threshold_bytes) {
+        gw_json_put_number(json, "handover-us", info->handover_us);
+        gw_json_put_number(json, "threshold", info->threshold_bytes);
+    }
+    if (info->round_count)
+        put_rounds(json, info);
     gw_json_put_text(json, "verify", gw_info_verify_name(info->verify));
     if (info->verify != GW_INFO_VERIFY_OFF)
         gw_json_put_number(json, "verify-time", info->verify_ms);
@@ -118,6 +141,12 @@ static uint64_t ms_from_us(uint64_t us)
 
 void gw_qmp_put_migrate(struct gw_json *json, const struct gw_info_migrate *info)
 {
+    if (info->blocked_count) {
+        gw_json_open_array(json, "blocked-reasons");
+        for (uint32_t i = 0; i < info->blocked_count && i < GW_INFO_BLOCKED_MAX; i++)
+            gw_json_put_text(json, NULL, info->blocked[i]);
+        gw_json_close_array(json);
+    }
     if (info->status == GW_INFO_MIGRATION_NONE)
         return;
     gw_json_put_text(json, "status", gw_info_migration_name(info->status));
@@ -287,6 +316,33 @@ static void get_blocktime(struct reader reader, struct gw_info_postcopy *postcop
         (void)gw_json_read_number(reader.document, i, &postcopy->vcpu_ms[postcopy->vcpu_count++]);
 }
 
+static void get_rounds(struct reader reader, struct gw_info_migrate *info)
+{
+    int array = member(reader, "rounds");
+    for (int i = gw_json_read_first(reader.document, array);
+         i >= 0 && info->round_count < GW_INFO_ROUNDS_MAX;
+         i = gw_json_read_next(reader.document, i)) {
+        struct gw_info_round *round = &info->round[info->round_count++];
+        struct reader one = {reader.document, i};
+        (void)get_number(one, "round", &round->number);
+        (void)get_number(one, "time", &round->time_ms);
+        (void)get_number(one, "sent", &round->sent_bytes);
+        (void)get_number(one, "dirtied", &round->dirty_bytes);
+        (void)get_number(one, "bandwidth", &round->bandwidth);
+        (void)get_number(one, "throttle", &round->throttle_percent);
+    }
+}
+
+static void get_blocked(struct reader reader, struct gw_info_migrate *info)
+{
+    int array = member(reader, "blocked-reasons");
+    for (int i = gw_json_read_first(reader.document, array);
+         i >= 0 && info->blocked_count < GW_INFO_BLOCKED_MAX;
+         i = gw_json_read_next(reader.document, i))
+        (void)gw_json_read_text(reader.document, i, info->blocked[info->blocked_count++],
+                                GW_INFO_BLOCKED_BYTES);
+}
+
 static void get_vendor(struct reader reader, struct gw_info_migrate *info)
 {
     unsigned int role = get_word(reader, "role", role_name, 2);
@@ -302,6 +358,9 @@ static void get_vendor(struct reader reader, struct gw_info_migrate *info)
     (void)get_number(reader, "verify-time", &info->verify_ms);
     (void)get_number(reader, "expected-downtime-us", &info->expected_downtime_us);
     (void)get_number(reader, "round-trip-us", &info->round_trip_us);
+    (void)get_number(reader, "handover-us", &info->handover_us);
+    (void)get_number(reader, "threshold", &info->threshold_bytes);
+    get_rounds(reader, info);
     (void)get_number(reader, "resumes", &info->resumes);
     (void)get_number(reader, "resent-bytes", &info->resent_bytes);
     info->is_link_lost = get_text(reader, "link-lost", info->error, sizeof(info->error));
@@ -317,8 +376,9 @@ bool gw_qmp_decode_migrate(const struct gw_json_document *document, int value,
     memset(info, 0, sizeof(*info));
     if (!gw_json_read_is_object(document, value))
         return false;
+    get_blocked(reader, info);
     if (member(reader, "status") < 0)
-        return true; /* {}: no migration yet */
+        return true; /* no migration yet */
     unsigned int status = get_word(reader, "status", migration_name, GW_INFO_MIGRATION_COUNT);
     if (status == GW_INFO_MIGRATION_COUNT)
         return false;

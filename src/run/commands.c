@@ -91,7 +91,7 @@ static enum gw_status start_postcopy(struct gw_fault *fault)
     if (!MONITOR->is_leaving) {
         return refuse_idle(fault);
     }
-    if (!MONITOR->is_postcopy_allowed) {
+    if (!MONITOR->capability[GW_INFO_CAPABILITY_POSTCOPY_RAM]) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "postcopy is switched off: set the capability postcopy-ram first");
     }
@@ -116,9 +116,45 @@ static enum gw_status recover(const struct gw_qmp_recover *recover, struct gw_fa
     return status;
 }
 
-static void set_parameters(const struct gw_qmp_parameters *parameters)
+static enum gw_status continue_migration(struct gw_fault *fault)
+{
+    return MONITOR->is_leaving ? gw_outgoing_continue(&gw_run_storage.outgoing, fault)
+                               : refuse_idle(fault);
+}
+
+/* The throttle's numbers hold from the next migration on. */
+static enum gw_status set_throttle(const struct gw_qmp_parameters *parameters,
+                                   struct gw_fault *fault)
 {
     struct gw_info_parameters *now = &MONITOR->parameters;
+    uint64_t initial = parameters->has_throttle_initial ? parameters->value.throttle_initial_percent
+                                                        : now->throttle_initial_percent;
+    uint64_t max = parameters->has_throttle_max ? parameters->value.throttle_max_percent
+                                                : now->throttle_max_percent;
+    if (max < initial) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "max-cpu-throttle is %llu, below cpu-throttle-initial, which is %llu",
+                            (unsigned long long)max, (unsigned long long)initial);
+    }
+    now->throttle_initial_percent = initial;
+    now->throttle_max_percent = max;
+    if (parameters->has_throttle_trigger) {
+        now->throttle_trigger_percent = parameters->value.throttle_trigger_percent;
+    }
+    if (parameters->has_throttle_increment) {
+        now->throttle_increment_percent = parameters->value.throttle_increment_percent;
+    }
+    return GW_OK;
+}
+
+static enum gw_status set_parameters(const struct gw_qmp_parameters *parameters,
+                                     struct gw_fault *fault)
+{
+    struct gw_info_parameters *now = &MONITOR->parameters;
+    enum gw_status status = set_throttle(parameters, fault);
+    if (status) {
+        return status;
+    }
     if (parameters->has_downtime_limit) {
         now->downtime_limit_ms = parameters->value.downtime_limit_ms;
     }
@@ -132,6 +168,18 @@ static void set_parameters(const struct gw_qmp_parameters *parameters)
         gw_outgoing_set_limits(&gw_run_storage.outgoing, now->downtime_limit_ms * GW_NS_PER_MS,
                                now->bandwidth_max_bytes, now->postcopy_bandwidth_max_bytes);
     }
+    return GW_OK;
+}
+
+/* Which of them a migration under way heeds was settled when it began; events are at once. */
+static void set_capabilities(const struct gw_qmp_capabilities *capabilities)
+{
+    for (int i = 0; i < GW_INFO_CAPABILITY_COUNT; i++) {
+        if (capabilities->is_given[i]) {
+            MONITOR->capability[i] = capabilities->state[i];
+        }
+    }
+    gw_run_storage.clients.is_events = MONITOR->capability[GW_INFO_CAPABILITY_EVENTS];
 }
 
 /* Resolving */
@@ -239,7 +287,6 @@ static void reply_migrate(struct gw_qmp_message *reply, const char *id)
 
 void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_message *reply)
 {
-    struct gw_clients *clients = &gw_run_storage.clients;
     struct gw_fault fault = {0};
     const char *id = request->id;
     switch (request->command) {
@@ -276,6 +323,18 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
     case GW_QMP_MIGRATE_START_POSTCOPY:
         reply_empty(reply, id, start_postcopy(&fault), &fault);
         break;
+    case GW_QMP_MIGRATE_CONTINUE:
+        reply_empty(reply, id, continue_migration(&fault), &fault);
+        break;
+    case GW_QMP_BLOCK:
+        reply_empty(
+            reply, id,
+            gw_blockers_put(request->arguments.block.id, request->arguments.block.reason, &fault),
+            &fault);
+        break;
+    case GW_QMP_UNBLOCK:
+        reply_empty(reply, id, gw_blockers_remove(request->arguments.block.id, &fault), &fault);
+        break;
     case GW_QMP_MIGRATE_PAUSE:
         reply_empty(reply, id, pause_postcopy(&fault), &fault);
         break;
@@ -286,23 +345,17 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
         reply_migrate(reply, id);
         break;
     case GW_QMP_MIGRATE_SET_PARAMETERS:
-        set_parameters(&request->arguments.parameters);
-        gw_qmp_encode_empty(reply, id);
+        reply_empty(reply, id, set_parameters(&request->arguments.parameters, &fault), &fault);
         break;
     case GW_QMP_QUERY_MIGRATE_PARAMETERS:
         gw_qmp_encode_parameters(reply, id, &MONITOR->parameters);
         break;
     case GW_QMP_MIGRATE_SET_CAPABILITIES:
-        if (request->arguments.capabilities.has_events) {
-            clients->is_events = request->arguments.capabilities.is_events;
-        }
-        if (request->arguments.capabilities.has_postcopy) {
-            MONITOR->is_postcopy_allowed = request->arguments.capabilities.is_postcopy;
-        }
+        set_capabilities(&request->arguments.capabilities);
         gw_qmp_encode_empty(reply, id);
         break;
     case GW_QMP_QUERY_MIGRATE_CAPABILITIES:
-        gw_qmp_encode_capabilities(reply, id, clients->is_events, MONITOR->is_postcopy_allowed);
+        gw_qmp_encode_capabilities(reply, id, MONITOR->capability);
         break;
     case GW_QMP_CALC_DIRTY_RATE:
         reply_empty(reply, id, gw_dirty_rate_begin(request->arguments.calc_seconds, &fault),

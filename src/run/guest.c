@@ -76,6 +76,25 @@ static void handle(void *context, uint32_t events)
     }
 }
 
+/* What a handover takes of the downtime, pages and the link aside: stopping and saving here,
+ * loading and starting there, and a few threads that wake each other. Where it was measured that
+ * was 5 to 10 times what the quickest of three savings of a machine took that was just built. */
+static enum gw_status measure_handover(struct gw_fault *fault)
+{
+    struct gw_saved_state *saved = &gw_run_storage.saved;
+    enum gw_status status = GW_OK;
+    uint64_t least_ns = UINT64_MAX;
+    for (int i = 0; i < 3 && status == GW_OK; i++) {
+        size_t bytes = 0;
+        uint64_t start_ns = gw_clock_now_ns();
+        status = gw_vm_save(VM, saved->bytes, sizeof(saved->bytes), &bytes, fault);
+        uint64_t took_ns = gw_clock_now_ns() - start_ns;
+        least_ns = took_ns < least_ns ? took_ns : least_ns;
+    }
+    MONITOR->handover_ns = 8 * least_ns;
+    return status;
+}
+
 enum gw_status gw_guest_open(struct gw_fault *fault)
 {
     const struct gw_run_config *config = MONITOR->config;
@@ -90,6 +109,9 @@ enum gw_status gw_guest_open(struct gw_fault *fault)
     }
     if (!status) {
         status = gw_vm_facts(VM, &gw_run_storage.facts, fault);
+    }
+    if (!status) {
+        status = measure_handover(fault);
     }
     if (status) {
         return status;

@@ -7,6 +7,8 @@
 #define MONITOR  (&gw_run_storage.monitor)
 #define INCOMING (&gw_run_storage.incoming)
 
+enum { DEVICES = 1 + GW_VM_DEVICES }; /* the machine itself, and what the guest sees in it */
+
 bool gw_inbound_is_held(void)
 {
     struct gw_target_figures figures;
@@ -19,6 +21,21 @@ bool gw_inbound_is_held(void)
 
 /* How long a guest waits for memory that only its source has, before it is taken for lost. */
 #define RECOVER_NS (3600 * GW_NS_PER_S)
+
+/* Whatever the machine and its devices need before they can take a guest is done while the guest
+ * still runs over there: a machine that was loaded before, in vain, is built anew. */
+static void prepare_devices(void)
+{
+    struct gw_fault fault = {0};
+    if (gw_vm_renew(&gw_run_storage.vm, &fault) != GW_OK) {
+        gw_incoming_host_fault(INCOMING, &fault);
+        return;
+    }
+    MONITOR->is_tracker_ready = false;
+    for (int i = 0; i < DEVICES; i++) {
+        gw_incoming_device_ready(INCOMING);
+    }
+}
 
 static void load(void)
 {
@@ -130,6 +147,9 @@ static void act(const struct gw_target_action *action)
     case GW_TARGET_DO_RECORD:
         record(action);
         break;
+    case GW_TARGET_DO_PREPARE_DEVICES:
+        prepare_devices();
+        break;
     case GW_TARGET_DO_LOAD:
         load();
         break;
@@ -170,6 +190,7 @@ enum gw_status gw_inbound_start(struct gw_fault *fault)
     struct gw_incoming_config incoming = {.target = {.facts = &gw_run_storage.facts,
                                                      .vcpu_count = config->vcpu_count,
                                                      .can_postcopy = true,
+                                                     .device_count = DEVICES,
                                                      .recover_ns_max = RECOVER_NS},
                                           .uri = config->incoming_uri,
                                           .ram = &gw_run_storage.ram,

@@ -242,8 +242,15 @@ int gw_run(const struct gw_run_config *config)
     MONITOR->config = config;
     MONITOR->state = GW_INFO_RUN_PRELAUNCH;
     MONITOR->start_ns = gw_clock_now_ns();
-    MONITOR->parameters = (struct gw_info_parameters){.downtime_limit_ms = 300};
-    MONITOR->is_postcopy_allowed = true;
+    MONITOR->parameters =
+        (struct gw_info_parameters){.downtime_limit_ms = 300,
+                                    .throttle_trigger_percent = 50,
+                                    .throttle_initial_percent = 20,
+                                    .throttle_increment_percent = 10,
+                                    .throttle_max_percent = GW_THROTTLE_PERCENT_MAX};
+    for (int i = 0; i < GW_INFO_CAPABILITY_COUNT; i++) {
+        MONITOR->capability[i] = gw_info_capability_default((enum gw_info_capability)i);
+    }
     gw_run_storage.clients.listener_fd = -1;
     gw_run_storage.console.listener_fd = -1;
     if (start(config, &fault) == GW_OK) {

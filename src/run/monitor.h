@@ -5,6 +5,8 @@
  *   monitor.c   the run state, and when and how the process ends
  *   guest.c     the machine's events: halted, powered off, crashed, console
  *   outbound.c  the guest leaves: what the source engine asks of the machine
+ *   choices.c   the log's line for each choice that the source engine makes
+ *   blockers.c  why the guest may not leave
  *   inbound.c   a guest comes: what the target engine asks of the machine
  *   clients.c   control connections: bytes, events
  *   commands.c  what each command does
@@ -22,6 +24,7 @@
 #include "godwit/qmp.h"
 #include "godwit/record.h"
 #include "godwit/run.h"
+#include "godwit/source.h"
 
 struct gw_monitor {
     const struct gw_run_config *config;
@@ -45,10 +48,12 @@ struct gw_monitor {
     bool was_running;   /* before STOP */
     bool is_halt_awaited;
     bool is_verifying;
-    bool is_link_lost;        /* and said so */
-    bool is_postcopy_allowed; /* capability postcopy-ram */
+    bool is_link_lost; /* and said so */
+    bool capability[GW_INFO_CAPABILITY_COUNT];
+    uint64_t handover_ns; /* what all but pages takes of a handover, as measured at the start */
     char peer[GW_INFO_URI_BYTES];
     struct gw_session session, withdrawn;
+    struct gw_qmp_block blocker[GW_INFO_BLOCKERS_MAX]; /* id "": free */
     struct gw_info_parameters parameters;
     uint64_t held_since_ns;
 
@@ -86,10 +91,23 @@ void gw_guest_console_ready(void);
 GW_MUST_USE enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate,
                                              struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault);
+/* GW_ARGUMENT with the reason when the guest, which is here, may not leave now. */
+GW_MUST_USE enum gw_status gw_outbound_check(struct gw_fault *fault);
 void gw_outbound_halted(void);
 void gw_outbound_guest_ended(void);
 bool gw_outbound_is_held(void);
 bool gw_outbound_is_pushing(void); /* the guest runs there, and needs this side's memory */
+
+/* choices.c */
+void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures *figures);
+
+/* blockers.c: an operator's reasons, each under an id. Fewer than GW_INFO_BLOCKERS_MAX, and none is
+ * added while the guest leaves. */
+GW_MUST_USE enum gw_status gw_blockers_put(const char *id, const char *reason,
+                                           struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_blockers_remove(const char *id, struct gw_fault *fault);
+GW_MUST_USE enum gw_status gw_blockers_check(struct gw_fault *fault); /* the first one, if any */
+void gw_blockers_report(struct gw_info_migrate *info);
 
 /* inbound.c */
 GW_MUST_USE enum gw_status gw_inbound_start(struct gw_fault *fault);

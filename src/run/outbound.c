@@ -199,20 +199,11 @@ static void finish(void)
     }
 }
 
-/* One line of the log for each choice, with the figures it was made from. */
 static void throttle(uint32_t percent)
 {
     struct gw_fault fault = {0};
-    struct gw_source_figures figures;
-    gw_outgoing_get_figures(OUTGOING, &figures);
     if (gw_throttle_set(percent, &fault) != GW_OK) {
         gw_monitor_say("%s", fault.text);
-    } else if (percent > 0) {
-        uint64_t page_bytes = gw_run_storage.ram.page_bytes;
-        gw_monitor_say("guest %s dirties %" PRIu64 " KiB/s, the link takes %" PRIu64
-                       " KiB/s: its CPUs lose %u%% of their time until it has moved",
-                       MONITOR->config->name, figures.dirty_pages_per_s * page_bytes / 1024,
-                       figures.bandwidth / 1024, percent);
     }
 }
 
@@ -231,6 +222,10 @@ static void act(struct gw_source_action *action)
         break;
     case GW_SOURCE_DO_THROTTLE:
         throttle(action->throttle_percent);
+        break;
+    case GW_SOURCE_DO_EXPLAIN:
+        gw_outgoing_get_figures(OUTGOING, &figures);
+        gw_choices_say(action->choice, &figures);
         break;
     case GW_SOURCE_DO_STATUS:
         told_status();
@@ -263,13 +258,8 @@ static void handle(void *context, uint32_t events)
     }
 }
 
-static enum gw_status check_start(struct gw_fault *fault)
+enum gw_status gw_outbound_check(struct gw_fault *fault)
 {
-    if (MONITOR->is_leaving) {
-        return gw_fault_set(fault, GW_ARGUMENT,
-                            "There's a migration process in progress: to %s; cancel it or wait",
-                            MONITOR->peer);
-    }
     if (gw_inbound_is_held() || MONITOR->is_unsettled) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "the source this guest came from has not confirmed that it runs here: "
@@ -293,6 +283,17 @@ static enum gw_status check_start(struct gw_fault *fault)
     }
 }
 
+static enum gw_status check_start(struct gw_fault *fault)
+{
+    if (MONITOR->is_leaving) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "There's a migration process in progress: to %s; cancel it or wait",
+                            MONITOR->peer);
+    }
+    enum gw_status status = gw_outbound_check(fault);
+    return status ? status : gw_blockers_check(fault);
+}
+
 static enum gw_on_deadline on_deadline(enum gw_qmp_on_deadline asked)
 {
     switch (asked) {
@@ -300,10 +301,24 @@ static enum gw_on_deadline on_deadline(enum gw_qmp_on_deadline asked)
         return GW_ON_DEADLINE_STOP;
     case GW_QMP_ON_DEADLINE_POSTCOPY:
         return GW_ON_DEADLINE_POSTCOPY;
+    case GW_QMP_ON_DEADLINE_AUTO:
+        return GW_ON_DEADLINE_AUTO;
     case GW_QMP_ON_DEADLINE_CANCEL:
         break;
     }
     return GW_ON_DEADLINE_CANCEL;
+}
+
+static struct gw_throttle throttle_rule(const struct gw_qmp_migrate *migrate)
+{
+    const struct gw_info_parameters *parameters = &MONITOR->parameters;
+    return (struct gw_throttle){
+        .is_on = migrate->has_throttling ? migrate->is_throttling
+                                         : MONITOR->capability[GW_INFO_CAPABILITY_AUTO_CONVERGE],
+        .trigger_percent = (uint32_t)parameters->throttle_trigger_percent,
+        .initial_percent = (uint32_t)parameters->throttle_initial_percent,
+        .increment_percent = (uint32_t)parameters->throttle_increment_percent,
+        .max_percent = (uint32_t)parameters->throttle_max_percent};
 }
 
 static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate)
@@ -327,11 +342,15 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                                                  : parameters->postcopy_bandwidth_max_bytes,
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
                    .on_deadline = on_deadline(migrate->on_deadline),
-                   .throttle = {.is_on = migrate->is_throttling,
-                                .trigger_percent = 50,
-                                .initial_percent = 20,
-                                .increment_percent = 10,
-                                .max_percent = GW_THROTTLE_PERCENT_MAX},
+                   .throttle = throttle_rule(migrate),
+                   .is_auto =
+                       !migrate->is_precopy && MONITOR->capability[GW_INFO_CAPABILITY_POSTCOPY_RAM],
+                   .is_pausing =
+                       migrate->has_pause
+                           ? migrate->is_pausing
+                           : MONITOR->capability[GW_INFO_CAPABILITY_PAUSE_BEFORE_SWITCHOVER],
+                   .is_ack_ignored = !MONITOR->capability[GW_INFO_CAPABILITY_SWITCHOVER_ACK],
+                   .handover_ns = MONITOR->handover_ns,
                    .is_verifying = migrate->is_verify},
         .uri = MONITOR->peer,
         .ram = &gw_run_storage.ram,
@@ -346,7 +365,7 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
 {
     struct gw_outgoing_config config;
     enum gw_status status = check_start(fault);
-    if (!status && migrate->is_postcopy && !MONITOR->is_postcopy_allowed) {
+    if (!status && migrate->is_postcopy && !MONITOR->capability[GW_INFO_CAPABILITY_POSTCOPY_RAM]) {
         status = gw_fault_set(fault, GW_ARGUMENT,
                               "postcopy is switched off: set the capability postcopy-ram first");
     }

@@ -74,6 +74,23 @@ static enum gw_info_verify verify_state(const struct gw_source_figures *figures,
     return fault->status == GW_CORRUPT ? GW_INFO_VERIFY_DIFFERENT : GW_INFO_VERIFY_PENDING;
 }
 
+static void report_rounds(const struct gw_source_figures *figures, struct gw_info_migrate *info)
+{
+    uint64_t page_bytes = gw_run_storage.ram.page_bytes;
+    info->round_count = figures->history_count;
+    for (uint32_t i = 0; i < figures->history_count; i++) {
+        const struct gw_source_round *round = &figures->history[i];
+        info->round[i] = (struct gw_info_round){.number = round->number,
+                                                .time_ms = round->took_ns / GW_NS_PER_MS,
+                                                .sent_bytes = round->sent_pages * page_bytes,
+                                                .dirty_bytes = round->dirty_pages * page_bytes,
+                                                .bandwidth = round->bandwidth,
+                                                .throttle_percent = round->throttle_percent};
+    }
+}
+
+static_assert((int)GW_INFO_ROUNDS_MAX == (int)GW_SOURCE_ROUNDS_KEPT, "as many as the engine keeps");
+
 static uint64_t held_ms(void)
 {
     return MONITOR->held_since_ns ? (gw_clock_now_ns() - MONITOR->held_since_ns) / GW_NS_PER_MS : 0;
@@ -100,6 +117,9 @@ static void report_source(struct gw_info_migrate *info)
     info->verify_ms = figures.verify_ns / GW_NS_PER_MS;
     info->is_link_lost = figures.is_link_lost;
     info->throttle_percent = figures.throttle_percent;
+    info->handover_us = figures.handover_ns / GW_NS_PER_US;
+    info->threshold_bytes = figures.threshold_bytes;
+    report_rounds(&figures, info);
     info->resumes = figures.resumes;
     info->resent_bytes = figures.resent_pages * gw_run_storage.ram.page_bytes;
     info->postcopy.is_on = figures.is_postcopy;
@@ -178,6 +198,7 @@ static void report_target(struct gw_info_migrate *info)
 void gw_report_migrate(struct gw_info_migrate *info)
 {
     *info = (struct gw_info_migrate){.status = GW_INFO_MIGRATION_NONE};
+    gw_blockers_report(info);
     if (MONITOR->has_left_once) {
         report_source(info);
     } else if (MONITOR->config->incoming_uri) {

@@ -89,6 +89,15 @@ static enum gw_status load_sections(struct gw_vm *vm, struct gw_vm_plan *plan,
     return status;
 }
 
+enum gw_status gw_vm_renew(struct gw_vm *vm, struct gw_fault *fault)
+{
+    GW_ASSERT(gw_vm_is_halted(vm));
+    if (vm->is_fresh)
+        return GW_OK;
+    gw_vm_demolish(vm);
+    return gw_vm_build(vm, fault);
+}
+
 enum gw_status gw_vm_load(struct gw_vm *vm, const uint8_t *bytes, size_t count,
                           struct gw_fault *fault)
 {
@@ -97,12 +106,9 @@ enum gw_status gw_vm_load(struct gw_vm *vm, const uint8_t *bytes, size_t count,
     enum gw_status status = gw_vm_plan_read(&plan, bytes, count, vm->config.vcpu_count, fault);
     if (status != GW_OK)
         return status;
-    if (!vm->is_fresh) {
-        gw_vm_demolish(vm);
-        status = gw_vm_build(vm, fault);
-        if (status != GW_OK)
-            return status;
-    }
+    status = gw_vm_renew(vm, fault);
+    if (status != GW_OK)
+        return status;
     vm->is_fresh = false;
     gw_vm_forget_ending(vm);
     status = load_sections(vm, &plan, fault);

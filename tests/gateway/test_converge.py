@@ -44,6 +44,35 @@ def test_a_slowed_guest_that_stays_has_its_speed_back(net):
 
 
 @gateways(2)
+def test_left_to_itself_it_slows_the_guest_down_and_then_lets_it_go_first(net):
+    source, target = boot(net)
+    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "10ms")
+    assert report.code == 0 and report.status == "completed", report
+    percent = [line.get("cpu-throttle-percentage", 0) for line in report.lines]
+    assert 20 <= max(percent) <= 50, percent
+    said = source.said()
+    assert "its CPUs lose 20% of their time" in said, said
+    assert "which is more than the downtime limit allows" in said, said
+    assert "it goes first, and the rest of its memory follows (postcopy)" in said, said
+    target.console.wait_for_load(2)
+    check_continuous(source.console, target.console)
+    target.power_off()
+
+
+@gateways(2)
+def test_left_to_itself_it_keeps_to_a_deadline(net):
+    """All of its memory is there in time, on a link that rounds would never be done on."""
+    source, target = boot(net)
+    report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--deadline", "20s")
+    assert report.code == 0 and report.status == "completed", report
+    assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
+    print(f"     {report.total_ms} ms in all, 20000 wanted at most", flush=True)
+    target.console.wait_for_load(2)
+    check_continuous(source.console, target.console)
+    target.power_off()
+
+
+@gateways(2)
 def test_the_deadline_is_met_by_standing_still(net):
     source, target = boot(net)
     report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--verify", "--deadline", "12s",
@@ -56,7 +85,7 @@ def test_the_deadline_is_met_by_standing_still(net):
 @gateways(2)
 def test_the_deadline_cancels_and_the_guest_stays(net):
     source, target = boot(net)
-    report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--deadline", "6s")
+    report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--precopy", "--deadline", "6s")
     assert report.code == 5 and report.status == "cancelled", report
     assert "the deadline of 6000 ms passed" in source.said(), source.said()
     source.console.wait_for_load(2)

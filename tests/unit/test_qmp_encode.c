@@ -55,13 +55,22 @@ static void test_plain_replies(void **state)
     assert_line("{\"return\": {\"running\": false, \"status\": \"finish-migrate\"}}\r\n");
     gw_qmp_encode_run_state(&message, "", GW_INFO_RUN_RUNNING);
     assert_line("{\"return\": {\"running\": true, \"status\": \"running\"}}\r\n");
-    struct gw_info_parameters parameters = {.downtime_limit_ms = 300};
+    struct gw_info_parameters parameters = {.downtime_limit_ms = 300,
+                                            .throttle_trigger_percent = 50,
+                                            .throttle_initial_percent = 20,
+                                            .throttle_increment_percent = 10,
+                                            .throttle_max_percent = 99};
     gw_qmp_encode_parameters(&message, "", &parameters);
     assert_line("{\"return\": {\"downtime-limit\": 300, \"max-bandwidth\": 0, "
-                "\"max-postcopy-bandwidth\": 0}}\r\n");
-    gw_qmp_encode_capabilities(&message, "", true, false);
-    assert_line("{\"return\": [{\"capability\": \"events\", \"state\": true}, "
-                "{\"capability\": \"postcopy-ram\", \"state\": false}]}\r\n");
+                "\"max-postcopy-bandwidth\": 0, \"throttle-trigger-threshold\": 50, "
+                "\"cpu-throttle-initial\": 20, \"cpu-throttle-increment\": 10, "
+                "\"max-cpu-throttle\": 99}}\r\n");
+    const bool capabilities[GW_INFO_CAPABILITY_COUNT] = {[GW_INFO_CAPABILITY_EVENTS] = true};
+    gw_qmp_encode_capabilities(&message, "", capabilities);
+    static const char first[] = "{\"return\": [{\"capability\": \"events\", \"state\": true}, "
+                                "{\"capability\": \"postcopy-ram\", \"state\": false}, ";
+    assert_memory_equal(message.text, first, sizeof(first) - 1);
+    assert_non_null(strstr(message.text, "{\"capability\": \"pause-before-switchover\", "));
     struct gw_info_resolve resolve = {.token = "T1", .text = "given up"};
     gw_qmp_encode_resolve(&message, "", &resolve);
     assert_line("{\"return\": {\"token\": \"T1\", \"text\": \"given up\"}}\r\n");
@@ -127,6 +136,37 @@ static struct gw_info_migrate sample(void)
         .peer = "tcp:b:1",
         .session = "ab",
     };
+}
+
+/* What only a source in its rounds tells, and a guest that may not leave. */
+static void test_rounds_and_blockers_read_back(void **state)
+{
+    (void)state;
+    struct gw_info_migrate back;
+    struct gw_info_migrate info = {.blocked_count = 2,
+                                   .blocked = {"firmware: it is being flashed", "backup: runs"}};
+    gw_qmp_encode_migrate(&message, "", &info);
+    assert_line("{\"return\": {\"blocked-reasons\": [\"firmware: it is being flashed\", "
+                "\"backup: runs\"]}}\r\n");
+    assert_true(gw_qmp_decode_migrate(&document, read_back(), &back));
+    assert_int_equal(back.status, GW_INFO_MIGRATION_NONE);
+    assert_int_equal(back.blocked_count, 2);
+    assert_string_equal(back.blocked[1], "backup: runs");
+
+    info = sample();
+    info.status = GW_INFO_MIGRATION_PRE_SWITCHOVER;
+    info.handover_us = 20000;
+    info.threshold_bytes = 1048576;
+    info.round_count = 2;
+    info.round[0] = (struct gw_info_round){1, 900, 70000000, 4096, 77000000, 0};
+    info.round[1] = (struct gw_info_round){2, 3, 4096, 8192, 77000001, 20};
+    gw_qmp_encode_migrate(&message, "", &info);
+    assert_true(gw_qmp_decode_migrate(&document, read_back(), &back));
+    assert_int_equal(back.status, GW_INFO_MIGRATION_PRE_SWITCHOVER);
+    assert_int_equal(back.handover_us, 20000);
+    assert_int_equal(back.threshold_bytes, 1048576);
+    assert_int_equal(back.round_count, 2);
+    assert_memory_equal(back.round, info.round, sizeof(info.round));
 }
 
 static void test_migrate_golden(void **state)
@@ -324,6 +364,13 @@ static void test_the_longest_message_fits(void **state)
     info.held.can_give_up = info.held.can_run_with_token = info.held.can_run_other_is_dead = true;
     info.error[GW_INFO_TEXT_BYTES - 1] = 0;
     info.held.text[GW_INFO_TEXT_BYTES - 1] = 0;
+    info.blocked_count = GW_INFO_BLOCKED_MAX;
+    for (int i = 0; i < GW_INFO_BLOCKED_MAX; i++) {
+        info.blocked[i][GW_INFO_BLOCKED_BYTES - 1] = 0;
+    }
+    info.round_count = GW_INFO_ROUNDS_MAX;
+    memset(info.round, 0xff, sizeof(info.round));
+    info.handover_us = info.threshold_bytes = UINT64_MAX;
     info.peer[GW_INFO_URI_BYTES - 1] = 0;
     info.session[GW_INFO_SESSION_BYTES - 1] = 0;
     status.state = GW_INFO_RUN_INTERNAL_ERROR;
@@ -337,6 +384,9 @@ static void test_the_longest_message_fits(void **state)
     assert_true(gw_qmp_decode_status(&document, value, &status));
     gw_qmp_encode_event_migration(&message, noon, &info);
     assert_true(gw_json_read_member(&document, read_back(), "data") > 0);
+    info.role = GW_INFO_SOURCE;
+    gw_qmp_encode_status(&message, id, &status, &info);
+    assert_true(gw_qmp_decode_status(&document, read_back(), &status));
 }
 
 int main(void)
@@ -347,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_commands_are_all_listed),
         cmocka_unit_test(test_migrate_golden),
         cmocka_unit_test(test_migrate_reads_back),
+        cmocka_unit_test(test_rounds_and_blockers_read_back),
         cmocka_unit_test(test_status_reads_back),
         cmocka_unit_test(test_events_golden),
         cmocka_unit_test(test_final_migration_event_carries_all),

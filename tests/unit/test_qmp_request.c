@@ -65,7 +65,9 @@ static void test_every_command_is_found(void **state)
                                 : i == GW_QMP_CALC_DIRTY_RATE          ? "{\"calc-time\":60}"
                                 : i == GW_QMP_RESOLVE                  ? "{\"action\":\"give-up\"}"
                                 : i == GW_QMP_MIGRATE_SET_CAPABILITIES ? "{\"capabilities\":[]}"
-                                                                       : "{}";
+                                : i == GW_QMP_BLOCK   ? "{\"id\":\"a\",\"reason\":\"b\"}"
+                                : i == GW_QMP_UNBLOCK ? "{\"id\":\"a\"}"
+                                                      : "{}";
         (void)snprintf(text, sizeof(text), "{\"execute\":\"%s\",\"arguments\":%s}",
                        gw_qmp_command_name((enum gw_qmp_command)i), arguments);
         begin();
@@ -117,20 +119,33 @@ static void test_migrate_arguments(void **state)
 
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\"}}"), GW_OK);
     assert_false(migrate->is_verify || migrate->has_downtime_limit || migrate->has_bandwidth_max);
-    assert_true(migrate->is_throttling && migrate->deadline_ms == 0 && !migrate->has_retry);
+    assert_true(!migrate->has_throttling && migrate->deadline_ms == 0 && !migrate->has_retry);
+    assert_true(!migrate->has_pause && !migrate->is_precopy);
+    assert_int_equal(migrate->on_deadline, GW_QMP_ON_DEADLINE_AUTO);
+    assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+                          "\"__org.godwit_precopy\":true,"
+                          "\"__org.godwit_pause-before-switchover\":true}}"),
+                     GW_OK);
+    assert_true(migrate->has_pause && migrate->is_pausing && migrate->is_precopy);
+    assert_int_equal(migrate->on_deadline, GW_QMP_ON_DEADLINE_CANCEL);
+    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+               "\"__org.godwit_postcopy\":true,\"__org.godwit_precopy\":true}}",
+               "argument '__org.godwit_postcopy' of migrate is given with __org.godwit_precopy; "
+               "wanted one of them");
 
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
                           "\"__org.godwit_retry\":0,\"__org.godwit_auto-converge\":false,"
                           "\"__org.godwit_deadline\":90000,"
                           "\"__org.godwit_on-deadline\":\"stop-and-copy\"}}"),
                      GW_OK);
-    assert_true(migrate->has_retry && migrate->retry_ms == 0 && !migrate->is_throttling);
+    assert_true(migrate->has_retry && migrate->retry_ms == 0);
+    assert_true(migrate->has_throttling && !migrate->is_throttling);
     assert_int_equal(migrate->deadline_ms, 90000);
     assert_int_equal(migrate->on_deadline, GW_QMP_ON_DEADLINE_STOP_AND_COPY);
     assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
                "\"__org.godwit_on-deadline\":\"panic\"}}",
                "argument '__org.godwit_on-deadline' of migrate is panic; wanted \"cancel\", "
-               "\"stop-and-copy\" or \"postcopy\"");
+               "\"stop-and-copy\", \"postcopy\" or \"auto\"");
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
                           "\"__org.godwit_postcopy\":true,"
                           "\"__org.godwit_on-deadline\":\"postcopy\"}}"),
@@ -157,6 +172,50 @@ static void test_calc_dirty_rate(void **state)
                "(seconds)");
 }
 
+static void test_blockers_and_continue(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(give("{\"execute\":\"__org.godwit_block\",\"arguments\":"
+                          "{\"id\":\"firmware\",\"reason\":\"it is being flashed\"}}"),
+                     GW_OK);
+    assert_string_equal(request.arguments.block.id, "firmware");
+    assert_string_equal(request.arguments.block.reason, "it is being flashed");
+    assert_bad("{\"execute\":\"__org.godwit_block\",\"arguments\":{\"id\":\"firmware\"}}",
+               "argument 'reason' of __org.godwit_block is missing; wanted a text of 1 to 127 "
+               "bytes");
+    assert_bad("{\"execute\":\"__org.godwit_block\",\"arguments\":{\"id\":\"\","
+               "\"reason\":\"x\"}}",
+               "argument 'id' of __org.godwit_block is \"\"; wanted a text of 1 to 31 bytes");
+    assert_int_equal(give("{\"execute\":\"migrate-continue\"}"), GW_OK);
+    assert_int_equal(give("{\"execute\":\"migrate-continue\",\"arguments\":"
+                          "{\"state\":\"pre-switchover\"}}"),
+                     GW_OK);
+    assert_bad("{\"execute\":\"migrate-continue\",\"arguments\":{\"state\":\"device\"}}",
+               "argument 'state' of migrate-continue is device; wanted \"pre-switchover\"");
+}
+
+static void test_throttle_parameters(void **state)
+{
+    (void)state;
+    begin();
+    assert_int_equal(give("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
+                          "{\"throttle-trigger-threshold\":100,\"cpu-throttle-initial\":1,"
+                          "\"cpu-throttle-increment\":99,\"max-cpu-throttle\":80}}"),
+                     GW_OK);
+    const struct gw_qmp_parameters *parameters = &request.arguments.parameters;
+    assert_true(parameters->has_throttle_trigger && parameters->has_throttle_initial &&
+                parameters->has_throttle_increment && parameters->has_throttle_max);
+    assert_int_equal(parameters->value.throttle_trigger_percent, 100);
+    assert_int_equal(parameters->value.throttle_initial_percent, 1);
+    assert_int_equal(parameters->value.throttle_increment_percent, 99);
+    assert_int_equal(parameters->value.throttle_max_percent, 80);
+    assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
+               "{\"cpu-throttle-initial\":0}}",
+               "argument 'cpu-throttle-initial' of migrate-set-parameters is 0; wanted a number "
+               "from 1 to 99 (percent)");
+}
+
 static void test_parameters_and_capabilities(void **state)
 {
     (void)state;
@@ -171,19 +230,27 @@ static void test_parameters_and_capabilities(void **state)
         give("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\""
              ":[{\"capability\":\"events\",\"state\":true}]}}"),
         GW_OK);
-    assert_true(request.arguments.capabilities.has_events);
-    assert_true(request.arguments.capabilities.is_events);
-    assert_false(request.arguments.capabilities.has_postcopy);
+    assert_true(request.arguments.capabilities.is_given[GW_INFO_CAPABILITY_EVENTS]);
+    assert_true(request.arguments.capabilities.state[GW_INFO_CAPABILITY_EVENTS]);
+    assert_false(request.arguments.capabilities.is_given[GW_INFO_CAPABILITY_POSTCOPY_RAM]);
     assert_int_equal(
         give("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\""
              ":[{\"capability\":\"postcopy-ram\",\"state\":false}]}}"),
         GW_OK);
-    assert_true(request.arguments.capabilities.has_postcopy);
-    assert_false(request.arguments.capabilities.is_postcopy);
+    assert_true(request.arguments.capabilities.is_given[GW_INFO_CAPABILITY_POSTCOPY_RAM]);
+    assert_false(request.arguments.capabilities.state[GW_INFO_CAPABILITY_POSTCOPY_RAM]);
+    assert_int_equal(
+        give("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\""
+             ":[{\"capability\":\"return-path\",\"state\":true}]}}"),
+        GW_OK);
+    assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\""
+               ":[{\"capability\":\"return-path\",\"state\":false}]}}",
+               "argument 'return-path' of migrate-set-capabilities is false; wanted true: it is "
+               "always on");
     assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\""
                ":[{\"capability\":\"xbzrle\",\"state\":true}]}}",
-               "argument 'capability' of migrate-set-capabilities is xbzrle; wanted \"events\" or "
-               "\"postcopy-ram\"");
+               "argument 'capability' of migrate-set-capabilities is xbzrle; wanted one that "
+               "query-migrate-capabilities names");
 }
 
 static void test_recover_may_name_another_place(void **state)
@@ -245,7 +312,8 @@ static void test_bad_requests_are_named(void **state)
                "stop has no argument \"now\"; it has: none");
     assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime\":1}}",
                "migrate-set-parameters has no argument \"downtime\"; it has: downtime-limit, "
-               "max-bandwidth, max-postcopy-bandwidth");
+               "max-bandwidth, max-postcopy-bandwidth, throttle-trigger-threshold, "
+               "cpu-throttle-initial, cpu-throttle-increment, max-cpu-throttle");
     assert_bad(
         "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime-limit\":2000001}}",
         "argument 'downtime-limit' of migrate-set-parameters is 2000001; wanted a number "
@@ -262,8 +330,8 @@ static void test_bad_requests_are_named(void **state)
                "argument 'detach' of migrate is \"yes\"; wanted true or false");
     assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":"
                "[{\"capability\":\"xbzrle\",\"state\":true}]}}",
-               "argument 'capability' of migrate-set-capabilities is xbzrle; wanted \"events\" or "
-               "\"postcopy-ram\"");
+               "argument 'capability' of migrate-set-capabilities is xbzrle; wanted one that "
+               "query-migrate-capabilities names");
     assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":[1]}}",
                "argument 'capabilities' of migrate-set-capabilities is 1; wanted objects");
     assert_bad("{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":7}}",
@@ -441,6 +509,8 @@ int main(void)
         cmocka_unit_test(test_migrate_arguments),
         cmocka_unit_test(test_calc_dirty_rate),
         cmocka_unit_test(test_parameters_and_capabilities),
+        cmocka_unit_test(test_throttle_parameters),
+        cmocka_unit_test(test_blockers_and_continue),
         cmocka_unit_test(test_recover_may_name_another_place),
         cmocka_unit_test(test_resolve_arguments),
         cmocka_unit_test(test_bad_requests_are_named),

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an operator has a word in a migration: the pause before the switchover, blockers, limits, and
+what the monitor tells of it all."""
+from harness.case import gateways
+from harness.console import check_continuous
+from harness.guest import Guest, Report
+from test_migrate import check_moved, listen, uri
+
+
+def boot(net):
+    source = Guest(net[1], words="load=4@2").boot()
+    source.console.wait_for_counts(3)
+    return source, listen(net[2])
+
+
+@gateways(2)
+def test_it_waits_for_a_word_before_the_switchover(net):
+    source, target = boot(net)
+    none = net[1].run("godwit", "migrate-continue", source.name)
+    assert none.code == 1 and b"no migration" in none.error, none
+    migration = source.start_migration(uri(net[2]), "--pause-before-switchover", "--verify")
+    source.expect_status("pre-switchover")
+    source.console.wait_for_counts(5)  # it runs on here, for as long as nobody says anything
+    source.console.wait_for_load(2)
+    assert not target.console.bytes
+    net[1].check("godwit", "migrate-continue", source.name)
+    report = Report(migration.wait(120))
+    check_moved(source, target, report)
+    rounds = report.last["__org.godwit"]["rounds"]
+    assert [one["round"] for one in rounds] == list(range(1, report.rounds + 1)), rounds
+    assert rounds[0]["sent"] > rounds[-1]["sent"] > 0, rounds
+    assert "fit into the downtime limit" in source.said(), source.said()
+    check_continuous(source.console, target.console)
+    target.power_off()
+
+
+@gateways(2)
+def test_a_migration_that_waits_is_cancelled(net):
+    source, target = boot(net)
+    migration = source.start_migration(uri(net[2]), "--pause-before-switchover")
+    source.expect_status("pre-switchover")
+    net[1].check("godwit", "migrate-cancel", source.name)
+    assert Report(migration.wait()).code == 5
+    source.console.wait_for_counts(3)
+    check_continuous(source.console)
+    assert not target.console.bytes and not target.command.ended()
+    check_moved(source, target, source.migrate(uri(net[2]), "--verify"))
+    target.power_off()
+
+
+@gateways(2)
+def test_a_blocked_guest_stays_and_says_why(net):
+    source, target = boot(net)
+    net[1].check("godwit", "block", source.name, "firmware", "--reason", "its modem is being flashed")
+    refused = source.migrate(uri(net[2]))
+    assert refused.code == 1 and "its modem is being flashed" in refused.error, refused
+    assert source.status()["migrate"]["blocked-reasons"] == ["firmware: its modem is being flashed"]
+    assert "blocked    firmware: its modem" in net[1].check("godwit", "status", source.name)
+    unknown = net[1].run("godwit", "unblock", source.name, "backup")
+    assert unknown.code == 1 and b"no blocker 'backup'" in unknown.error, unknown
+    net[1].check("godwit", "unblock", source.name, "firmware")
+    migration = source.start_migration(uri(net[2]), "--pause-before-switchover", "--verify")
+    source.expect_status("pre-switchover")
+    late = net[1].run("godwit", "block", source.name, "late")
+    assert late.code == 1 and b"is on its way" in late.error, late
+    net[1].check("godwit", "migrate-continue", source.name)
+    check_moved(source, target, Report(migration.wait(120)))
+    target.power_off()
