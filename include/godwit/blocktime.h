@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "godwit/limits.h"
+#include "godwit/message.h"
 
 enum {
     GW_BLOCKTIME_THREADS = GW_VCPUS_MAX + 4, /* vCPUs, and threads of the embedder's own */
@@ -47,5 +48,8 @@ void gw_blocktime_resolve(struct gw_blocktime *blocktime, uint64_t page, uint64_
 
 /* What `percent` (1..100) of the faults took at most, to within 25 %; min and max are exact. */
 uint64_t gw_blocktime_percentile(const struct gw_blocktime *blocktime, uint32_t percent);
+
+/* All of that in a few numbers; time_ns is left 0. */
+void gw_blocktime_summarize(const struct gw_blocktime *blocktime, struct gw_waiting *waiting);
 
 #endif

@@ -141,10 +141,11 @@ struct gw_info_postcopy {
     uint64_t sent_bytes;    /* source: of transferred_bytes, since the guest runs there */
     uint64_t missing_bytes; /* target: of RAM, not there yet */
     uint64_t recoveries;    /* times it went on after a lost link */
-    uint64_t time_ms;       /* target: from the first instruction until all was there */
-    uint64_t faults;        /* target: that were resolved */
+    uint64_t time_ms;       /* from the first instruction until all was there. Of the source, this
+                               and what follows but vcpu_ms only when it is over */
+    uint64_t faults;        /* that were resolved */
     uint64_t min_us, p50_us, p90_us, p99_us, max_us;
-    uint64_t blocktime_ms; /* target: while all vCPUs stood still */
+    uint64_t blocktime_ms; /* while all vCPUs stood still */
     uint32_t vcpu_count;
     uint64_t vcpu_ms[GW_INFO_VCPUS_MAX]; /* target: while that vCPU stood still */
 };

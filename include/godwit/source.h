@@ -285,13 +285,14 @@ struct gw_source_figures {
     uint64_t resumes;           /* times it went on after a lost link */
     uint64_t resent_pages;      /* of pages, sent before and not acknowledged when it was lost */
     uint64_t epoch;
-    uint64_t demands;        /* pages sent because the guest stood still for them */
-    uint64_t postcopy_bytes; /* of wire_bytes, since the guest runs there */
-    uint64_t recoveries;     /* postcopy: times it went on after a lost link */
-    bool is_postcopy;        /* switched, or about to */
-    bool can_postcopy;       /* the target can */
-    bool is_held;            /* COMMIT sent, outcome unknown */
-    bool is_verified;        /* every digest was sent and none differed */
+    uint64_t demands;          /* pages sent because the guest stood still for them */
+    uint64_t postcopy_bytes;   /* of wire_bytes, since the guest runs there */
+    uint64_t recoveries;       /* postcopy: times it went on after a lost link */
+    struct gw_waiting waiting; /* what the guest felt of a postcopy, once it is over */
+    bool is_postcopy;          /* switched, or about to */
+    bool can_postcopy;         /* the target can */
+    bool is_held;              /* COMMIT sent, outcome unknown */
+    bool is_verified;          /* every digest was sent and none differed */
 };
 
 struct gw_source;
@@ -375,7 +376,8 @@ struct gw_source {
     bool is_bulk_up;
     uint32_t demands_open; /* being answered: the bulk channel gives way */
     uint64_t demands, postcopy_bytes, recoveries;
-    uint64_t retry_ns;   /* back-off while the link is lost */
+    struct gw_waiting waiting; /* by COMPLETE */
+    uint64_t retry_ns;         /* back-off while the link is lost */
     uint64_t lost_ns;    /* when it was lost, if nothing was acknowledged since; 0: it was not */
     uint64_t resumed_ns; /* when it was last back */
     uint64_t resumes, resent_pages;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Transport: how bytes get to the peer. URIs, listeners, connections, and the table of functions
- * behind them, which each kind of transport fills (tcp, unix; others fit the same table, and a
- * layer such as TLS puts its own read and write in front of another's).
+ * behind them, which each kind of transport fills (tcp, vsock, unix; others fit the same table, and
+ * a layer such as TLS puts its own read and write in front of another's).
  *
  * A connection is used in one of two ways:
  *  - in an event loop: watch gw_connection_fd(); read and write return GW_AGAIN;
@@ -30,8 +30,9 @@
 /* ---- URIs ---- */
 
 enum gw_uri_scheme {
-    GW_URI_TCP = 0,  /* tcp:HOST:PORT, tcp:[V6]:PORT */
-    GW_URI_UNIX = 1, /* unix:/PATH */
+    GW_URI_TCP = 0,   /* tcp:HOST:PORT, tcp:[V6]:PORT */
+    GW_URI_UNIX = 1,  /* unix:/PATH */
+    GW_URI_VSOCK = 2, /* vsock:CID:PORT */
 };
 
 enum {
@@ -40,9 +41,16 @@ enum {
     GW_URI_TEXT_BYTES = 272, /* the longest URI and its NUL */
 };
 
+/* Context ids that have a name in a URI (vsock(7)). */
+#define GW_URI_CID_ANY   UINT32_MAX /* "any": listening, on whatever this machine has */
+#define GW_URI_CID_LOCAL 1u         /* "local": this machine */
+#define GW_URI_CID_HOST  2u         /* "host": the hypervisor */
+
 struct gw_uri {
     enum gw_uri_scheme scheme;
-    uint16_t port;                /* tcp; 0 only for listening: the kernel chooses */
+    uint32_t port;                /* tcp: up to 65535, vsock; 0 only for listening: the kernel
+                                     chooses */
+    uint32_t cid;                 /* vsock */
     char host[GW_URI_HOST_BYTES]; /* tcp: name, v4, or v6 without brackets ("fe80::1%eth0") */
     char path[GW_URI_PATH_BYTES]; /* unix: absolute */
 };
@@ -103,6 +111,7 @@ struct gw_listener {
 };
 
 /* Listens. Plain TCP on an address that is not loopback needs is_plaintext_allowed: GW_ARGUMENT.
+ * Unix and vsock do not: what goes there stays in this machine and its hypervisor.
  * On an error the listener is closed. May block in name resolution. */
 GW_MUST_USE enum gw_status gw_listener_open(struct gw_listener *listener, const struct gw_uri *uri,
                                             const struct gw_transport_options *options,

@@ -63,7 +63,7 @@ static void print_postcopy(const struct gw_info_migrate *info)
     if (postcopy->recoveries)
         (void)printf(", link lost and back %llu time%s", (unsigned long long)postcopy->recoveries,
                      postcopy->recoveries == 1 ? "" : "s");
-    if (info->role == GW_INFO_TARGET && postcopy->faults) {
+    if (postcopy->faults) {
         print_time(", its CPUs stood still together for ", postcopy->blocktime_ms * GW_NS_PER_MS);
         print_time(" of ", postcopy->time_ms * GW_NS_PER_MS);
         print_time("; a page took ", postcopy->p50_us * GW_NS_PER_US);

@@ -54,17 +54,19 @@ static void put_postcopy(struct gw_json *json, const struct gw_info_migrate *inf
         gw_json_put_bool(json, "lost", true);
     gw_json_put_number(json, "demands", postcopy->demands);
     gw_json_put_number(json, "recoveries", postcopy->recoveries);
-    if (info->role == GW_INFO_TARGET) {
+    if (info->role == GW_INFO_TARGET)
         gw_json_put_number(json, "missing", postcopy->missing_bytes);
+    else
+        gw_json_put_number(json, "sent", postcopy->sent_bytes);
+    if (info->role == GW_INFO_TARGET || postcopy->time_ms) {
         gw_json_put_number(json, "time", postcopy->time_ms);
+        gw_json_put_number(json, "blocktime", postcopy->blocktime_ms);
         gw_json_put_number(json, "faults", postcopy->faults);
         gw_json_put_number(json, "min-us", postcopy->min_us);
         gw_json_put_number(json, "p50-us", postcopy->p50_us);
         gw_json_put_number(json, "p90-us", postcopy->p90_us);
         gw_json_put_number(json, "p99-us", postcopy->p99_us);
         gw_json_put_number(json, "max-us", postcopy->max_us);
-    } else {
-        gw_json_put_number(json, "sent", postcopy->sent_bytes);
     }
     gw_json_close_object(json);
 }
@@ -297,6 +299,7 @@ static void get_postcopy(struct reader reader, struct gw_info_postcopy *postcopy
     (void)get_number(reader, "sent", &postcopy->sent_bytes);
     (void)get_number(reader, "missing", &postcopy->missing_bytes);
     (void)get_number(reader, "time", &postcopy->time_ms);
+    (void)get_number(reader, "blocktime", &postcopy->blocktime_ms);
     (void)get_number(reader, "faults", &postcopy->faults);
     (void)get_number(reader, "min-us", &postcopy->min_us);
     (void)get_number(reader, "p50-us", &postcopy->p50_us);

@@ -108,3 +108,14 @@ uint64_t gw_blocktime_percentile(const struct gw_blocktime *blocktime, uint32_t 
     }
     return blocktime->max_ns;
 }
+
+void gw_blocktime_summarize(const struct gw_blocktime *blocktime, struct gw_waiting *waiting)
+{
+    *waiting = (struct gw_waiting){.blocktime_ns = blocktime->all_total_ns,
+                                   .faults = blocktime->faults,
+                                   .min_ns = blocktime->min_ns,
+                                   .p50_ns = gw_blocktime_percentile(blocktime, 50),
+                                   .p90_ns = gw_blocktime_percentile(blocktime, 90),
+                                   .p99_ns = gw_blocktime_percentile(blocktime, 99),
+                                   .max_ns = blocktime->max_ns};
+}

@@ -388,6 +388,12 @@ void gw_source_step_done(struct gw_source *source, const struct gw_source_event 
     record(source, GW_DEPARTURE_LEFT);
 }
 
+void gw_source_step_complete(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->waiting = event->message->complete.waiting;
+    gw_source_step_done(source, event);
+}
+
 static void release(struct gw_source *source)
 {
     if (source->is_tracking) {

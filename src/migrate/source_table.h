@@ -210,7 +210,7 @@
                                                                                                    \
     T(PUSHING, BATCH_SENT, PUSHING, count_sent)                                                    \
     T(PUSHING, ACK, PUSHING, count_acked)                                                          \
-    T(PUSHING, COMPLETE, SETTLING, done)                                                           \
+    T(PUSHING, COMPLETE, SETTLING, complete)                                                       \
     T(PUSHING, REFUSE, PUSH_WAITING, part)                                                         \
     T(PUSHING, LINK_LOST, PUSH_WAITING, part)                                                      \
     T(PUSHING, PAUSE, PUSH_PAUSED, part)                                                           \

@@ -70,6 +70,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .demands = source->demands,
         .postcopy_bytes = source->postcopy_bytes,
         .recoveries = source->recoveries,
+        .waiting = source->waiting,
         .is_postcopy = source->is_postcopy,
         .can_postcopy = source->can_postcopy,
         .is_link_lost =

@@ -422,7 +422,9 @@ void gw_target_step_complete(struct gw_target *target, const struct gw_target_ev
     target->whole_ns = event->now_ns;
     record(target, GW_RECORD_TOOK);
     if (target->is_linked) {
-        (void)gw_target_send(target, GW_FRAME_COMPLETE);
+        struct gw_complete *complete = &gw_target_send(target, GW_FRAME_COMPLETE)->complete;
+        gw_blocktime_summarize(&target->blocktime, &complete->waiting);
+        complete->waiting.time_ns = target->whole_ns - target->started_ns;
     }
 }
 

@@ -42,15 +42,25 @@ static void report_ram(const struct gw_source_figures *figures, struct gw_info_r
                                 .page_bytes = (uint32_t)page_bytes};
 }
 
-static void report_faults(const struct gw_blocktime *blocktime, struct gw_info_postcopy *info)
+static void report_waiting(const struct gw_waiting *waiting, struct gw_info_postcopy *info)
 {
-    info->faults = blocktime->faults;
-    info->min_us = blocktime->min_ns / GW_NS_PER_US;
-    info->p50_us = gw_blocktime_percentile(blocktime, 50) / GW_NS_PER_US;
-    info->p90_us = gw_blocktime_percentile(blocktime, 90) / GW_NS_PER_US;
-    info->p99_us = gw_blocktime_percentile(blocktime, 99) / GW_NS_PER_US;
-    info->max_us = blocktime->max_ns / GW_NS_PER_US;
-    info->blocktime_ms = blocktime->all_total_ns / GW_NS_PER_MS;
+    info->time_ms = waiting->time_ns / GW_NS_PER_MS;
+    info->blocktime_ms = waiting->blocktime_ns / GW_NS_PER_MS;
+    info->faults = waiting->faults;
+    info->min_us = waiting->min_ns / GW_NS_PER_US;
+    info->p50_us = waiting->p50_ns / GW_NS_PER_US;
+    info->p90_us = waiting->p90_ns / GW_NS_PER_US;
+    info->p99_us = waiting->p99_ns / GW_NS_PER_US;
+    info->max_us = waiting->max_ns / GW_NS_PER_US;
+}
+
+static void report_blocktime(const struct gw_target_figures *figures, struct gw_info_postcopy *info)
+{
+    const struct gw_blocktime *blocktime = &figures->blocktime;
+    struct gw_waiting waiting;
+    gw_blocktime_summarize(blocktime, &waiting);
+    waiting.time_ns = figures->postcopy_ns;
+    report_waiting(&waiting, info);
     info->vcpu_count = MONITOR->config->vcpu_count;
     for (uint32_t i = 0; i < info->vcpu_count && i < GW_INFO_VCPUS_MAX; i++) {
         uint32_t who = gw_vm_thread_id(&gw_run_storage.vm, i);
@@ -127,6 +137,7 @@ static void report_source(struct gw_info_migrate *info)
     info->postcopy.demands = figures.demands;
     info->postcopy.sent_bytes = figures.postcopy_bytes;
     info->postcopy.recoveries = figures.recoveries;
+    report_waiting(&figures.waiting, &info->postcopy);
     info->epoch = figures.epoch;
     info->reason = fault.status;
     (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
@@ -161,8 +172,7 @@ static void report_target(struct gw_info_migrate *info)
         info->postcopy.demands = figures.demands;
         info->postcopy.recoveries = figures.recoveries;
         info->postcopy.missing_bytes = figures.missing_pages * gw_run_storage.ram.page_bytes;
-        info->postcopy.time_ms = figures.postcopy_ns / GW_NS_PER_MS;
-        report_faults(&figures.blocktime, &info->postcopy);
+        report_blocktime(&figures, &info->postcopy);
     }
     info->epoch = figures.epoch;
     info->reason = fault.status;

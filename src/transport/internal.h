@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of this folder share: the two tables, and what every socket has in common.
+ * What the files of this folder share: the tables, and what every socket has in common.
  * The contract: godwit/transport.h.
  */
 #ifndef GW_TRANSPORT_INTERNAL_H
 #define GW_TRANSPORT_INTERNAL_H
 
+#include <sys/socket.h>
+
 #include "godwit/transport.h"
 
 extern const struct gw_transport_operations gw_transport_tcp;
 extern const struct gw_transport_operations gw_transport_unix;
+extern const struct gw_transport_operations gw_transport_vsock;
 
 /* The table of a URI's scheme. */
 const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme);
@@ -24,6 +27,19 @@ enum gw_status gw_socket_fault(const char *uri, int os_error, struct gw_fault *f
 
 /* GW_CANCELLED, named likewise. */
 enum gw_status gw_socket_interrupted(const char *uri, struct gw_fault *fault);
+
+/* Connects a fresh socket that does not block: GW_OK and it is the connection's; GW_CANCELLED; or
+ * GW_LINK with *error set (no fault yet: another address may do). On an error it is closed. */
+GW_MUST_USE enum gw_status gw_socket_connect(struct gw_connection *connection, int fd,
+                                             const struct sockaddr *address, socklen_t size,
+                                             uint64_t deadline_ns, int *error);
+
+/* Takes the next peer and its address. GW_AGAIN when there is none. */
+GW_MUST_USE enum gw_status gw_socket_accept(struct gw_listener *listener, struct sockaddr *address,
+                                            socklen_t *size, int *fd, struct gw_fault *fault);
+
+/* Binds and listens. -1: errno, and the socket is closed. */
+int gw_socket_listen(int fd, const struct sockaddr *address, socklen_t size);
 
 /* Entries of the table for any stream socket. */
 enum gw_status gw_socket_read(struct gw_connection *connection, const struct iovec *parts,

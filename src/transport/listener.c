@@ -4,7 +4,15 @@
 
 const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme)
 {
-    return scheme == GW_URI_UNIX ? &gw_transport_unix : &gw_transport_tcp;
+    switch (scheme) {
+    case GW_URI_UNIX:
+        return &gw_transport_unix;
+    case GW_URI_VSOCK:
+        return &gw_transport_vsock;
+    case GW_URI_TCP:
+        break;
+    }
+    return &gw_transport_tcp;
 }
 
 enum gw_status gw_listener_open(struct gw_listener *listener, const struct gw_uri *uri,

@@ -54,6 +54,8 @@ static const char *hint_of(int os_error)
         return " (has the peer's process ended?)";
     case ETIMEDOUT:
         return " (is the peer's host up, and no firewall between?)";
+    case ENODEV:
+        return " (of AF_VSOCK: has this kernel a transport to that context id?)";
     case EHOSTUNREACH:
     case ENETUNREACH:
         return " (is the link up, and a route there?)";
@@ -76,6 +78,63 @@ enum gw_status gw_socket_fault(const char *uri, int os_error, struct gw_fault *f
 enum gw_status gw_socket_interrupted(const char *uri, struct gw_fault *fault)
 {
     return gw_fault_set(fault, GW_CANCELLED, "%.140s: interrupted", uri);
+}
+
+/* What became of a connect that was under way: 0 or errno. */
+static int connect_result(int fd)
+{
+    int error = 0;
+    socklen_t size = sizeof(error);
+    int result = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    GW_ASSERT(result == 0);
+    return error;
+}
+
+enum gw_status gw_socket_connect(struct gw_connection *connection, int fd,
+                                 const struct sockaddr *address, socklen_t size,
+                                 uint64_t deadline_ns, int *error)
+{
+    *error = connect(fd, address, size) == 0 ? 0 : errno;
+    enum gw_status status = GW_OK;
+    if (*error == EINPROGRESS || *error == EINTR) {
+        status = gw_socket_wait(connection, fd, POLLOUT, deadline_ns);
+        *error = status == GW_OK ? connect_result(fd) : ETIMEDOUT;
+    }
+    if (status == GW_OK && *error == 0) {
+        connection->fd = fd;
+        return GW_OK;
+    }
+    (void)close(fd);
+    return status == GW_CANCELLED ? GW_CANCELLED : GW_LINK;
+}
+
+enum gw_status gw_socket_accept(struct gw_listener *listener, struct sockaddr *address,
+                                socklen_t *size, int *fd, struct gw_fault *fault)
+{
+    *fd = accept4(listener->fd, address, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (*fd >= 0) {
+        return GW_OK;
+    }
+    int error = errno;
+    /* accept(2): of errors only these are ours; others are the new connection's, gone. */
+    if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+        char text[GW_URI_TEXT_BYTES];
+        return gw_fault_set_os(fault, error, "%.120s: accepting a connection",
+                               gw_uri_encode(&listener->uri, text));
+    }
+    return GW_AGAIN;
+}
+
+int gw_socket_listen(int fd, const struct sockaddr *address, socklen_t size)
+{
+    enum { BACKLOG = 16 }; /* channels of one migration, and strangers */
+    if (bind(fd, address, size) == 0 && listen(fd, BACKLOG) == 0) {
+        return fd;
+    }
+    int error = errno;
+    (void)close(fd);
+    errno = error;
+    return -1;
 }
 
 static bool is_again(int error)

@@ -13,7 +13,6 @@
 #include "transport/internal.h"
 
 enum {
-    BACKLOG = 16,         /* channels of one migration, and strangers */
     KEEPALIVE_PROBES = 3, /* within one idle time */
     DEAD_S_MAX = 3600,    /* however long the idle time: a dead host is noticed within an hour */
 };
@@ -63,13 +62,7 @@ static int listen_on(const struct gw_address *address)
     }
     /* A target started again must get its port although old connections are in TIME_WAIT. */
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (bind(fd, pointer_to(address), address->size) == 0 && listen(fd, BACKLOG) == 0) {
-        return fd;
-    }
-    int error = errno;
-    (void)close(fd);
-    errno = error;
-    return -1;
+    return gw_socket_listen(fd, pointer_to(address), address->size);
 }
 
 static enum gw_status tcp_listen(struct gw_listener *listener, struct gw_fault *fault)
@@ -105,17 +98,11 @@ static enum gw_status tcp_accept(struct gw_listener *listener, struct gw_connect
                                  struct gw_fault *fault)
 {
     struct gw_address peer = {.size = sizeof(peer.storage)};
-    int fd = accept4(listener->fd, (struct sockaddr *)(void *)&peer.storage, &peer.size,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-        int error = errno;
-        /* accept(2): of errors only these are ours; others are the new connection's, gone. */
-        if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-            char text[GW_URI_TEXT_BYTES];
-            return gw_fault_set_os(fault, error, "%.120s: accepting a connection",
-                                   gw_uri_encode(&listener->uri, text));
-        }
-        return GW_AGAIN;
+    int fd = -1;
+    enum gw_status status = gw_socket_accept(listener, (struct sockaddr *)(void *)&peer.storage,
+                                             &peer.size, &fd, fault);
+    if (status != GW_OK) {
+        return status;
     }
     tune(fd, connection->options.idle_ns_max);
     struct gw_uri uri;
@@ -133,16 +120,6 @@ static void tcp_unlisten(struct gw_listener *listener)
 
 /* ---- Connecting ---- */
 
-/* What became of a connect that was under way: 0 or errno. */
-static int connect_result(int fd)
-{
-    int error = 0;
-    socklen_t size = sizeof(error);
-    int result = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    GW_ASSERT(result == 0);
-    return error;
-}
-
 /* One address: GW_OK, GW_CANCELLED, or GW_LINK with *error set (no fault yet: the next address
  * may do). */
 static enum gw_status connect_to(struct gw_connection *connection, const struct gw_address *address,
@@ -154,18 +131,8 @@ static enum gw_status connect_to(struct gw_connection *connection, const struct 
         return GW_LINK;
     }
     tune(fd, connection->options.idle_ns_max);
-    *error = connect(fd, pointer_to(address), address->size) == 0 ? 0 : errno;
-    enum gw_status status = GW_OK;
-    if (*error == EINPROGRESS || *error == EINTR) {
-        status = gw_socket_wait(connection, fd, POLLOUT, deadline_ns);
-        *error = status == GW_OK ? connect_result(fd) : ETIMEDOUT;
-    }
-    if (status == GW_OK && *error == 0) {
-        connection->fd = fd;
-        return GW_OK;
-    }
-    (void)close(fd);
-    return status == GW_CANCELLED ? GW_CANCELLED : GW_LINK;
+    return gw_socket_connect(connection, fd, pointer_to(address), address->size, deadline_ns,
+                             error);
 }
 
 static enum gw_status tcp_connect(struct gw_connection *connection, const struct gw_uri *uri,

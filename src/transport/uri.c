@@ -5,7 +5,7 @@
 
 #include "godwit/transport.h"
 
-#define WANTED "wanted tcp:HOST:PORT, tcp:[V6]:PORT or unix:/PATH"
+#define WANTED "wanted tcp:HOST:PORT, tcp:[V6]:PORT, vsock:CID:PORT or unix:/PATH"
 
 static bool is_letter_or_digit(char c)
 {
@@ -24,22 +24,61 @@ static bool is_v6_character(char c)
     return is_host_character(c) || c == ':' || c == '%';
 }
 
-static enum gw_status decode_port(const char *text, const char *uri_text, uint16_t *port,
-                                  struct gw_fault *fault)
+/* One to ten digits up to `end`, and nothing else; at most `max`. */
+static bool decode_number(const char *text, const char *end, uint32_t max, uint32_t *value)
 {
-    uint32_t value = 0;
-    size_t digits = 0;
-    while (text[digits] >= '0' && text[digits] <= '9' && digits < 6) {
-        value = value * 10 + (uint32_t)(text[digits] - '0');
-        digits++;
+    enum { DIGITS_MAX = 10 }; /* of any number of 32 bits */
+    uint64_t number = 0;
+    const char *digit = text;
+    for (; digit < end && *digit >= '0' && *digit <= '9' && digit - text < DIGITS_MAX; digit++) {
+        number = number * 10 + (uint64_t)(*digit - '0');
     }
-    if (digits == 0 || text[digits] != '\0' || value > UINT16_MAX) {
+    *value = (uint32_t)number;
+    return digit == end && digit > text && number <= max;
+}
+
+static enum gw_status decode_port(const char *text, const char *uri_text, uint32_t max,
+                                  uint32_t *port, struct gw_fault *fault)
+{
+    if (!decode_number(text, text + strlen(text), max, port)) {
         return gw_fault_set(fault, GW_ARGUMENT,
-                            "%.120s: port: found \"%.20s\", wanted a number from 0 to 65535",
-                            uri_text, text);
+                            "%.120s: port: found \"%.20s\", wanted a number from 0 to %u", uri_text,
+                            text, max);
     }
-    *port = (uint16_t)value;
     return GW_OK;
+}
+
+static const struct {
+    const char *name;
+    uint32_t cid;
+} cids[] = {{"any", GW_URI_CID_ANY}, {"local", GW_URI_CID_LOCAL}, {"host", GW_URI_CID_HOST}};
+
+enum { CIDS = sizeof(cids) / sizeof(cids[0]) };
+
+/* `rest` is what follows "vsock:". The last two numbers of 32 bits mean "any" to the kernel. */
+static enum gw_status decode_vsock(struct gw_uri *uri, const char *rest, const char *text,
+                                   struct gw_fault *fault)
+{
+    const char *colon = strchr(rest, ':');
+    uri->scheme = GW_URI_VSOCK;
+    if (colon == NULL) {
+        return gw_fault_set(fault, GW_ARGUMENT, "%.120s: no port found, wanted vsock:CID:PORT",
+                            text);
+    }
+    for (size_t i = 0; i < CIDS; i++) {
+        if (strlen(cids[i].name) == (size_t)(colon - rest) &&
+            strncmp(cids[i].name, rest, (size_t)(colon - rest)) == 0) {
+            uri->cid = cids[i].cid;
+            return decode_port(colon + 1, text, UINT32_MAX - 1, &uri->port, fault);
+        }
+    }
+    if (!decode_number(rest, colon, UINT32_MAX - 1, &uri->cid)) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.120s: context id: found \"%.*s\", wanted a number, any, local or "
+                            "host",
+                            text, (int)(colon - rest > 20 ? 20 : colon - rest), rest);
+    }
+    return decode_port(colon + 1, text, UINT32_MAX - 1, &uri->port, fault);
 }
 
 static enum gw_status decode_host(struct gw_uri *uri, const char *host, size_t length, bool is_v6,
@@ -86,7 +125,7 @@ static enum gw_status decode_tcp(struct gw_uri *uri, const char *rest, const cha
     }
     uri->scheme = GW_URI_TCP;
     enum gw_status status = decode_host(uri, host, (size_t)(end - host), is_v6, text, fault);
-    return status == GW_OK ? decode_port(colon + 1, text, &uri->port, fault) : status;
+    return status == GW_OK ? decode_port(colon + 1, text, UINT16_MAX, &uri->port, fault) : status;
 }
 
 /* `path` is what follows "unix:". */
@@ -121,6 +160,9 @@ enum gw_status gw_uri_decode(struct gw_uri *uri, const char *text, struct gw_fau
     if (strncmp(text, "unix:", 5) == 0) {
         return decode_unix(uri, text + 5, text, fault);
     }
+    if (strncmp(text, "vsock:", 6) == 0) {
+        return decode_vsock(uri, text + 6, text, fault);
+    }
     return gw_fault_set(fault, GW_ARGUMENT, "URI: found \"%.120s\", " WANTED, text);
 }
 
@@ -128,6 +170,16 @@ char *gw_uri_encode(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES])
 {
     if (uri->scheme == GW_URI_UNIX) {
         (void)snprintf(text, GW_URI_TEXT_BYTES, "unix:%s", uri->path);
+        return text;
+    }
+    if (uri->scheme == GW_URI_VSOCK) {
+        for (size_t i = 0; i < CIDS; i++) {
+            if (cids[i].cid == uri->cid) {
+                (void)snprintf(text, GW_URI_TEXT_BYTES, "vsock:%s:%u", cids[i].name, uri->port);
+                return text;
+            }
+        }
+        (void)snprintf(text, GW_URI_TEXT_BYTES, "vsock:%u:%u", uri->cid, uri->port);
         return text;
     }
     bool is_v6 = strchr(uri->host, ':') != NULL;

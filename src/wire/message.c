@@ -15,6 +15,7 @@ enum {
     ACK_BYTES = 16,
     PING_BYTES = 8,
     DEMAND_BYTES = 8,
+    COMPLETE_BYTES = 72,
     MISMATCH_BYTES = 32,
     PREPARE_FIXED_BYTES = 24,
     VERDICT_FIXED_BYTES = 16,
@@ -55,10 +56,11 @@ uint32_t gw_message_payload_max(uint8_t type)
     case GW_FRAME_READY:
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
-    case GW_FRAME_COMPLETE:
     case GW_FRAME_SWITCHOVER_ACK:
     case GW_FRAME_DONE:
         return VERDICT_FIXED_BYTES;
+    case GW_FRAME_COMPLETE:
+        return COMPLETE_BYTES;
     case GW_FRAME_REFUSE:
     case GW_FRAME_ABORTED:
     case GW_FRAME_ABORT:
@@ -155,6 +157,21 @@ static uint32_t encode_verdict(const struct gw_verdict *verdict, uint8_t *bytes)
     return (uint32_t)(VERDICT_FIXED_BYTES + length);
 }
 
+static uint32_t encode_complete(const struct gw_complete *complete, uint8_t *bytes)
+{
+    const struct gw_waiting *waiting = &complete->waiting;
+    gw_put_64(bytes, complete->epoch);
+    gw_put_64(bytes + 8, waiting->time_ns);
+    gw_put_64(bytes + 16, waiting->blocktime_ns);
+    gw_put_64(bytes + 24, waiting->faults);
+    gw_put_64(bytes + 32, waiting->min_ns);
+    gw_put_64(bytes + 40, waiting->p50_ns);
+    gw_put_64(bytes + 48, waiting->p90_ns);
+    gw_put_64(bytes + 56, waiting->p99_ns);
+    gw_put_64(bytes + 64, waiting->max_ns);
+    return COMPLETE_BYTES;
+}
+
 /* How many bytes encoding will write. */
 static size_t encoded_bytes(const struct gw_message *message)
 {
@@ -202,11 +219,12 @@ uint32_t gw_message_encode(const struct gw_message *message, uint8_t *bytes, siz
     case GW_FRAME_ABORTED:
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
-    case GW_FRAME_COMPLETE:
     case GW_FRAME_SWITCHOVER_ACK:
     case GW_FRAME_DONE:
     case GW_FRAME_ABORT:
         return encode_verdict(&message->verdict, bytes);
+    case GW_FRAME_COMPLETE:
+        return encode_complete(&message->complete, bytes);
     case GW_FRAME_BATCH:
     case GW_FRAME_VERIFY:
     case GW_FRAME_MISSING:
@@ -406,6 +424,19 @@ static enum gw_status decode_verdict(struct gw_verdict *verdict, enum gw_frame_t
     return GW_OK;
 }
 
+static void decode_complete(struct gw_complete *complete, const uint8_t *bytes)
+{
+    *complete = (struct gw_complete){.epoch = gw_get_64(bytes),
+                                     .waiting = {.time_ns = gw_get_64(bytes + 8),
+                                                 .blocktime_ns = gw_get_64(bytes + 16),
+                                                 .faults = gw_get_64(bytes + 24),
+                                                 .min_ns = gw_get_64(bytes + 32),
+                                                 .p50_ns = gw_get_64(bytes + 40),
+                                                 .p90_ns = gw_get_64(bytes + 48),
+                                                 .p99_ns = gw_get_64(bytes + 56),
+                                                 .max_ns = gw_get_64(bytes + 64)}};
+}
+
 static enum gw_status decode_mismatch(struct gw_mismatch *mismatch, const uint8_t *bytes,
                                       struct gw_fault *fault)
 {
@@ -464,11 +495,13 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
     case GW_FRAME_ABORTED:
     case GW_FRAME_COMMIT:
     case GW_FRAME_RUNNING:
-    case GW_FRAME_COMPLETE:
     case GW_FRAME_SWITCHOVER_ACK:
     case GW_FRAME_DONE:
     case GW_FRAME_ABORT:
         return decode_verdict(&message->verdict, message->type, bytes, count, fault);
+    case GW_FRAME_COMPLETE:
+        decode_complete(&message->complete, bytes);
+        return GW_OK;
     case GW_FRAME_BATCH:
     case GW_FRAME_VERIFY:
     case GW_FRAME_MISSING:

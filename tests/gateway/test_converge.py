@@ -44,14 +44,12 @@ def test_a_slowed_guest_that_stays_has_its_speed_back(net):
 
 
 @gateways(2)
-def test_left_to_itself_it_slows_the_guest_down_and_then_lets_it_go_first(net):
+def test_left_to_itself_it_lets_a_guest_go_first_that_is_too_fast(net):
     source, target = boot(net)
-    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "10ms")
+    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "10ms", "--full-speed")
     assert report.code == 0 and report.status == "completed", report
-    percent = [line.get("cpu-throttle-percentage", 0) for line in report.lines]
-    assert 20 <= max(percent) <= 50, percent
+    assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
     said = source.said()
-    assert "its CPUs lose 20% of their time" in said, said
     assert "which is more than the downtime limit allows" in said, said
     assert "it goes first, and the rest of its memory follows (postcopy)" in said, said
     target.console.wait_for_load(2)

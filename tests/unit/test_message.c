@@ -21,7 +21,7 @@ static const struct gw_session session_b = {.id = {0xff, 0xfe}};
 
 static const struct gw_message *samples(size_t *count)
 {
-    static struct gw_message list[20];
+    static struct gw_message list[24];
     facts.count = 0;
     assert_int_equal(gw_facts_put(&facts, "vCPUs", GW_FACT_DECIMAL, 2), GW_OK);
     assert_int_equal(gw_facts_put(&facts, "machine", GW_FACT_TEXT, 0x74726976), GW_OK);
@@ -60,14 +60,16 @@ static const struct gw_message *samples(size_t *count)
                                                 .missing_pages = 7,
                                                 .state = machine_state,
                                                 .state_bytes = sizeof(machine_state)}};
+    list[n++] =
+        (struct gw_message){.type = GW_FRAME_COMPLETE,
+                            .complete = {.epoch = 4, .waiting = {1, 2, 3, 4, 5, 6, 7, UINT64_MAX}}};
     static const enum gw_frame_type verdicts[] = {
-        GW_FRAME_READY,    GW_FRAME_COMMIT,         GW_FRAME_RUNNING,
-        GW_FRAME_COMPLETE, GW_FRAME_SWITCHOVER_ACK, GW_FRAME_DONE,
-        GW_FRAME_ABORTED,  GW_FRAME_ABORT,          GW_FRAME_REFUSE};
-    for (size_t i = 0; i < 9; i++) {
+        GW_FRAME_READY, GW_FRAME_COMMIT,  GW_FRAME_RUNNING, GW_FRAME_SWITCHOVER_ACK,
+        GW_FRAME_DONE,  GW_FRAME_ABORTED, GW_FRAME_ABORT,   GW_FRAME_REFUSE};
+    for (size_t i = 0; i < 8; i++) {
         list[n] = (struct gw_message){.type = verdicts[i], .verdict = {.epoch = 5 + i}};
         list[n].verdict.elapsed_ns = verdicts[i] == GW_FRAME_COMMIT ? 1000000 : 0;
-        if (i >= 6) {
+        if (i >= 5) {
             strcpy(list[n].verdict.reason, "the disk is full");
         }
         n++;

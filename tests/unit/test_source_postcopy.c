@@ -195,10 +195,18 @@ static void pages_are_pushed_and_the_end_is_the_targets_to_tell(void **state)
     hears_ack(batch.sequence);
     assert_false(next(&batch));
     expect_state(GW_SOURCE_PUSHING);
-    hears_verdict(GW_FRAME_COMPLETE, 1);
+    const struct gw_message complete = {
+        .type = GW_FRAME_COMPLETE,
+        .complete = {.epoch = 1, .waiting = {.blocktime_ns = 7 * MS, .faults = 9, .max_ns = MS}}};
+    hears(&complete);
     expect_state(GW_SOURCE_SETTLING);
     assert_int_equal(last_record, GW_DEPARTURE_LEFT);
     assert_int_equal(last_said.type, GW_FRAME_DONE);
+    struct gw_source_figures figures;
+    gw_source_figures(&source, now_ns, &figures);
+    assert_int_equal(figures.waiting.blocktime_ns, 7 * MS);
+    assert_int_equal(figures.waiting.faults, 9);
+    assert_int_equal(figures.waiting.max_ns, MS);
 }
 
 static void a_demanded_page_goes_first_and_its_neighbours_next(void **state)

@@ -62,9 +62,14 @@ static void it_runs_without_all_and_tells_when_it_has(void **state)
     assert_int_equal(said[GW_FRAME_RUNNING], 1);
     places(3, MISSING_A, 1, false);
     assert_int_equal(said[GW_FRAME_COMPLETE], 0);
+    (void)gw_target_page_fault(&target, MISSING_B, 1, now_ns - 4 * MS);
     places(4, MISSING_B, 1, false);
     expect_state(GW_TARGET_RUNNING);
     assert_int_equal(said[GW_FRAME_COMPLETE], 1);
+    assert_int_equal(last_said.complete.epoch, 1);
+    assert_int_equal(last_said.complete.waiting.faults, 1);
+    assert_true(last_said.complete.waiting.max_ns >= 4 * MS);
+    assert_true(last_said.complete.waiting.time_ns > 0);
     assert_int_equal(recorded('A'), GW_RECORD_TOOK);
     assert_int_equal(done[GW_TARGET_DO_DISARM], 0); /* a receiver may be placing a page twice */
     hears_verdict(GW_FRAME_DONE, 1);

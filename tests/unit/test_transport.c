@@ -157,6 +157,42 @@ static void all_bytes_arrive_over_unix(void **state)
     assert_string_equal(server.peer, unix_uri());
 }
 
+/* Is there an AF_VSOCK that reaches this machine itself (module vsock_loopback)? */
+static bool is_vsock_known(void)
+{
+    struct gw_uri uri = {.scheme = GW_URI_VSOCK, .cid = GW_URI_CID_LOCAL};
+    struct gw_listener probe;
+    bool is_known = gw_listener_open(&probe, &uri, &options, NULL) == GW_OK;
+    gw_listener_close(&probe);
+    return is_known;
+}
+
+static void all_bytes_arrive_over_vsock(void **state)
+{
+    (void)state;
+    if (!is_vsock_known()) {
+        skip();
+    }
+    all_bytes_arrive_over("vsock:local:0");
+    assert_int_not_equal(listener.uri.port, 0);
+    assert_int_equal(strncmp(server.peer, "vsock:local:", 12), 0);
+}
+
+static void vsock_says_what_is_wrong(void **state)
+{
+    (void)state;
+    struct gw_uri uri = {.scheme = GW_URI_VSOCK, .cid = GW_URI_CID_ANY, .port = 9};
+    assert_int_equal(gw_connection_open(&client, &fault), GW_OK);
+    assert_int_equal(gw_connection_connect(&client, &uri, &options, &fault), GW_ARGUMENT);
+    assert_non_null(strstr(fault.text, "vsock:any:9: context id: found any"));
+    uri = (struct gw_uri){.scheme = GW_URI_VSOCK, .cid = GW_URI_CID_LOCAL, .port = 9};
+    gw_fault_clear(&fault);
+    enum gw_status status = gw_connection_connect(&client, &uri, &options, &fault);
+    assert_true(status == GW_LINK || status == GW_HOST); /* nobody listens, or there is no vsock */
+    assert_non_null(strstr(fault.text, "vsock:local:9: "));
+    gw_connection_close(&client);
+}
+
 /* Does this machine have a name for itself? A bare root (mmdebstrap) has no /etc/hosts at all. */
 static bool is_localhost_known(void)
 {
@@ -373,6 +409,8 @@ int main(void)
         TEST(all_bytes_arrive_over_v4),
         TEST(all_bytes_arrive_over_v6),
         TEST(all_bytes_arrive_over_unix),
+        TEST(all_bytes_arrive_over_vsock),
+        TEST(vsock_says_what_is_wrong),
         TEST(names_are_resolved),
         TEST(unknown_name_is_a_link_fault),
         TEST(nothing_there_is_again),

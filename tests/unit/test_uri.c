@@ -21,6 +21,10 @@ static void good_uris_read_and_write_back(void **state)
         "tcp:[fe80::1%eth0]:4444",
         "tcp:h:0",
         "unix:/run/godwit/a.sock",
+        "vsock:host:4444",
+        "vsock:local:0",
+        "vsock:any:4294967294",
+        "vsock:3:1",
         "unix:/with space, and: colons",
     };
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -45,7 +49,17 @@ static void bad_uris_say_what_is_wrong(void **state)
         {"", "wanted tcp:"},
         {"10.0.0.2:4444", "wanted tcp:"},
         {"TCP:a:1", "wanted tcp:"},
-        {"vsock:2:1", "wanted tcp:"},
+        {"VSOCK:2:1", "wanted tcp:"},
+        {"vsock:", "no port found"},
+        {"vsock:2", "no port found"},
+        {"vsock::1", "context id: found \"\""},
+        {"vsock:4294967295:1", "context id: found \"4294967295\""},
+        {"vsock:99999999999999999999:1", "context id: found"},
+        {"vsock:anyone:1", "context id: found \"anyone\""},
+        {"vsock:hos:1", "context id: found \"hos\""},
+        {"vsock:2:", "port: found \"\""},
+        {"vsock:2:4294967295", "port: found \"4294967295\", wanted a number from 0 to 4294967294"},
+        {"vsock:2:1x", "port: found \"1x\""},
         {"tcp:", "no port found"},
         {"tcp:host", "no port found"},
         {"tcp::1", "host: found 0 characters"},
@@ -75,6 +89,21 @@ static void bad_uris_say_what_is_wrong(void **state)
     }
 }
 
+static void context_ids_have_names(void **state)
+{
+    (void)state;
+    struct gw_uri uri;
+    char text[GW_URI_TEXT_BYTES];
+    assert_int_equal(gw_uri_decode(&uri, "vsock:host:7", NULL), GW_OK);
+    assert_int_equal(uri.cid, 2);
+    assert_int_equal(gw_uri_decode(&uri, "vsock:local:7", NULL), GW_OK);
+    assert_int_equal(uri.cid, 1);
+    assert_int_equal(gw_uri_decode(&uri, "vsock:any:7", NULL), GW_OK);
+    assert_int_equal(uri.cid, UINT32_MAX);
+    assert_int_equal(gw_uri_decode(&uri, "vsock:2:7", NULL), GW_OK);
+    assert_string_equal(gw_uri_encode(&uri, text), "vsock:host:7");
+}
+
 static void lengths_are_bounded(void **state)
 {
     (void)state;
@@ -102,6 +131,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_uris_read_and_write_back),
         cmocka_unit_test(bad_uris_say_what_is_wrong),
+        cmocka_unit_test(context_ids_have_names),
         cmocka_unit_test(lengths_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
