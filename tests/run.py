@@ -167,7 +167,7 @@ class Gateways:
                 detail = test.log.read_text(errors="replace")
             counter.report(self.name, test.name, outcome, seconds, detail,
                            f"tools/test gateway -k {test.name}")
-        runner.Runner(report).run(tests)
+        runner.run(tests, report)
 
 
 PARTS = [

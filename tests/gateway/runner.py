@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds and runs the gateway tests: test_*.py beside this file, functions test_*."""
+"""Finds and runs the gateway tests: test_*.py beside this file, functions test_*.
+
+A pair of gateways keeps less than one core busy, so two workers run at once, each a process with
+gateways of its own. A worker goes on with tests that its gateways fit."""
 import importlib
+import multiprocessing
+import multiprocessing.connection
+import os
 import sys
 import time
 import traceback
@@ -14,6 +20,8 @@ from harness.agent import AgentError  # noqa: E402
 from harness.case import Skip  # noqa: E402
 from harness.network import Network, own_folder  # noqa: E402
 from harness.paths import BUILD  # noqa: E402
+
+WORKERS = 2
 
 # What a healthy gateway's kernel never says, whatever godwit does in it.
 KERNEL_TROUBLE = "WARNING:|BUG:|Oops|Internal error|Call trace|kvm .*: unhandled"
@@ -44,23 +52,15 @@ def find_tests(wanted=None, all_tests=False):
     return sorted(tests, key=lambda test: keys.index(test.key))
 
 
-class Runner:
-    """report(name, outcome, seconds, detail) is called as each test ends; outcome: pass fail skip."""
+class Worker:
+    """One set of gateways, and the tests that run on it, one after the other."""
 
-    def __init__(self, report):
-        self._report = report
-        self._network, self._key = None, None
+    def __init__(self):
+        self._network, self.key = None, None
         self._folder = own_folder("test")
 
-    def run(self, tests):
-        images.build_programs()
-        try:
-            for test in tests:
-                self._run_one(test)
-        finally:
-            self._drop_network()
-
-    def _run_one(self, test):
+    def run(self, test):
+        """(outcome, seconds, detail); outcome: pass fail skip."""
         log.open_log(test.log)
         start = time.monotonic()
         outcome, detail = "pass", ""
@@ -74,35 +74,85 @@ class Runner:
             outcome, detail = "fail", traceback.format_exc()
             log.write(detail)
             self._log_consoles()
-            self._drop_network()
-        except BaseException:
-            self._drop_network()
-            raise
+            self.close()
         log.close_log()
-        self._report(test, outcome, time.monotonic() - start, detail)
+        return outcome, time.monotonic() - start, detail
 
     def _network_for(self, test):
-        if self._network is not None and (test.fresh or self._key != test.key):
-            self._drop_network()
+        if self._network is not None and (test.fresh or self.key != test.key):
+            self.close()
         if self._network is not None:
             try:
                 _clean(self._network)
                 return self._network
             except (AgentError, AssertionError, OSError) as error:
                 log.write(f"gateways not reusable, booting new ones: {error}")
-                self._drop_network()
+                self.close()
         self._network = Network(self._folder, **test.options)
-        self._key = None if test.fresh else test.key
+        self.key = None if test.fresh else test.key
         return self._network.up()
 
     def _log_consoles(self):
         for gateway in self._network or []:
             log.write(f"console of gateway {gateway.number}: {gateway.console_tail()}")
 
-    def _drop_network(self):
+    def close(self):
         if self._network is not None:
             self._network.down()
-        self._network, self._key = None, None
+        self._network, self.key = None, None
+
+
+def _work(tests, channel):
+    """A worker's process: takes tests by number until it is given None."""
+    worker, done = Worker(), None
+    try:
+        while True:
+            channel.send((worker.key, done))
+            number = channel.recv()
+            if number is None:
+                break
+            done = worker.run(tests[number])
+    finally:
+        worker.close()
+
+
+def _pick(tests, pending, key):
+    """The next test for gateways of this key: one that they fit, else the first of all."""
+    fitting = [number for number in pending if tests[number].key == key]
+    number = (fitting or pending)[0]
+    pending.remove(number)
+    return number
+
+
+def run(tests, report):
+    """report(test, outcome, seconds, detail) is called as each test ends."""
+    images.build_programs()
+    pending, running = list(range(len(tests))), {}
+    context = multiprocessing.get_context("fork")
+    for _ in range(max(1, min(WORKERS, os.cpu_count(), len(tests)))):
+        ours, theirs = context.Pipe()
+        context.Process(target=_work, args=(tests, theirs)).start()
+        theirs.close()
+        running[ours] = None
+    while running:
+        for channel in multiprocessing.connection.wait(list(running)):
+            test = running[channel]
+            try:
+                key, done = channel.recv()
+            except EOFError:  # told to end; or its process died with a test in hand
+                del running[channel]
+                if test is not None:
+                    report(test, "fail", 0.0, "the process that ran it ended")
+                continue
+            if done is not None:
+                report(test, *done)
+            running[channel] = None
+            if pending:
+                number = _pick(tests, pending, key)
+                running[channel] = tests[number]
+                channel.send(number)
+            else:
+                channel.send(None)
 
 
 def _clean(network):

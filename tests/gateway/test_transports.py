@@ -15,34 +15,35 @@ def load_vsock(gateway):
         gateway.shell(f"lsmod | grep -q '^{module} ' || insmod /lib/{module}.ko")
 
 
-def move(gateway, listen_at, reach_at, *options, check=check_moved):
-    """Source and target are two guests to the host: the second has its own sockets and records."""
+def boot(gateway):
     source = Guest(gateway, words=LOAD).boot()
     source.console.wait_for_load(1)
-    target = Guest(gateway, name="there", incoming=listen_at,
-                   options=("--state-dir", "/tmp/there")).listen()
-    check(source, target, source.migrate(reach_at, *options))
-    target.console.wait_for_load(3)
-    return source, target
+    return source
+
+
+def listen(gateway, uri, name):
+    """A second guest to the host, with records of its own."""
+    return Guest(gateway, name=name, incoming=uri, options=("--state-dir", f"/tmp/{name}")).listen()
 
 
 @gateways(2)
 def test_over_a_unix_socket(net):
-    _, target = move(net[1], "unix:/tmp/link", "unix:/tmp/link", "--verify")
-    target.power_off()
-    _, target = move(net[1], "unix:/tmp/link", "unix:/tmp/link", "--postcopy", check=check_pulled)
+    source, target = boot(net[1]), listen(net[1], "unix:/tmp/link", "there")
+    check_moved(source, target, source.migrate("unix:/tmp/link", "--verify"))
+    target.console.wait_for_load(3)
     target.power_off()
 
 
 @gateways(2)
 def test_over_vsock(net):
+    """There by precopy, and on by postcopy."""
     load_vsock(net[1])
-    _, target = move(net[1], "vsock:any:4444", "vsock:local:4444", "--verify")
-    target.power_off()
-    _, target = move(net[1], "vsock:local:4444", "vsock:local:4444", "--postcopy",
-                     check=check_pulled)
-    assert target.status()["migrate"]["__org.godwit"]["peer"].startswith("vsock:local:")
-    target.power_off()
+    source, target = boot(net[1]), listen(net[1], "vsock:any:4444", "there")
+    check_moved(source, target, source.migrate("vsock:local:4444", "--verify"))
+    last = listen(net[1], "vsock:local:5555", "further")
+    check_pulled(target, last, target.migrate("vsock:local:5555", "--postcopy"))
+    assert last.status()["migrate"]["__org.godwit"]["peer"].startswith("vsock:local:")
+    last.power_off()
 
 
 @gateways(2)
