@@ -153,7 +153,8 @@ void gw_incoming_work(struct gw_incoming *incoming);
 /* The next action of type RECORD, PREPARE_DEVICES, LOAD, RUN, STATUS or FINISH; or GW_AGAIN.
  * PREPARE_DEVICES (only with target.device_count > 0): make ready for a guest what takes time;
  * answer _device_ready for each of them, at once or later, or _host_fault. The source does not stop
- * the guest before.
+ * the guest before. Answers count for the last PREPARE_DEVICES: one that would come after another
+ * session has begun must not be given any more.
  * LOAD: load gw_incoming_get_state(); answer _loaded or _host_fault.
  * RUN: set the counter on by elapsed_ns, start the guest if is_running; answer _running, or
  * _host_fault when no vCPU ran an instruction.

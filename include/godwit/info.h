@@ -164,14 +164,15 @@ struct gw_info_migrate {
     uint64_t downtime_us;          /* last guest instruction here to first there; never verify's */
     uint64_t expected_downtime_us; /* 0: not known yet */
     uint64_t verify_ms;            /* what the comparison of digests took; not in downtime_us */
-    uint64_t round_trip_us;        /* target: READY said to COMMIT heard; 0: not known */
-    uint64_t epoch;                /* of the last stop in this session */
-    enum gw_status reason;         /* when FAILED: why (GW_REFUSED: the peer said no) */
-    uint64_t throttle_percent;     /* of their time that the guest's CPUs lose; 0: none */
-    uint64_t resumes;              /* times it went on after a lost link */
-    uint64_t resent_bytes;         /* of pages, sent again for that */
-    uint64_t handover_us;          /* of expected_downtime_us, all but pages */
-    uint64_t threshold_bytes;      /* of pages left, at which the guest is handed over */
+    uint64_t round_trip_us;    /* source: of a batch, at best; target: READY said to COMMIT heard;
+                                  0: not known */
+    uint64_t epoch;            /* of the last stop in this session */
+    enum gw_status reason;     /* when FAILED: why (GW_REFUSED: the peer said no) */
+    uint64_t throttle_percent; /* of their time that the guest's CPUs lose; 0: none */
+    uint64_t resumes;          /* times it went on after a lost link */
+    uint64_t resent_bytes;     /* of pages, sent again for that */
+    uint64_t handover_us;      /* of expected_downtime_us, all but pages */
+    uint64_t threshold_bytes;  /* of pages left, at which the guest is handed over */
     uint32_t round_count;
     struct gw_info_round round[GW_INFO_ROUNDS_MAX]; /* source: the last ones, the oldest first */
     uint32_t blocked_count;

@@ -134,7 +134,7 @@ void gw_outgoing_host_fault(struct gw_outgoing *outgoing, const struct gw_fault 
 GW_MUST_USE enum gw_status gw_outgoing_cancel(struct gw_outgoing *outgoing, struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outgoing_postcopy(struct gw_outgoing *outgoing,
                                                 struct gw_fault *fault);
-/* After PRE_SWITCHOVER: hand over. */
+/* After PRE_SWITCHOVER: hand over, as soon as what is left fits again. */
 GW_MUST_USE enum gw_status gw_outgoing_continue(struct gw_outgoing *outgoing,
                                                 struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outgoing_pause(struct gw_outgoing *outgoing, struct gw_fault *fault);

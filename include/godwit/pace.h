@@ -11,6 +11,8 @@
 
 #define GW_PACE_WINDOW_NS UINT64_C(100000000) /* a measurement spans at least 100 ms of work */
 
+enum { GW_PACE_WINDOWS = 10 }; /* a second of it is worth believing */
+
 struct gw_pace {
     uint64_t limit;      /* bytes a second; 0: none */
     uint64_t free_at_ns; /* the limit allows the next byte then */
@@ -18,6 +20,7 @@ struct gw_pace {
     bool is_busy; /* batches are in flight */
     uint64_t window_ns, window_bytes;
     uint64_t bytes_per_s; /* smoothed; 0: not known yet */
+    uint32_t windows;     /* measured; up to GW_PACE_WINDOWS */
 };
 
 void gw_pace_init(struct gw_pace *pace, uint64_t limit);
@@ -38,7 +41,7 @@ void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t 
 /* The link is lost: until the next batch, time passes that says nothing of the bandwidth. */
 void gw_pace_lost(struct gw_pace *pace);
 
-/* True when a whole window was measured: before, the bandwidth is a first guess. */
+/* True when GW_PACE_WINDOWS were measured: before, the bandwidth is a first guess. */
 bool gw_pace_is_measured(const struct gw_pace *pace);
 
 /* Acknowledged bytes a second; 0: nothing measured yet. */

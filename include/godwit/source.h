@@ -117,11 +117,11 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(PULLS_BARE, PEER) /* the same, and they must come again first */                          \
     E(COMPLETE, PEER)                                                                           \
     E(ROUND_END, SELF) /* nothing of the round is left to pick, all of it sent */               \
-    E(SWITCH, SELF)    /* what is left fits into the downtime limit */                          \
+    E(SWITCH, SELF)    /* it fits into the downtime limit, or is to go first, or is late */     \
     E(HOLD, SELF)      /* the same, and the operator wants to be asked first */                 \
     E(DRAINED, SELF)   /* stopped, and everything is sent */                                    \
     E(BREACH, SELF)    /* the link was given up because the peer broke the protocol */          \
-    E(DEADLINE, SELF)  /* config.deadline_ns has passed, and it is to be cancelled then */      \
+    E(DEADLINE, SELF)  /* config.deadline_ns has passed, and it stays here */                   \
     E(EXHAUSTED, SELF) /* the link stayed lost for config.resume_ns_max */                      \
     E(TIME_OUT, SELF)  /* the state's own limit has passed */
 
@@ -184,6 +184,7 @@ enum gw_source_choice {
     GW_CHOICE_POSTCOPY_DEADLINE, /* the deadline could not be met otherwise */
     GW_CHOICE_STOP_DEADLINE,     /* the same: the rest goes while the guest stands still */
     GW_CHOICE_WAIT_FOR_DEVICES,  /* could hand over, but the target's devices are not ready */
+    GW_CHOICE_HOLD,              /* could hand over, and waits for the operator's word */
 };
 
 struct gw_source_action {
@@ -207,13 +208,15 @@ enum gw_on_deadline {
                                     every page was sent once */
     GW_ON_DEADLINE_POSTCOPY = 2, /* switched to postcopy; as STOP where the target cannot, or
                                     while is_verifying */
-    GW_ON_DEADLINE_AUTO = 3,     /* as POSTCOPY where that is possible, else as CANCEL */
+    GW_ON_DEADLINE_AUTO = 3, /* as POSTCOPY where that is possible, else as CANCEL; and as CANCEL
+                                when it passes before the guest was stopped all the same (a lost
+                                link, devices that are not ready, a pause outrank the others) */
 };
 
 /* Slowing a guest down that dirties memory faster than the link carries it, by QEMU's rule
  * (qapi/migration.json, auto-converge): when a round dirtied more than trigger_percent of what it
  * sent, twice, the CPUs lose initial_percent of their time, then increment_percent more each time,
- * up to max_percent. */
+ * up to max_percent. trigger_percent also tells auto when to go on to postcopy, is_on or not. */
 struct gw_throttle {
     bool is_on;
     uint32_t trigger_percent, initial_percent, increment_percent, max_percent; /* 1..99 (or 100) */
@@ -389,9 +392,9 @@ struct gw_source {
     uint64_t round_pages;      /* sent before this round began */
     uint32_t throttle_percent; /* what was asked for last */
     uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */
-    bool is_late;              /* the deadline has passed: stop and copy as soon as possible */
+    bool is_late;              /* the deadline's action is due, or was begun */
     uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;
-    uint64_t probe_sequence, probe_ns, round_trip_ns; /* of one batch, now and then */
+    uint64_t probe_sequence, probe_bytes, probe_ns, round_trip_ns; /* of one batch, now and then */
     uint64_t history_total;
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* round i at i % ROUNDS_KEPT */
     struct gw_pace pace;

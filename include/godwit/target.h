@@ -184,12 +184,11 @@ struct gw_target_figures {
     uint64_t batches, suspects;
     uint64_t epoch;
     char guest_name[GW_NAME_BYTES];
-    bool is_postcopy;         /* it came, or comes, by postcopy */
-    uint32_t devices_pending; /* that are not ready yet */
-    uint64_t missing_pages;   /* that lack still, of a guest that runs here */
-    uint64_t demands;         /* pages that were asked for */
-    uint64_t recoveries;      /* postcopy: times it went on after a lost link */
-    uint64_t postcopy_ns;     /* from the first instruction here until no page lacked */
+    bool is_postcopy;       /* it came, or comes, by postcopy */
+    uint64_t missing_pages; /* that lack still, of a guest that runs here */
+    uint64_t demands;       /* pages that were asked for */
+    uint64_t recoveries;    /* postcopy: times it went on after a lost link */
+    uint64_t postcopy_ns;   /* from the first instruction here until no page lacked */
     struct gw_blocktime blocktime;
     bool is_held;      /* READY or later, without COMMIT: it may be needed */
     bool is_unsettled; /* runs here, DONE not heard */
@@ -285,6 +284,7 @@ struct gw_target {
     bool is_partial;          /* PREPARE: pages lack; they come while the guest runs */
     uint32_t missing_told;    /* PREPARE: how many */
     uint32_t devices_pending; /* not ready yet for the guest of this session */
+    bool is_loaded;           /* LOAD was asked for since they were made ready */
     uint64_t urgent_sequence; /* answers placed on this urgent channel */
     uint64_t demands, recoveries, started_ns, whole_ns;
     struct gw_blocktime blocktime;

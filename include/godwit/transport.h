@@ -111,7 +111,8 @@ struct gw_listener {
 };
 
 /* Listens. Plain TCP on an address that is not loopback needs is_plaintext_allowed: GW_ARGUMENT.
- * Unix and vsock do not: what goes there stays in this machine and its hypervisor.
+ * Unix and vsock do not: what goes there stays in this machine and its hypervisor. (Whoever listens
+ * on vsock:any hears from each virtual machine of this host.)
  * On an error the listener is closed. May block in name resolution. */
 GW_MUST_USE enum gw_status gw_listener_open(struct gw_listener *listener, const struct gw_uri *uri,
                                             const struct gw_transport_options *options,

@@ -130,6 +130,9 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
         (void)printf("failed; the guest %s: %s", is_source ? "is unharmed here" : "stayed there",
                      info->error);
         return;
+    case GW_INFO_MIGRATION_PRE_SWITCHOVER:
+        (void)printf("pre-switchover; the guest runs on here until godwit migrate-continue");
+        return;
     default:
         (void)printf("%s", gw_info_migration_name(info->status));
         if (info->is_link_lost)

@@ -58,7 +58,7 @@ static void put_postcopy(struct gw_json *json, const struct gw_info_migrate *inf
         gw_json_put_number(json, "missing", postcopy->missing_bytes);
     else
         gw_json_put_number(json, "sent", postcopy->sent_bytes);
-    if (info->role == GW_INFO_TARGET || postcopy->time_ms) {
+    if (info->role == GW_INFO_TARGET || postcopy->time_ms || postcopy->faults) {
         gw_json_put_number(json, "time", postcopy->time_ms);
         gw_json_put_number(json, "blocktime", postcopy->blocktime_ms);
         gw_json_put_number(json, "faults", postcopy->faults);

@@ -61,6 +61,7 @@ static void account(struct gw_pace *pace, uint64_t now_ns)
     pace->bytes_per_s = pace->bytes_per_s ? (pace->bytes_per_s * 3 + fresh) / 4 : fresh;
     pace->window_ns = 0;
     pace->window_bytes = 0;
+    pace->windows += pace->windows < GW_PACE_WINDOWS;
 }
 
 void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t now_ns)
@@ -79,7 +80,7 @@ void gw_pace_lost(struct gw_pace *pace)
 
 bool gw_pace_is_measured(const struct gw_pace *pace)
 {
-    return pace->bytes_per_s > 0;
+    return pace->windows == GW_PACE_WINDOWS;
 }
 
 uint64_t gw_pace_bandwidth(const struct gw_pace *pace)

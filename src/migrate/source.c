@@ -261,6 +261,12 @@ static void note_cause(struct gw_source *source, const struct gw_source_event *e
                                source->state == GW_SOURCE_GREETING ? "INTRO" : "HELLO",
                                (unsigned)(GW_GREETING_NS_MAX / 1000000000));
         }
+        if (source->state == GW_SOURCE_ACTIVE) {
+            (void)gw_fault_set(&source->fault, GW_LINK,
+                               "the target's devices were not ready within %u s of when the guest "
+                               "could have been handed over",
+                               (unsigned)(GW_DEVICES_NS_MAX / 1000000000));
+        }
         if (source->state == GW_SOURCE_FINISHING) {
             (void)gw_fault_set(&source->fault, GW_LINK,
                                "the target took none of the last pages for %u s, while the guest "
@@ -465,8 +471,11 @@ static void raise_due(struct gw_source *source, uint64_t now_ns)
             ? !source->is_collecting && gw_pages_is_quiet(&source->pages)
             : source->is_late && !source->is_collecting && !source->pages.is_first_round;
     if (source->state == GW_SOURCE_ACTIVE && (source->is_switching || is_stop_due) &&
-        gw_source_may_switch(source)) {
+        gw_source_may_switch(source, now_ns)) {
         bool is_asked_first = source->config.is_pausing && !source->is_continued;
+        if (!is_asked_first) {
+            gw_source_explain_switch(source);
+        }
         source->is_switching = false;
         raise_self(source, is_asked_first ? GW_SOURCE_EV_HOLD : GW_SOURCE_EV_SWITCH, now_ns);
     }
@@ -533,6 +542,10 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
     default:
         GW_ASSERT(origins[event->type] == ORIGIN_HOST || origins[event->type] == ORIGIN_OPERATOR);
         if (origins[event->type] == ORIGIN_OPERATOR) {
+            if (source->action_count > GW_SOURCE_ACTIONS_MAX / 2) {
+                return gw_fault_set(fault, GW_ARGUMENT,
+                                    "what was asked for before is not done yet: ask again");
+            }
             enum gw_status status = is_legal(&table[source->state][event->type])
                                         ? check_wish(source, event->type, fault)
                                         : refuse_operator(source, event->type, fault);

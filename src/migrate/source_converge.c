@@ -83,6 +83,8 @@ static bool is_fitting(const struct gw_source *source)
     return remaining_ns(source) <= pages_ns_max(source);
 }
 
+static void reconsider(struct gw_source *source, uint64_t now_ns);
+
 /* ---- Slowing down, and going first ---- */
 
 void gw_source_set_throttle(struct gw_source *source, uint32_t percent)
@@ -106,12 +108,21 @@ bool gw_source_can_postcopy(const struct gw_source *source)
     return source->can_postcopy && !source->config.is_verifying;
 }
 
+/* By itself it goes no further than that, where there is something better. */
+static uint32_t throttle_max(const struct gw_source *source)
+{
+    const struct gw_throttle *rule = &source->config.throttle;
+    bool is_gentle = source->config.is_auto && gw_source_can_postcopy(source) &&
+                     rule->max_percent > GW_AUTO_THROTTLE_PERCENT;
+    return is_gentle ? GW_AUTO_THROTTLE_PERCENT : rule->max_percent;
+}
+
 static void throttle_more(struct gw_source *source)
 {
     const struct gw_throttle *rule = &source->config.throttle;
     uint32_t more = source->throttle_percent + rule->increment_percent;
     uint32_t next = source->throttle_percent == 0 ? rule->initial_percent : more;
-    gw_source_set_throttle(source, next < rule->max_percent ? next : rule->max_percent);
+    gw_source_set_throttle(source, next < throttle_max(source) ? next : throttle_max(source));
     explain(source, GW_CHOICE_THROTTLE);
 }
 
@@ -123,33 +134,44 @@ static void judge_speed(struct gw_source *source, uint64_t added)
     if (added * 100 <= sent * rule->trigger_percent || ++source->slow_rounds < 2) {
         return;
     }
-    bool is_gentle = rule->is_on && source->throttle_percent < GW_AUTO_THROTTLE_PERCENT &&
-                     source->throttle_percent < rule->max_percent;
-    if (source->config.is_auto && !is_gentle && gw_source_can_postcopy(source)) {
+    if (rule->is_on && source->throttle_percent < throttle_max(source)) {
+        throttle_more(source);
+    } else if (source->config.is_auto && gw_source_can_postcopy(source)) {
         gw_source_begin_postcopy(source);
         explain(source, GW_CHOICE_POSTCOPY_TOO_FAST);
-    } else if (rule->is_on && source->throttle_percent < rule->max_percent) {
-        throttle_more(source);
     }
 }
 
-/* The log of what was dirtied in the round is here: another one, or the end of it? */
+/* What a whole round tells of the guest's speed. */
+static void close_round(struct gw_source *source, uint64_t added, uint64_t now_ns)
+{
+    uint64_t took_ns = now_ns - source->round_ns;
+    source->dirty_pages_per_s = took_ns ? (uint64_t)((__uint128_t)added * NS_PER_S / took_ns) : 0;
+    gw_source_end_round(source, added, now_ns);
+}
+
+/* The log of what was dirtied is here: another round, or the end of it? */
 void gw_source_step_judge(struct gw_source *source, const struct gw_source_event *event)
 {
-    uint64_t took_ns = event->now_ns - source->round_ns;
     uint64_t added = gw_pages_merge(&source->pages, event->bitmap);
+    bool is_round = source->is_round_open;
     source->is_collecting = false;
-    source->dirty_pages_per_s = took_ns ? (uint64_t)((__uint128_t)added * NS_PER_S / took_ns) : 0;
-    gw_source_end_round(source, added, event->now_ns);
+    if (is_round) {
+        close_round(source, added, event->now_ns);
+    }
     gw_pages_begin_round(&source->pages);
+    reconsider(source, event->now_ns);
     if (source->config.downtime_ns_max <= gw_source_handover_ns(source)) {
         explain_once(source, GW_CHOICE_LIMIT_TOO_LOW);
     }
     source->is_switching = is_fitting(source);
-    if (source->is_switching) {
-        explain(source, GW_CHOICE_FITS);
-    } else if (!source->is_postcopy) {
+    if (source->is_switching || source->is_postcopy) {
+        return;
+    }
+    if (is_round) {
         judge_speed(source, added);
+    }
+    if (!source->is_postcopy) {
         gw_source_begin_round(source, event->now_ns);
     }
 }
@@ -177,65 +199,98 @@ static enum gw_on_deadline deadline_action(const struct gw_source *source)
     return source->config.on_deadline;
 }
 
-/* How long what is left will take, with a quarter to spare: it begins that much before. */
-static uint64_t lead_ns(const struct gw_source *source)
+/* How long what is left will take, with a quarter to spare: it begins that much before. By the
+ * link's own speed, and by the limit that will hold then. 0 before that speed is known. */
+static uint64_t lead_ns(const struct gw_source *source, enum gw_on_deadline action)
 {
-    uint64_t left_ns = remaining_ns(source);
-    bool is_known = gw_pace_is_measured(&source->pace) && left_ns != UINT64_MAX;
-    return is_known ? left_ns + left_ns / 4 + gw_source_handover_ns(source) : 0;
+    uint64_t limit = action == GW_ON_DEADLINE_POSTCOPY ? source->config.postcopy_bandwidth_max
+                                                       : source->config.bandwidth_max;
+    uint64_t bandwidth = gw_pace_bandwidth(&source->pace);
+    uint64_t bytes = gw_pages_remaining(&source->pages) * source->config.page_bytes;
+    if (!gw_pace_is_measured(&source->pace) || bandwidth == 0) {
+        return 0;
+    }
+    bandwidth = limit > 0 && limit < bandwidth ? limit : bandwidth;
+    uint64_t left_ns = (uint64_t)((__uint128_t)bytes * NS_PER_S / bandwidth);
+    return left_ns + left_ns / 4 + gw_source_handover_ns(source);
+}
+
+static uint64_t begins_at(const struct gw_source *source, enum gw_on_deadline action)
+{
+    uint64_t lead = lead_ns(source, action);
+    return lead < source->config.deadline_ns ? source->start_ns + source->config.deadline_ns - lead
+                                             : source->start_ns;
 }
 
 uint64_t gw_source_late_at(const struct gw_source *source)
 {
     bool is_before_stop = source->state > GW_SOURCE_NONE && source->state < GW_SOURCE_LEAVING;
-    bool is_cancel = deadline_action(source) == GW_ON_DEADLINE_CANCEL;
-    if (!source->config.deadline_ns || !is_before_stop || source->is_late ||
-        (!is_cancel && source->is_postcopy)) {
+    if (!source->config.deadline_ns || !is_before_stop) {
         return UINT64_MAX;
     }
+    enum gw_on_deadline action = deadline_action(source);
     uint64_t end_ns = source->start_ns + source->config.deadline_ns;
-    if (is_cancel) {
+    if (action == GW_ON_DEADLINE_CANCEL) {
         return end_ns;
     }
-    if (source->state < GW_SOURCE_OPENING) {
-        return UINT64_MAX; /* nothing can be done before the target is known */
-    }
-    uint64_t lead = lead_ns(source);
-    return lead < source->config.deadline_ns ? end_ns - lead : source->start_ns;
+    bool is_begun = source->is_late || source->is_postcopy;
+    bool is_known = source->state >= GW_SOURCE_OPENING; /* what the target can do */
+    uint64_t last_ns = source->config.on_deadline == GW_ON_DEADLINE_AUTO ? end_ns : UINT64_MAX;
+    return is_known && !is_begun ? begins_at(source, action) : last_ns;
 }
 
 bool gw_source_be_late(struct gw_source *source)
 {
+    enum gw_on_deadline action = deadline_action(source);
+    if (action == GW_ON_DEADLINE_CANCEL || source->is_late || source->is_postcopy) {
+        return true;
+    }
     source->is_late = true;
-    switch (deadline_action(source)) {
-    case GW_ON_DEADLINE_POSTCOPY:
+    if (action == GW_ON_DEADLINE_POSTCOPY) {
         gw_source_begin_postcopy(source);
         explain(source, GW_CHOICE_POSTCOPY_DEADLINE);
-        return false;
-    case GW_ON_DEADLINE_STOP:
-        explain(source, GW_CHOICE_STOP_DEADLINE);
-        return false;
-    case GW_ON_DEADLINE_AUTO:
-    case GW_ON_DEADLINE_CANCEL:
-        break;
     }
-    return true;
+    return false;
+}
+
+/* A round more is known: what looked late may not be, as long as nothing was done about it. */
+static void reconsider(struct gw_source *source, uint64_t now_ns)
+{
+    if (source->is_late && !source->is_postcopy) {
+        source->is_late = now_ns >= begins_at(source, deadline_action(source));
+    }
 }
 
 /* ---- Who must agree ---- */
 
-bool gw_source_may_switch(struct gw_source *source)
+bool gw_source_may_switch(struct gw_source *source, uint64_t now_ns)
 {
-    if (!source->is_acked) {
-        explain_once(source, GW_CHOICE_WAIT_FOR_DEVICES);
+    if (source->is_acked) {
+        return true;
     }
-    return source->is_acked;
+    if (source->limit_ns == 0) { /* the guest must not be kept slow for it, nor for ever */
+        source->limit_ns = now_ns + GW_DEVICES_NS_MAX;
+        gw_source_set_throttle(source, 0);
+        explain(source, GW_CHOICE_WAIT_FOR_DEVICES);
+    }
+    return false;
 }
 
-/* What fitted when it was looked at may not fit any more: look again. */
+void gw_source_explain_switch(struct gw_source *source)
+{
+    if (source->is_switching) {
+        explain(source, GW_CHOICE_FITS);
+    } else if (!source->is_postcopy) {
+        explain(source, GW_CHOICE_STOP_DEADLINE);
+    }
+}
+
+/* What fitted when it was looked at may not fit any more: look again. How fast the guest is cannot
+ * be told from that: it had more time than a round. */
 static void look_again(struct gw_source *source)
 {
     source->is_switching = false;
+    source->slow_rounds = 0;
     if (!source->is_collecting) {
         source->is_collecting = true;
         (void)gw_source_emit(source, GW_SOURCE_DO_COLLECT);
@@ -246,6 +301,9 @@ void gw_source_step_acknowledge(struct gw_source *source, const struct gw_source
 {
     (void)event;
     source->is_acked = true;
+    if (source->state == GW_SOURCE_ACTIVE) {
+        source->limit_ns = 0;
+    }
     if (source->state == GW_SOURCE_ACTIVE && source->is_switching) {
         look_again(source);
     }
@@ -256,6 +314,7 @@ void gw_source_step_hold(struct gw_source *source, const struct gw_source_event 
 {
     (void)event;
     gw_source_set_throttle(source, 0);
+    explain(source, GW_CHOICE_HOLD);
 }
 
 void gw_source_step_go_on(struct gw_source *source, const struct gw_source_event *event)

@@ -6,13 +6,14 @@
 #include "godwit/source.h"
 
 /* How long a state waits for the target's answer: WELCOME or ACCEPT; the next acknowledgement of
- * the last pages (or room to send them); READY; the word how a held guest stands; the close after
- * DONE. A target that is gone altogether is noticed sooner, by its
- * silence. */
+ * the last pages (or room to send them); READY; the word how a held guest stands; SWITCHOVER_ACK,
+ * when all else is ready; the close after DONE. A target that is gone altogether is noticed sooner,
+ * by its silence. */
 #define GW_GREETING_NS_MAX  UINT64_C(30000000000)
 #define GW_FINISHING_NS_MAX UINT64_C(30000000000)
 #define GW_PREPARED_NS_MAX  UINT64_C(30000000000)
 #define GW_ASKING_NS_MAX    UINT64_C(10000000000)
+#define GW_DEVICES_NS_MAX   UINT64_C(60000000000)
 #define GW_SETTLING_NS_MAX  UINT64_C(10000000000)
 #define GW_RETRY_NS_FIRST   UINT64_C(200000000)
 #define GW_RECOVER_NS_FIRST UINT64_C(20000000)
@@ -53,14 +54,17 @@ void gw_source_begin_postcopy(struct gw_source *source);
 /* The target can, and nothing that was asked for rules it out. */
 bool gw_source_can_postcopy(const struct gw_source *source);
 
-/* When the deadline takes effect; UINT64_MAX: there is none, or it has. */
+/* When the deadline takes effect next; UINT64_MAX: there is none, or it has. */
 uint64_t gw_source_late_at(const struct gw_source *source);
 
-/* The deadline takes effect now. True: by a DEADLINE event that ends it. */
+/* It takes effect now. True: by a DEADLINE event that ends the migration. */
 bool gw_source_be_late(struct gw_source *source);
 
-/* What stands in the way of handing over now: the target's devices or the operator. */
-bool gw_source_may_switch(struct gw_source *source);
+/* False while the target's devices are not ready. */
+bool gw_source_may_switch(struct gw_source *source, uint64_t now_ns);
+
+/* Why the guest is handed over now, for the log. */
+void gw_source_explain_switch(struct gw_source *source);
 
 /* Slows the guest's CPUs down by so much. */
 void gw_source_set_throttle(struct gw_source *source, uint32_t percent);

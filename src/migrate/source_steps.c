@@ -111,6 +111,7 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
     if (source->probe_sequence == 0) {
         source->probe_sequence = event->sent.sequence;
         source->probe_ns = event->now_ns;
+        source->probe_bytes = event->sent.wire_bytes;
     }
     gw_pace_sent(&source->pace, event->sent.wire_bytes, event->now_ns);
     limit_standstill(source, event->now_ns);
@@ -130,6 +131,22 @@ static void drop_on_fault(struct gw_source *source, enum gw_status status,
     }
 }
 
+/* The quickest acknowledgement since the link was last new, less the time that its batch took on
+ * the link, is a round trip. */
+static void take_probe(struct gw_source *source, uint64_t now_ns)
+{
+    if (source->probe_sequence == 0 || source->pages.sequence_acked < source->probe_sequence) {
+        return;
+    }
+    uint64_t sending_ns = gw_pace_time_ns(&source->pace, source->probe_bytes);
+    uint64_t took_ns = now_ns - source->probe_ns;
+    uint64_t trip_ns = sending_ns < took_ns ? took_ns - sending_ns : 1;
+    if (source->round_trip_ns == 0 || trip_ns < source->round_trip_ns) {
+        source->round_trip_ns = trip_ns;
+    }
+    source->probe_sequence = 0;
+}
+
 void gw_source_step_count_acked(struct gw_source *source, const struct gw_source_event *event)
 {
     struct gw_fault fault = {0};
@@ -139,13 +156,7 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
     gw_pace_acked(&source->pace, bytes, pages->sequence_acked == pages->sequence_picked,
                   event->now_ns);
     source->lost_ns = 0; /* progress: trying again was worth it */
-    if (source->probe_sequence > 0 && pages->sequence_acked >= source->probe_sequence) {
-        uint64_t took_ns = event->now_ns - source->probe_ns;
-        if (source->round_trip_ns == 0 || took_ns < source->round_trip_ns) {
-            source->round_trip_ns = took_ns;
-        }
-        source->probe_sequence = 0;
-    }
+    take_probe(source, event->now_ns);
     if (source->verify_start_ns && !source->is_verified &&
         pages->verify_cursor == pages->page_count &&
         pages->sequence_acked == pages->sequence_picked) {
@@ -186,6 +197,7 @@ void gw_source_step_pause(struct gw_source *source, const struct gw_source_event
     }
     gw_source_set_throttle(source, 0);
     source->probe_sequence = 0;
+    source->round_trip_ns = 0; /* it may come back by another way */
     source->resent_pages += gw_pages_rewind(&source->pages);
     source->is_partial = false;
     source->is_map_told = false;
@@ -218,6 +230,7 @@ void gw_source_step_reopen(struct gw_source *source, const struct gw_source_even
 void gw_source_step_resume(struct gw_source *source, const struct gw_source_event *event)
 {
     source->resumes++;
+    source->is_round_open = false; /* how long it lasted says nothing */
     source->is_bulk_up = true;
     source->resumed_ns = event->now_ns;
     gw_fault_clear(&source->fault);

@@ -95,6 +95,7 @@
     T(ACTIVE, ROUND_END, ACTIVE, collect)                                                          \
     T(ACTIVE, COLLECTED, ACTIVE, judge)                                                            \
     T(ACTIVE, SWITCH, LEAVING, record_leaving)                                                     \
+    T(ACTIVE, TIME_OUT, FAILED, end)                                                               \
     T(ACTIVE, HOLD, PRE_SWITCHOVER, hold)                                                          \
     T(ACTIVE, DEADLINE, CANCELLED, end)                                                            \
     WHILE_UNACKED(T, ACTIVE)                                                                       \

@@ -133,6 +133,14 @@ void gw_target_step_readmit(struct gw_target *target, const struct gw_target_eve
                                                          : GW_STANDING_RUNNING);
 }
 
+static void prepare_devices(struct gw_target *target)
+{
+    target->devices_pending = target->config.device_count;
+    if (target->devices_pending > 0) {
+        (void)gw_target_emit(target, GW_TARGET_DO_PREPARE_DEVICES);
+    }
+}
+
 /* The source does not stop the guest before it has heard this. */
 static void tell_ready_devices(struct gw_target *target)
 {
@@ -159,7 +167,12 @@ void gw_target_step_reopen(struct gw_target *target, const struct gw_target_even
     target->suspect_count = 0;
     (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
     welcome(target, GW_STANDING_OPEN);
-    tell_ready_devices(target); /* it may not have heard it */
+    if (target->is_loaded) { /* in vain: they must be made ready for another state */
+        target->is_loaded = false;
+        prepare_devices(target);
+    } else {
+        tell_ready_devices(target); /* it may not have heard it */
+    }
 }
 
 /* The source may come back, or another one; nobody can have committed. */
@@ -212,13 +225,11 @@ void gw_target_step_open(struct gw_target *target, const struct gw_target_event 
 void gw_target_step_accept(struct gw_target *target, const struct gw_target_event *event)
 {
     (void)event;
-    target->devices_pending = target->config.device_count;
+    target->is_loaded = false;
     gw_target_send(target, GW_FRAME_ACCEPT)->accept.capabilities =
         (target->config.can_postcopy ? GW_CAN_POSTCOPY : 0u) |
-        (target->devices_pending > 0 ? GW_WILL_ACK_SWITCHOVER : 0u);
-    if (target->devices_pending > 0) {
-        (void)gw_target_emit(target, GW_TARGET_DO_PREPARE_DEVICES);
-    }
+        (target->config.device_count > 0 ? GW_WILL_ACK_SWITCHOVER : 0u);
+    prepare_devices(target);
 }
 
 void gw_target_step_count_ready(struct gw_target *target, const struct gw_target_event *event)
@@ -324,6 +335,7 @@ void gw_target_step_gather(struct gw_target *target, const struct gw_target_even
 void gw_target_step_load(struct gw_target *target, const struct gw_target_event *event)
 {
     (void)event;
+    target->is_loaded = true;
     (void)gw_target_emit(target, GW_TARGET_DO_LOAD);
 }
 

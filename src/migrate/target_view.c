@@ -22,7 +22,6 @@ void gw_target_figures(const struct gw_target *target, uint64_t now_ns,
         .is_unsettled = target->state == GW_TARGET_RUNNING || target->state == GW_TARGET_PULLING ||
                         target->state == GW_TARGET_STRANDED,
         .is_postcopy = target->is_partial,
-        .devices_pending = target->devices_pending,
         .missing_pages = target->is_partial ? target->missing : 0,
         .demands = target->demands,
         .recoveries = target->recoveries,

@@ -55,10 +55,8 @@ enum gw_status gw_blockers_check(struct gw_fault *fault)
         const struct gw_qmp_block *blocker = &MONITOR->blocker[i];
         if (blocker->id[0]) {
             return gw_fault_set(fault, GW_ARGUMENT,
-                                "guest %s may not leave: %s (godwit unblock %s %s, when that is "
-                                "over)",
-                                MONITOR->config->name, blocker->reason, MONITOR->config->name,
-                                blocker->id);
+                                "guest %s may not leave: %s (see godwit unblock)",
+                                MONITOR->config->name, blocker->reason);
         }
     }
     return GW_OK;

@@ -65,6 +65,10 @@ void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures
     case GW_CHOICE_STOP_DEADLINE:
         say_deadline(figures, "they go while the guest stands still");
         break;
+    case GW_CHOICE_HOLD:
+        gw_monitor_say("guest %s could be handed over: waiting for godwit migrate-continue %s",
+                       MONITOR->config->name, MONITOR->config->name);
+        break;
     case GW_CHOICE_WAIT_FOR_DEVICES:
         gw_monitor_say("guest %s could be handed over: waiting for the target's devices to be "
                        "ready",

@@ -147,6 +147,21 @@ static enum gw_status set_throttle(const struct gw_qmp_parameters *parameters,
     return GW_OK;
 }
 
+static void put_limits(struct gw_info_parameters *limits,
+                       const struct gw_qmp_parameters *parameters)
+{
+    if (parameters->has_downtime_limit) {
+        limits->downtime_limit_ms = parameters->value.downtime_limit_ms;
+    }
+    if (parameters->has_bandwidth_max) {
+        limits->bandwidth_max_bytes = parameters->value.bandwidth_max_bytes;
+    }
+    if (parameters->has_postcopy_bandwidth_max) {
+        limits->postcopy_bandwidth_max_bytes = parameters->value.postcopy_bandwidth_max_bytes;
+    }
+}
+
+/* Limits hold at once, for a migration under way too. */
 static enum gw_status set_parameters(const struct gw_qmp_parameters *parameters,
                                      struct gw_fault *fault)
 {
@@ -155,31 +170,35 @@ static enum gw_status set_parameters(const struct gw_qmp_parameters *parameters,
     if (status) {
         return status;
     }
-    if (parameters->has_downtime_limit) {
-        now->downtime_limit_ms = parameters->value.downtime_limit_ms;
-    }
-    if (parameters->has_bandwidth_max) {
-        now->bandwidth_max_bytes = parameters->value.bandwidth_max_bytes;
-    }
-    if (parameters->has_postcopy_bandwidth_max) {
-        now->postcopy_bandwidth_max_bytes = parameters->value.postcopy_bandwidth_max_bytes;
-    }
+    put_limits(now, parameters);
     if (MONITOR->is_leaving) {
-        gw_outgoing_set_limits(&gw_run_storage.outgoing, now->downtime_limit_ms * GW_NS_PER_MS,
-                               now->bandwidth_max_bytes, now->postcopy_bandwidth_max_bytes);
+        struct gw_info_parameters *limits = &MONITOR->limits;
+        put_limits(limits, parameters);
+        gw_outgoing_set_limits(&gw_run_storage.outgoing, limits->downtime_limit_ms * GW_NS_PER_MS,
+                               limits->bandwidth_max_bytes, limits->postcopy_bandwidth_max_bytes);
     }
     return GW_OK;
 }
 
-/* Which of them a migration under way heeds was settled when it began; events are at once. */
-static void set_capabilities(const struct gw_qmp_capabilities *capabilities)
+/* As in QEMU, only events may be switched while the guest leaves. */
+static enum gw_status set_capabilities(const struct gw_qmp_capabilities *capabilities,
+                                       struct gw_fault *fault)
 {
+    for (int i = 0; i < GW_INFO_CAPABILITY_COUNT && MONITOR->is_leaving; i++) {
+        if (capabilities->is_given[i] && i != GW_INFO_CAPABILITY_EVENTS) {
+            return gw_fault_set(fault, GW_ARGUMENT,
+                                "There's a migration process in progress: %s cannot be changed "
+                                "before it is over",
+                                gw_info_capability_name((enum gw_info_capability)i));
+        }
+    }
     for (int i = 0; i < GW_INFO_CAPABILITY_COUNT; i++) {
         if (capabilities->is_given[i]) {
             MONITOR->capability[i] = capabilities->state[i];
         }
     }
     gw_run_storage.clients.is_events = MONITOR->capability[GW_INFO_CAPABILITY_EVENTS];
+    return GW_OK;
 }
 
 /* Resolving */
@@ -351,8 +370,7 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
         gw_qmp_encode_parameters(reply, id, &MONITOR->parameters);
         break;
     case GW_QMP_MIGRATE_SET_CAPABILITIES:
-        set_capabilities(&request->arguments.capabilities);
-        gw_qmp_encode_empty(reply, id);
+        reply_empty(reply, id, set_capabilities(&request->arguments.capabilities, &fault), &fault);
         break;
     case GW_QMP_QUERY_MIGRATE_CAPABILITIES:
         gw_qmp_encode_capabilities(reply, id, MONITOR->capability);

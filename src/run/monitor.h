@@ -54,7 +54,8 @@ struct gw_monitor {
     char peer[GW_INFO_URI_BYTES];
     struct gw_session session, withdrawn;
     struct gw_qmp_block blocker[GW_INFO_BLOCKERS_MAX]; /* id "": free */
-    struct gw_info_parameters parameters;
+    struct gw_info_parameters parameters;              /* of the next migration */
+    struct gw_info_parameters limits;                  /* of the one under way */
     uint64_t held_since_ns;
 
     /* inbound.c */

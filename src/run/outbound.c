@@ -294,15 +294,20 @@ static enum gw_status check_start(struct gw_fault *fault)
     return status ? status : gw_blockers_check(fault);
 }
 
-static enum gw_on_deadline on_deadline(enum gw_qmp_on_deadline asked)
+static bool can_postcopy(void)
 {
-    switch (asked) {
+    return MONITOR->capability[GW_INFO_CAPABILITY_POSTCOPY_RAM];
+}
+
+static enum gw_on_deadline on_deadline(const struct gw_qmp_migrate *migrate)
+{
+    switch (migrate->on_deadline) {
     case GW_QMP_ON_DEADLINE_STOP_AND_COPY:
         return GW_ON_DEADLINE_STOP;
     case GW_QMP_ON_DEADLINE_POSTCOPY:
         return GW_ON_DEADLINE_POSTCOPY;
     case GW_QMP_ON_DEADLINE_AUTO:
-        return GW_ON_DEADLINE_AUTO;
+        return migrate->is_precopy || !can_postcopy() ? GW_ON_DEADLINE_CANCEL : GW_ON_DEADLINE_AUTO;
     case GW_QMP_ON_DEADLINE_CANCEL:
         break;
     }
@@ -327,21 +332,27 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
     uint64_t downtime_ms =
         migrate->has_downtime_limit ? migrate->downtime_limit_ms : parameters->downtime_limit_ms;
     uint64_t retry_ms = migrate->has_retry ? migrate->retry_ms : RETRY_MS;
+    struct gw_info_parameters *limits = &MONITOR->limits;
+    *limits = *parameters;
+    limits->downtime_limit_ms = downtime_ms;
+    if (migrate->has_bandwidth_max) {
+        limits->bandwidth_max_bytes = migrate->bandwidth_max_bytes;
+    }
+    if (migrate->has_postcopy_bandwidth_max) {
+        limits->postcopy_bandwidth_max_bytes = migrate->postcopy_bandwidth_max_bytes;
+    }
     *config = (struct gw_outgoing_config){
         .source = {.session = MONITOR->session,
                    .withdrawn = MONITOR->withdrawn,
                    .facts = &gw_run_storage.facts,
                    .downtime_ns_max = downtime_ms * GW_NS_PER_MS,
-                   .bandwidth_max = migrate->has_bandwidth_max ? migrate->bandwidth_max_bytes
-                                                               : parameters->bandwidth_max_bytes,
+                   .bandwidth_max = limits->bandwidth_max_bytes,
                    .resume_ns_max = retry_ms * GW_NS_PER_MS,
                    .recover_ns_max = RECOVER_NS,
                    .is_postcopy = migrate->is_postcopy,
-                   .postcopy_bandwidth_max = migrate->has_postcopy_bandwidth_max
-                                                 ? migrate->postcopy_bandwidth_max_bytes
-                                                 : parameters->postcopy_bandwidth_max_bytes,
+                   .postcopy_bandwidth_max = limits->postcopy_bandwidth_max_bytes,
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
-                   .on_deadline = on_deadline(migrate->on_deadline),
+                   .on_deadline = on_deadline(migrate),
                    .throttle = throttle_rule(migrate),
                    .is_auto =
                        !migrate->is_precopy && MONITOR->capability[GW_INFO_CAPABILITY_POSTCOPY_RAM],

@@ -125,6 +125,7 @@ static void report_source(struct gw_info_migrate *info)
                                      ? 0
                                      : figures.expected_downtime_ns / GW_NS_PER_US;
     info->verify_ms = figures.verify_ns / GW_NS_PER_MS;
+    info->round_trip_us = figures.round_trip_ns / GW_NS_PER_US;
     info->is_link_lost = figures.is_link_lost;
     info->throttle_percent = figures.throttle_percent;
     info->handover_us = figures.handover_ns / GW_NS_PER_US;

@@ -55,7 +55,7 @@ static const struct {
 
 enum { CIDS = sizeof(cids) / sizeof(cids[0]) };
 
-/* `rest` is what follows "vsock:". The last two numbers of 32 bits mean "any" to the kernel. */
+/* `rest` is what follows "vsock:". The last number of 32 bits means "any" to the kernel. */
 static enum gw_status decode_vsock(struct gw_uri *uri, const char *rest, const char *text,
                                    struct gw_fault *fault)
 {

@@ -14,7 +14,7 @@
 
 #include "source_script.h"
 
-static uint32_t explained[GW_CHOICE_WAIT_FOR_DEVICES + 1];
+static uint32_t explained[GW_CHOICE_HOLD + 1];
 
 static void take_actions(void)
 {
@@ -176,6 +176,7 @@ static void it_waits_for_the_targets_devices(void **state)
     happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TICK});
     assert_int_equal(done[GW_SOURCE_DO_COLLECT], 0); /* it waits, it does not spin */
     assert_int_equal(explained[GW_CHOICE_WAIT_FOR_DEVICES], 1);
+    assert_int_equal(explained[GW_CHOICE_FITS], 0); /* it is not handed over yet */
     hears_switchover_ack();
     assert_int_equal(done[GW_SOURCE_DO_COLLECT], 1); /* what fitted then may not fit now */
     happens(GW_SOURCE_EV_COLLECTED);
@@ -237,6 +238,59 @@ static void an_acknowledgement_out_of_place_breaks_the_protocol(void **state)
     }
 }
 
+static void devices_that_never_are_ready_end_it(void **state)
+{
+    (void)state;
+    given_active(GW_WILL_ACK_SWITCHOVER);
+    source.throttle_percent = 30;
+    when_a_round_passes(0, 0x3);
+    assert_int_equal(source.throttle_percent, 0); /* nobody is kept slow for it */
+    now_ns = gw_source_deadline(&source);
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    assert_int_equal(source.state, GW_SOURCE_FAILED);
+    assert_non_null(strstr(gw_source_fault(&source)->text, "devices were not ready within 60 s"));
+}
+
+static void a_long_wait_does_not_make_a_guest_look_fast(void **state)
+{
+    (void)state;
+    given_active(GW_WILL_ACK_SWITCHOVER | GW_CAN_POSTCOPY);
+    source.config.is_auto = true;
+    source.config.throttle = (struct gw_throttle){false, 50, 20, 10, 99};
+    gw_source_set_limits(&source, 4 * MS, 0, 0);
+    when_a_round_passes(4 * MS, 0xffff); /* too much */
+    when_a_round_passes(4 * MS, 0xffff); /* once may be chance */
+    when_a_round_passes(4 * MS, 0x1);    /* it could go, but for the devices */
+    assert_int_equal(explained[GW_CHOICE_WAIT_FOR_DEVICES], 1);
+    now_ns += 30000 * MS;
+    hears_switchover_ack();
+    dirty(0xffffff); /* by half a minute */
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_COLLECTED, .bitmap = bitmap});
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE);
+    assert_false(source.is_postcopy);
+}
+
+/* ---- Operators in a hurry ---- */
+
+static void wishes_that_nobody_carries_out_pile_up_to_no_harm(void **state)
+{
+    (void)state;
+    struct gw_fault fault = {.status = GW_OK};
+    reach(GW_SOURCE_PUSH_WAITING);
+    uint32_t refused = 0;
+    for (int i = 0; i < 200; i++) { /* no action is taken meanwhile */
+        enum gw_source_event_type wish = i % 2 ? GW_SOURCE_EV_PAUSE : GW_SOURCE_EV_RECOVER;
+        refused += tell((struct gw_source_event){.type = wish}, &fault) != GW_OK;
+    }
+    assert_true(refused > 100);
+    assert_non_null(strstr(fault.text, "ask again"));
+    take_actions();
+    enum gw_source_event_type last =
+        source.state == GW_SOURCE_PUSH_PAUSED ? GW_SOURCE_EV_RECOVER : GW_SOURCE_EV_PAUSE;
+    assert_int_equal(tell((struct gw_source_event){.type = last}, NULL), GW_OK);
+    take_actions();
+}
+
 /* ---- What it chooses ---- */
 
 static void auto_slows_down_gently_and_then_goes_first(void **state)
@@ -295,8 +349,9 @@ static void given_measured(enum gw_on_deadline action, uint32_t capabilities)
     given_active(capabilities);
     gw_source_set_limits(&source, 0, 0, 0);
     source.config.on_deadline = action;
-    when_a_round_passes(200 * MS, 0xffff);
-    when_a_round_passes(200 * MS, 0xffff);
+    for (int round = 0; round < 12; round++) {
+        when_a_round_passes(200 * MS, 0xffff);
+    }
     assert_true(gw_pace_is_measured(&source.pace));
 }
 
@@ -333,6 +388,45 @@ static void a_deadline_takes_effect_early_enough(void **state)
         assert_int_equal(source.state, GW_SOURCE_LEAVING);
         assert_int_equal(gw_source_deadline(&source), UINT64_MAX);
     }
+}
+
+/* A stop that looked due while the link was slow is not done when the link is fast again. */
+static void a_stop_is_thought_over_after_each_round(void **state)
+{
+    (void)state;
+    given_measured(GW_ON_DEADLINE_STOP, 0);
+    source.is_late = true; /* by the speed of a while ago */
+    source.config.deadline_ns = now_ns - source.start_ns + 60000 * MS;
+    source.is_collecting = true;
+    dirty(0xffff);
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_COLLECTED, .bitmap = bitmap});
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE);
+    assert_false(source.is_late);
+}
+
+static void auto_cancels_what_cannot_go_in_time(void **state)
+{
+    (void)state;
+    given_measured(GW_ON_DEADLINE_AUTO, GW_CAN_POSTCOPY | GW_WILL_ACK_SWITCHOVER);
+    source.config.deadline_ns = now_ns - source.start_ns + 5000 * MS;
+    now_ns = gw_source_deadline(&source);
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    assert_true(source.is_postcopy);
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE); /* the devices are not ready */
+    now_ns = source.start_ns + source.config.deadline_ns;
+    assert_true(gw_source_deadline(&source) <= now_ns);
+    happens_here((struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    assert_int_equal(source.state, GW_SOURCE_CANCELLED);
+}
+
+static void the_pushs_own_limit_counts_for_the_deadline(void **state)
+{
+    (void)state;
+    given_measured(GW_ON_DEADLINE_POSTCOPY, GW_CAN_POSTCOPY);
+    source.config.deadline_ns = now_ns - source.start_ns + 60000 * MS;
+    uint64_t at_full_speed = gw_source_deadline(&source);
+    gw_source_set_limits(&source, 0, 0, 16 * 4096 / 10); /* 16 pages in ten seconds */
+    assert_true(gw_source_deadline(&source) + 9000 * MS < at_full_speed);
 }
 
 static void a_deadline_that_cannot_be_met_otherwise_cancels(void **state)
@@ -438,10 +532,16 @@ int main(void)
         cmocka_unit_test(a_postcopy_waits_for_the_devices_too),
         cmocka_unit_test(who_does_not_want_to_wait_does_not),
         cmocka_unit_test(an_acknowledgement_out_of_place_breaks_the_protocol),
+        cmocka_unit_test(devices_that_never_are_ready_end_it),
+        cmocka_unit_test(a_long_wait_does_not_make_a_guest_look_fast),
+        cmocka_unit_test(wishes_that_nobody_carries_out_pile_up_to_no_harm),
         cmocka_unit_test(auto_slows_down_gently_and_then_goes_first),
         cmocka_unit_test(auto_without_throttling_goes_first_at_once),
         cmocka_unit_test(auto_without_postcopy_slows_down_further),
         cmocka_unit_test(a_deadline_takes_effect_early_enough),
+        cmocka_unit_test(a_stop_is_thought_over_after_each_round),
+        cmocka_unit_test(auto_cancels_what_cannot_go_in_time),
+        cmocka_unit_test(the_pushs_own_limit_counts_for_the_deadline),
         cmocka_unit_test(a_deadline_that_cannot_be_met_otherwise_cancels),
         cmocka_unit_test(a_first_guess_at_the_bandwidth_sets_no_deadline),
         cmocka_unit_test(the_handover_counts_into_the_downtime),

@@ -212,7 +212,7 @@ static void no_target_and_no_order_of_events_runs_a_committed_guest(void **state
     }
     print_message("%u completed, %u failed, %u cancelled\n", ends[GW_SOURCE_COMPLETED],
                   ends[GW_SOURCE_FAILED], ends[GW_SOURCE_CANCELLED]);
-    assert_true(ends[GW_SOURCE_COMPLETED] > 20); /* some get all the way */
+    assert_true(ends[GW_SOURCE_COMPLETED] > 10); /* some get all the way */
     assert_true(ends[GW_SOURCE_FAILED] > 20);
     assert_true(ends[GW_SOURCE_CANCELLED] > 20);
 }

@@ -478,6 +478,24 @@ static void a_source_that_was_away_hears_it_again(void **state)
     assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 2);
 }
 
+static void what_was_loaded_in_vain_is_made_ready_again(void **state)
+{
+    (void)state;
+    given_devices(1);
+    happens(GW_TARGET_EV_DEVICE_READY);
+    comes_bulk(1, 0);
+    places(1, 0, PAGES, false);
+    hears_prepare(1, 1);
+    happens(GW_TARGET_EV_LOADED);
+    expect_state(GW_TARGET_READY);
+    comes('A', GW_PURPOSE_RESUME, 2); /* the source went back */
+    expect_state(GW_TARGET_ACTIVE);
+    assert_int_equal(done[GW_TARGET_DO_PREPARE_DEVICES], 2);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 1);
+    happens(GW_TARGET_EV_DEVICE_READY);
+    assert_int_equal(said[GW_FRAME_SWITCHOVER_ACK], 2);
+}
+
 static void without_such_devices_nothing_is_said(void **state)
 {
     (void)state;
@@ -540,6 +558,7 @@ int main(void)
         cmocka_unit_test(what_the_host_says_too_late_is_ignored),
         cmocka_unit_test(the_source_hears_when_all_devices_are_ready),
         cmocka_unit_test(a_source_that_was_away_hears_it_again),
+        cmocka_unit_test(what_was_loaded_in_vain_is_made_ready_again),
         cmocka_unit_test(without_such_devices_nothing_is_said),
         cmocka_unit_test(a_device_that_cannot_be_made_ready_refuses_the_guest),
         cmocka_unit_test(a_flood_overflows_nothing),
