@@ -36,6 +36,11 @@
 /* The longest line a control client may send. */
 #define GW_BOARD_CONTROL_LINE_BYTES 8192
 
+/* Entries of a vCPU's dirty ring (`--dirty ring`), 16 bytes each, in the kernel: a power of two. 64
+ * KiB are the least on a host of 64-KiB pages, and hold what 60 MB/s dirty in a quarter of a
+ * second; a ring that fills up costs one exit in so many pages. */
+#define GW_BOARD_DIRTY_RING_ENTRIES_MAX 4096
+
 /* A thread's stack; the deepest measured use is about a quarter of it. */
 #define GW_BOARD_STACK_BYTES 65536
 

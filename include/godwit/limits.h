@@ -32,6 +32,8 @@
 #define GW_STACK_BYTES       GW_BOARD_STACK_BYTES
 #define GW_ARENA_BYTES       GW_BOARD_ARENA_BYTES
 #define GW_BULK_CHANNELS_MAX 1
+#define GW_RING_ENTRIES_MAX  GW_BOARD_DIRTY_RING_ENTRIES_MAX
+#define GW_RING_ENTRY_BYTES  16 /* struct kvm_dirty_gfn */
 
 static_assert(GW_PAGE_BYTES_MIN >= 4096 && (GW_PAGE_BYTES_MIN & (GW_PAGE_BYTES_MIN - 1)) == 0,
               "arm64 and x86-64 kernels have pages of 4096 bytes or a power of two above");
@@ -42,6 +44,11 @@ static_assert(GW_WINDOW_BATCHES >= 2, "one batch in flight and one being filled"
 static_assert(GW_STRETCH_BYTES % 65536 == 0, "a stretch is whole pages of every page size");
 static_assert(GW_VCPUS_MAX >= 1 && GW_VCPUS_MAX <= 8, "GICv3 affinity uses Aff0 alone, and the "
                                                       "device tree's interrupt cells name 8 CPUs");
+static_assert(GW_RING_ENTRIES_MAX <= 65536 &&
+                  (GW_RING_ENTRIES_MAX & (GW_RING_ENTRIES_MAX - 1)) == 0,
+              "KVM takes dirty rings of a power of two, 65536 entries at most");
+static_assert(GW_RING_ENTRIES_MAX * GW_RING_ENTRY_BYTES % 65536 == 0,
+              "a dirty ring is whole pages of every page size");
 static_assert(GW_STACK_BYTES % 65536 == 0, "a stack is whole pages of every page size");
 
 #endif

@@ -38,6 +38,7 @@
 #include <string.h>
 
 #include "dirty/bitmap.h"
+#include "dirty/kvm_slot.h"
 #include "godwit/ioctl.h"
 
 /* Words of one CLEAR: 4096 pages, 512 bytes on the stack of whoever re-arms. */
@@ -50,22 +51,12 @@ static struct gw_tracker_kvm_log *log_of(struct gw_tracker *tracker)
 
 static uint64_t pages_of(const struct gw_tracker_kvm_log *log, uint32_t region)
 {
-    return log->ram->region[region].bytes / log->ram->page_bytes;
+    return gw_kvm_slot_pages(log->ram, region);
 }
 
-/* Sets the slot of one region again, with or without logging. 0 or errno. All but the flags is as
- * its maker set it, else KVM refuses. */
-static int set_logging(const struct gw_tracker_kvm_log *log, uint32_t index, bool is_on)
+static int set_logging(const struct gw_tracker_kvm_log *log, uint32_t region, bool is_on)
 {
-    const struct gw_ram_region *region = &log->ram->region[index];
-    struct kvm_userspace_memory_region slot = {
-        .slot = log->slot[index].slot,
-        .flags = log->slot[index].flags | (is_on ? KVM_MEM_LOG_DIRTY_PAGES : 0),
-        .guest_phys_addr = region->gpa,
-        .memory_size = region->bytes,
-        .userspace_addr = (uintptr_t)region->base,
-    };
-    return gw_ioctl(log->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) == 0 ? 0 : errno;
+    return gw_kvm_slot_log(log->vm_fd, log->ram, region, &log->slot[region], is_on);
 }
 
 static enum gw_status clear_words(const struct gw_tracker_kvm_log *log, uint32_t index,
@@ -127,17 +118,6 @@ static enum gw_status clear_holes(const struct gw_tracker_kvm_log *log, uint32_t
     return GW_OK;
 }
 
-static void put_data(const struct gw_tracker_kvm_log *log, uint64_t *bitmap)
-{
-    uint64_t end = log->ram->page_count;
-    for (uint64_t page = 0; page < end;) {
-        uint64_t count;
-        uint64_t data = gw_ram_next_data(log->ram, page, end, &count);
-        (void)gw_bitmap_put(bitmap, data, count);
-        page = data + count;
-    }
-}
-
 static void kvm_log_stop(struct gw_tracker *tracker)
 {
     struct gw_tracker_kvm_log *log = log_of(tracker);
@@ -168,7 +148,7 @@ static enum gw_status kvm_log_start(struct gw_tracker *tracker, uint64_t *bitmap
         kvm_log_stop(tracker);
         return status;
     }
-    put_data(log, bitmap);
+    (void)gw_kvm_slot_put_data(log->ram, bitmap);
     if (log->marks != NULL) { /* what was written before is reported now, and not again */
         (void)gw_marks_get(log->marks, log->ram->page_count, bitmap);
     }

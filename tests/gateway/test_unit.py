@@ -23,6 +23,11 @@ def test_kvm_dirty_log_loses_nothing(net):
     run_unit(net[1], "kvm_log")
 
 
+@gateways(2, smp=2)
+def test_kvm_dirty_ring_loses_nothing(net):
+    run_unit(net[1], "kvm_ring")
+
+
 @gateways(2)
 def test_userfaultfd_tracker_loses_nothing(net):
     run_unit(net[1], "dirty")
