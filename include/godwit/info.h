@@ -194,6 +194,8 @@ struct gw_info_status {
     uint64_t up_ms; /* since the process started */
     uint32_t vcpu_count;
     uint32_t pid;
+    uint64_t dirty_ring_entries; /* of each vCPU's dirty ring; 0: the dirty log */
+    uint64_t dirty_ring_full;    /* how often one was full */
 };
 
 /* The answer to __org.godwit_resolve. */
@@ -227,6 +229,7 @@ struct gw_info_dirty_rate {
     uint64_t start_seconds;                /* when it began, on the host's clock since its start */
     uint64_t seconds;                      /* how long it was to take */
     uint64_t pages_per_second, page_bytes; /* once measured */
+    bool is_by_ring;                       /* by dirty ring; else by dirty bitmap */
 };
 
 /* QMP's words. Never NULL for a value of the enum. */
@@ -239,6 +242,7 @@ const char *gw_info_capability_name(enum gw_info_capability capability);
 /* As it is at the start; and whether an operator may change it. */
 bool gw_info_capability_default(enum gw_info_capability capability);
 bool gw_info_capability_is_free(enum gw_info_capability capability);
+const char *gw_info_dirty_mode_name(bool is_by_ring); /* QEMU's DirtyRateMeasureMode */
 
 /* True for CANCELLED, COMPLETED and FAILED: nothing changes any more. A held guest is not. */
 bool gw_info_migration_is_final(enum gw_info_migration migration);

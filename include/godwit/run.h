@@ -51,6 +51,7 @@ struct gw_run_config {
     const char *state_dir;    /* records of handovers lie here; made when it is missing */
     uint64_t memory_bytes;    /* > 0; default 256 MiB; gw_run checks it against the board */
     uint32_t vcpu_count;      /* >= 1; default 1; gw_run checks it against the board */
+    uint32_t dirty_ring_entries; /* of each vCPU's dirty ring; 0: the dirty log. gw_run checks it */
     enum gw_run_console console;
     bool is_plaintext;           /* TCP to or from beyond loopback is allowed in the clear */
     bool is_guest_clock_stopped; /* --guest-clock stop: downtime does not pass for the guest */

@@ -53,6 +53,14 @@ enum {
 struct gw_vm_config {
     uint32_t vcpu_count; /* 1..GW_VCPUS_MAX */
 
+    /* Entries of each vCPU's dirty ring (godwit/kvm_ring.h); 0: no rings, so that the dirty log can
+     * be used. GW_HOST when the host has none. */
+    uint32_t dirty_ring_entries;
+
+    /* A vCPU's dirty ring is full: empties the rings, from the vCPU's thread and with no lock held.
+     * When it fails the vCPU cannot go on. Not NULL with rings. */
+    enum gw_status (*ring_full)(void *context, struct gw_fault *fault);
+
     /* Called after the monitor itself wrote guest RAM, so that a running migration sends those
      * pages: the tracker sees only what the guest writes. From any thread. May be NULL. */
     void (*pages_written)(void *context, uint64_t page, uint64_t count);
@@ -85,6 +93,7 @@ struct gw_vm_event {
 struct gw_vm_vcpu {
     struct gw_vm *vm;
     struct kvm_run *run;
+    struct kvm_dirty_gfn *ring; /* NULL: none */
     int fd;
     uint32_t index;
     bool is_parked;
@@ -215,6 +224,10 @@ uint64_t gw_vm_elapsed(const struct gw_vm *vm);
 /* For the dirty tracker: the VM's file descriptor; memory slot i is region i of the RAM, with no
  * flags set. Changes when load builds the VM anew. */
 int gw_vm_fd(const struct gw_vm *vm);
+
+/* For the dirty tracker: each vCPU's dirty ring, as mapped; NULL without rings. Changes as gw_vm_fd
+ * does. */
+struct kvm_dirty_gfn *gw_vm_dirty_ring(const struct gw_vm *vm, uint32_t vcpu);
 
 /* Accesses of the guest to addresses where nothing is (they read as zero), and bytes of output
  * it wrote into a full UART. */

@@ -31,6 +31,7 @@ struct gw_cli_values {
     const char *console;
     const char *incoming;
     const char *guest_clock;
+    const char *dirty;
     uint64_t memory_bytes;
     uint64_t cpus;
     uint64_t seconds;

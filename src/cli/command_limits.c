@@ -32,6 +32,8 @@ static void print_limits(void)
     print_bytes("device state, at most", GW_STATE_BYTES_MAX);
     print_number("control clients at a time, at most", GW_CLIENTS_MAX);
     print_bytes("control request, at most", GW_CONTROL_LINE_MAX);
+    print_number("dirty ring's entries, at most", GW_RING_ENTRIES_MAX);
+    print_bytes("dirty ring of a CPU, in the kernel", GW_RING_ENTRIES_MAX * GW_RING_ENTRY_BYTES);
     print_bytes("thread stack", GW_STACK_BYTES);
     print_bytes("arena for libraries", GW_ARENA_BYTES);
 }
@@ -67,7 +69,8 @@ const struct gw_cli_command gw_cli_command_limits = {
     .name = "limits",
     .summary = "print the board's limits and the static memory budget",
     .about = "All memory but guest RAM is fixed when godwit is built, by the board's header:\n"
-             "this is all it will ever take. Pages that are never used cost nothing.",
+             "this is all it will ever take. Pages that are never used cost nothing. Dirty rings\n"
+             "are the kernel's memory, and there only with `godwit run --dirty ring`.",
     .examples = "godwit limits",
     .exits = "0 done",
     .function = run_limits,

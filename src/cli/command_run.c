@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "godwit/limits.h"
+#include "godwit/units.h"
 #include "places.h"
 
 enum { MEMORY_DEFAULT_MIB = 256 };
@@ -38,6 +39,24 @@ static enum gw_status decode_guest_clock(const char *text, struct gw_run_config 
                             "stop",
                             text);
     return GW_OK;
+}
+
+/* log | ring | ring:ENTRIES. What entries make sense the host knows. */
+static enum gw_status decode_dirty(const char *text, struct gw_run_config *config,
+                                   struct gw_fault *fault)
+{
+    uint64_t entries = GW_RING_ENTRIES_MAX;
+    if (!text || strcmp(text, "log") == 0)
+        return GW_OK;
+    bool has_entries = strncmp(text, "ring:", 5) == 0;
+    if (!has_entries && strcmp(text, "ring") != 0)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "--dirty is \"%.60s\"; wanted log, ring or ring:ENTRIES", text);
+    enum gw_status status = has_entries ? gw_units_decode_number(text + 5, "--dirty ring:ENTRIES",
+                                                                 1, UINT32_MAX, &entries, fault)
+                                        : GW_OK;
+    config->dirty_ring_entries = (uint32_t)entries;
+    return status;
 }
 
 /* Where the guest comes from: exactly one of three. */
@@ -85,6 +104,8 @@ static enum gw_status make_config(struct gw_cli_values *values, struct gw_cli_pl
         status = decode_console(values->console, config, fault);
     if (status == GW_OK)
         status = decode_guest_clock(values->guest_clock, config, fault);
+    if (status == GW_OK)
+        status = decode_dirty(values->dirty, config, fault);
     config->name = values->name;
     config->kernel = values->kernel;
     config->initrd = values->initrd;
@@ -134,6 +155,11 @@ static const struct gw_cli_option options[] = {
      "which is file:PATH\n(default stdio)"},
     {"--guest-clock", "continue|stop", GW_CLI_TEXT, GW_CLI_AT(guest_clock), 0,
      "does time pass for the guest while it moves\n(default continue: its clock stays right)"},
+    {"--dirty", "log|ring[:N]", GW_CLI_TEXT, GW_CLI_AT(dirty), 0,
+     "how KVM tells which pages the guest writes while it moves\nor is measured: one log for all, "
+     "or a ring for each CPU of\nN entries (a power of two; default and most: godwit limits)\n"
+     "that costs less where few of many pages change; needs\nLinux 6.2 (godwit doctor). For as "
+     "long as the guest is\nhere (default log)"},
     {"--plaintext", NULL, GW_CLI_FLAG, GW_CLI_AT(is_plaintext), 0,
      "allow TCP beyond loopback for --incoming, which anyone on\nthe way can read and forge"},
     {"--linger", NULL, GW_CLI_FLAG, GW_CLI_AT(is_lingering), 0,

@@ -19,6 +19,13 @@ static void print_status(const struct gw_info_status *status, const struct gw_in
                  gw_units_encode_size(memory, status->memory_bytes));
     (void)printf("  monitor    pid %u, up %s\n", (unsigned int)status->pid,
                  gw_units_encode_time(up, status->up_ms * GW_NS_PER_MS));
+    if (!status->dirty_ring_entries)
+        (void)printf("  tracking   dirty log\n");
+    else
+        (void)printf("  tracking   dirty ring of %llu entries a CPU, %llu time%s full\n",
+                     (unsigned long long)status->dirty_ring_entries,
+                     (unsigned long long)status->dirty_ring_full,
+                     status->dirty_ring_full == 1 ? "" : "s");
     if (status->incoming[0])
         (void)printf("  incoming   %s\n", status->incoming);
     for (uint32_t i = 0; i < migrate->blocked_count; i++)
@@ -79,8 +86,9 @@ static int run_status(struct gw_cli_values *values)
 
 static const struct gw_cli_option options[] = {
     {"--json", NULL, GW_CLI_FLAG, GW_CLI_AT(is_json), 0,
-     "one JSON object: name, status, running, memory (bytes),\ncpus, pid, up-time (ms), incoming, "
-     "migrate (as QMP's\nquery-migrate)"},
+     "one JSON object: name, status, running, memory (bytes),\ncpus, pid, up-time (ms), dirty-mode "
+     "(dirty-bitmap or\ndirty-ring, this with dirty-ring-size and -full),\nincoming, migrate (as "
+     "QMP's query-migrate)"},
     {"--control", "PATH", GW_CLI_TEXT, GW_CLI_AT(control), 0,
      "the control socket (default: NAME.sock, see godwit help)"},
     {"--state-dir", "DIR", GW_CLI_TEXT, GW_CLI_AT(state_dir), 0,

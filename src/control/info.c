@@ -66,6 +66,11 @@ bool gw_info_capability_is_free(enum gw_info_capability capability)
     return capability_is_free[capability];
 }
 
+const char *gw_info_dirty_mode_name(bool is_by_ring)
+{
+    return is_by_ring ? "dirty-ring" : "dirty-bitmap";
+}
+
 bool gw_info_migration_is_final(enum gw_info_migration migration)
 {
     return migration == GW_INFO_MIGRATION_COMPLETED || migration == GW_INFO_MIGRATION_FAILED ||

@@ -218,7 +218,7 @@ void gw_qmp_encode_dirty_rate(struct gw_qmp_message *message, const char *id,
     gw_json_put_number(&json, "start-time", rate->start_seconds);
     gw_json_put_number(&json, "calc-time", rate->seconds);
     gw_json_put_number(&json, "sample-pages", 0);
-    gw_json_put_text(&json, "mode", "dirty-bitmap");
+    gw_json_put_text(&json, "mode", gw_info_dirty_mode_name(rate->is_by_ring));
     if (rate->status == GW_INFO_DIRTY_RATE_MEASURED) {
         gw_json_put_number(&json, "dirty-rate", bytes / GW_MIB);
         gw_json_put_number(&json, "__org.godwit_pages-per-second", rate->pages_per_second);

@@ -178,6 +178,11 @@ void gw_qmp_put_status(struct gw_json *json, const struct gw_info_status *status
     gw_json_put_number(json, "cpus", status->vcpu_count);
     gw_json_put_number(json, "pid", status->pid);
     gw_json_put_number(json, "up-time", status->up_ms);
+    gw_json_put_text(json, "dirty-mode", gw_info_dirty_mode_name(status->dirty_ring_entries > 0));
+    if (status->dirty_ring_entries) {
+        gw_json_put_number(json, "dirty-ring-size", status->dirty_ring_entries);
+        gw_json_put_number(json, "dirty-ring-full", status->dirty_ring_full);
+    }
     if (status->incoming[0])
         gw_json_put_text(json, "incoming", status->incoming);
 }
@@ -419,6 +424,7 @@ bool gw_qmp_decode_dirty_rate(const struct gw_json_document *document, int value
     (void)get_number(reader, "calc-time", &rate->seconds);
     (void)get_number(reader, "__org.godwit_pages-per-second", &rate->pages_per_second);
     (void)get_number(reader, "__org.godwit_page-size", &rate->page_bytes);
+    rate->is_by_ring = gw_json_read_is_equal(document, member(reader, "mode"), "dirty-ring");
     return true;
 }
 
@@ -439,6 +445,8 @@ bool gw_qmp_decode_status(const struct gw_json_document *document, int value,
     (void)get_number(reader, "up-time", &status->up_ms);
     (void)get_number(reader, "cpus", &vcpus);
     (void)get_number(reader, "pid", &pid);
+    (void)get_number(reader, "dirty-ring-size", &status->dirty_ring_entries);
+    (void)get_number(reader, "dirty-ring-full", &status->dirty_ring_full);
     status->vcpu_count = (uint32_t)vcpus;
     status->pid = (uint32_t)pid;
     return true;

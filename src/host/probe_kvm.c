@@ -37,6 +37,19 @@ static bool is_creatable(int vm_fd, uint32_t type)
     return gw_ioctl(vm_fd, KVM_CREATE_DEVICE, &device) == 0;
 }
 
+/* arm64 needs the bitmap beside the rings (godwit/kvm_ring.h). */
+static void probe_ring(struct gw_probe *probe, int vm_fd)
+{
+    int bytes = has(vm_fd, KVM_CAP_DIRTY_LOG_RING_ACQ_REL);
+    if (bytes > 0 && has(vm_fd, KVM_CAP_DIRTY_LOG_RING_WITH_BITMAP) > 0) {
+        gw_probe_put(probe, "dirty ring", GW_PROBE_OK, NULL, "up to %d entries a CPU",
+                     bytes / (int)sizeof(struct kvm_dirty_gfn));
+    } else {
+        gw_probe_put(probe, "dirty ring", GW_PROBE_OPTIONAL,
+                     "optional, for godwit run --dirty ring: Linux 6.2 or newer", "no");
+    }
+}
+
 static void probe_machine(struct gw_probe *probe, int vm_fd)
 {
     bool is_v3 = is_creatable(vm_fd, KVM_DEV_TYPE_ARM_VGIC_V3);
@@ -59,8 +72,7 @@ static void probe_machine(struct gw_probe *probe, int vm_fd)
                      GW_PROBE_OPTIONAL, "Linux 6.7 or newer; without it both CPUs must be equal");
     probe_capability(probe, vm_fd, "eager page splitting", KVM_CAP_ARM_EAGER_SPLIT_CHUNK_SIZE,
                      GW_PROBE_OPTIONAL, "optional, for speed: Linux 6.5 or newer");
-    probe_capability(probe, vm_fd, "dirty ring", KVM_CAP_DIRTY_LOG_RING_ACQ_REL, GW_PROBE_OPTIONAL,
-                     "optional: Linux 6.1 or newer");
+    probe_ring(probe, vm_fd);
 }
 #else
 static void probe_machine(struct gw_probe *probe, int vm_fd)

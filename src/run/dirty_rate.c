@@ -85,21 +85,46 @@ static enum gw_status set_timer(uint64_t seconds, struct gw_fault *fault)
     return gw_loop_add(&MONITOR->loop, &RATE->watch, RATE->timer_fd, EPOLLIN, look, NULL, fault);
 }
 
+/* Before the guest is here the machine may be built anew, under the tracker. And while memory lacks
+ * (postcopy) a vCPU may sleep on a page: switching tracking on waits for it in the kernel, and with
+ * it the loop, which has to mend the link that the page comes by. */
+static enum gw_status check_guest(struct gw_fault *fault)
+{
+    if (MONITOR->is_leaving) {
+        return GW_OK;
+    }
+    if (MONITOR->state != GW_INFO_RUN_RUNNING && MONITOR->state != GW_INFO_RUN_PAUSED) {
+        return gw_fault_set(fault, GW_ARGUMENT, "the guest does not run here: it is in state %s",
+                            gw_info_run_state_name(MONITOR->state));
+    }
+    if (MONITOR->is_unsettled) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the dirty rate is not measured until the source has confirmed that "
+                            "the guest runs here, all of it");
+    }
+    return GW_OK;
+}
+
 enum gw_status gw_dirty_rate_begin(uint64_t seconds, struct gw_fault *fault)
 {
     if (RATE->info.status == GW_INFO_DIRTY_RATE_MEASURING) {
         return gw_fault_set(fault, GW_ARGUMENT, "the dirty rate is being measured already");
     }
+    enum gw_status status = check_guest(fault);
+    if (status != GW_OK) {
+        return status;
+    }
     RATE->begin_ns = gw_clock_now_ns();
     RATE->info = (struct gw_info_dirty_rate){.start_seconds = RATE->begin_ns / GW_NS_PER_S,
-                                             .seconds = seconds};
+                                             .seconds = seconds,
+                                             .is_by_ring = MONITOR->config->dirty_ring_entries > 0};
     if (MONITOR->is_leaving) {
         struct gw_source_figures figures;
         gw_outgoing_get_figures(&gw_run_storage.outgoing, &figures);
         measured(figures.dirty_pages_per_s);
         return GW_OK;
     }
-    enum gw_status status = gw_outbound_ready_tracker(fault);
+    status = gw_outbound_ready_tracker(fault);
     if (status == GW_OK) {
         status = track(fault);
     }

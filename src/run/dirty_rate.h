@@ -22,8 +22,8 @@ struct gw_dirty_rate {
 };
 
 /* Begins to measure for that long (1..GW_INFO_DIRTY_RATE_SECONDS_MAX). During a migration it takes
- * the migration's own figure at once. GW_ARGUMENT while one is being measured; GW_HOST when the
- * host does not let it track. */
+ * the migration's own figure at once. GW_ARGUMENT while one is being measured, or without a guest
+ * that is here and settled; GW_HOST when the host does not let it track. */
 GW_MUST_USE enum gw_status gw_dirty_rate_begin(uint64_t seconds, struct gw_fault *fault);
 
 /* Ends a measurement without a result: a migration wants the tracker. Harmless without one. */

@@ -20,6 +20,13 @@ static void mark_written(void *context, uint64_t page, uint64_t count)
     gw_marks_put(context, page, count);
 }
 
+/* From a vCPU's thread. Only a tracker that is on fills rings, so it is there. */
+static enum gw_status empty_rings(void *context, struct gw_fault *fault)
+{
+    (void)context;
+    return gw_tracker_kvm_ring_relieve(&gw_run_storage.tracker.ring, fault);
+}
+
 static void ended(enum gw_info_run_state state, enum gw_qmp_event event, int code)
 {
     gw_guest_console_ready();
@@ -99,6 +106,8 @@ enum gw_status gw_guest_open(struct gw_fault *fault)
 {
     const struct gw_run_config *config = MONITOR->config;
     const struct gw_vm_config vm_config = {.vcpu_count = config->vcpu_count,
+                                           .dirty_ring_entries = config->dirty_ring_entries,
+                                           .ring_full = empty_rings,
                                            .pages_written = mark_written,
                                            .context = &gw_run_storage.marks};
     gw_ram_init(&gw_run_storage.ram);

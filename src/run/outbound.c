@@ -17,6 +17,18 @@ enum { RETRY_MS = 60000 };
  * Until then nothing is lost: it goes on when the link is back. */
 #define RECOVER_NS (3600 * GW_NS_PER_S)
 
+static void ready_rings(const struct gw_kvm_slot *slots)
+{
+    struct kvm_dirty_gfn *rings[GW_VCPUS_MAX];
+    uint32_t vcpu_count = MONITOR->config->vcpu_count;
+    for (uint32_t i = 0; i < vcpu_count; i++) {
+        rings[i] = gw_vm_dirty_ring(&gw_run_storage.vm, i);
+    }
+    gw_tracker_kvm_ring_init(&gw_run_storage.tracker.ring, gw_vm_fd(&gw_run_storage.vm),
+                             &gw_run_storage.ram, slots, &gw_run_storage.marks, rings, vcpu_count,
+                             MONITOR->config->dirty_ring_entries);
+}
+
 enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault)
 {
     struct gw_kvm_slot slots[GW_RAM_REGIONS_MAX];
@@ -26,9 +38,13 @@ enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault)
     if (MONITOR->is_tracker_ready) {
         return GW_OK;
     }
-    enum gw_status status =
-        gw_tracker_kvm_log_init(&gw_run_storage.tracker, gw_vm_fd(&gw_run_storage.vm),
-                                &gw_run_storage.ram, slots, &gw_run_storage.marks, fault);
+    enum gw_status status = GW_OK;
+    if (MONITOR->config->dirty_ring_entries) {
+        ready_rings(slots);
+    } else {
+        status = gw_tracker_kvm_log_init(&gw_run_storage.tracker.log, gw_vm_fd(&gw_run_storage.vm),
+                                         &gw_run_storage.ram, slots, &gw_run_storage.marks, fault);
+    }
     MONITOR->is_tracker_ready = status == GW_OK;
     return status;
 }

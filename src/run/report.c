@@ -225,7 +225,11 @@ void gw_report_status(struct gw_info_status *info)
         .up_ms = (gw_clock_now_ns() - MONITOR->start_ns) / GW_NS_PER_MS,
         .vcpu_count = MONITOR->config->vcpu_count,
         .pid = (uint32_t)getpid(),
+        .dirty_ring_entries = MONITOR->config->dirty_ring_entries,
     };
+    if (MONITOR->is_tracker_ready && info->dirty_ring_entries) {
+        info->dirty_ring_full = gw_tracker_kvm_ring_full_count(&gw_run_storage.tracker.ring);
+    }
     (void)snprintf(info->name, sizeof(info->name), "%s", MONITOR->config->name);
     if (MONITOR->is_arriving) {
         (void)snprintf(info->incoming, sizeof(info->incoming), "%s",

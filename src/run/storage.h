@@ -8,6 +8,7 @@
 
 #include "godwit/incoming.h"
 #include "godwit/kvm_log.h"
+#include "godwit/kvm_ring.h"
 #include "godwit/marks.h"
 #include "godwit/outgoing.h"
 #include "godwit/ram.h"
@@ -23,7 +24,7 @@
     X(struct gw_vm, vm, "machine: vCPU threads with their stacks, devices")     \
     X(struct gw_ram, ram, "guest RAM's regions")                                \
     X(struct gw_facts, facts, "facts a peer must share")                        \
-    X(struct gw_tracker_kvm_log, tracker, "dirty tracker")                      \
+    X(union gw_guest_tracker, tracker, "dirty tracker")                         \
     X(struct gw_marks, marks, "pages written by the monitor")                   \
     X(struct gw_outgoing, outgoing, "migration away: engine, channels, thread") \
     X(struct gw_incoming, incoming, "migration here: engine, channels, thread") \
@@ -36,6 +37,13 @@
 /* The machine's state, between STOP and the end of a migration. */
 struct gw_saved_state {
     uint8_t bytes[GW_STATE_BYTES_MAX];
+};
+
+/* Chosen by --dirty before the machine is made. */
+union gw_guest_tracker {
+    struct gw_tracker tracker; /* either's first member */
+    struct gw_tracker_kvm_log log;
+    struct gw_tracker_kvm_ring ring;
 };
 
 struct gw_run_storage {

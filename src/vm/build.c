@@ -19,6 +19,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "godwit/kvm_ring.h"
+
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
@@ -77,6 +79,12 @@ static enum gw_status add_vcpu(struct gw_vm *vm, uint32_t index, struct gw_fault
         return gw_fault_set_os(fault, errno,
                                "the run structure of vCPU %" PRIu32 " cannot be mapped", index);
     vcpu->run = run;
+    if (vm->config.dirty_ring_entries) {
+        vcpu->ring = gw_kvm_ring_map(vcpu->fd, vm->config.dirty_ring_entries);
+        if (!vcpu->ring)
+            return gw_fault_set_os(fault, errno,
+                                   "the dirty ring of vCPU %" PRIu32 " cannot be mapped", index);
+    }
 
     struct kvm_vcpu_init init;
     if (gw_kvm_call(vm->fd, KVM_ARM_PREFERRED_TARGET, &init) < 0)
@@ -101,7 +109,12 @@ enum gw_status gw_vm_build(struct gw_vm *vm, struct gw_fault *fault)
         return gw_fault_set_os(fault, errno, "KVM refused to make a VM");
     vm->features = choose_features(vm);
     vm->has_counter_offset = gw_kvm_call(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_COUNTER_OFFSET) > 0;
-    enum gw_status status = add_slots(vm, fault);
+    /* Before the slots and the vCPUs, or KVM refuses. */
+    enum gw_status status = vm->config.dirty_ring_entries
+                                ? gw_kvm_ring_enable(vm->fd, vm->config.dirty_ring_entries, fault)
+                                : GW_OK;
+    if (status == GW_OK)
+        status = add_slots(vm, fault);
     for (uint32_t i = 0; status == GW_OK && i < vm->config.vcpu_count; i++)
         status = add_vcpu(vm, i, fault);
     if (status == GW_OK)
@@ -122,6 +135,9 @@ void gw_vm_demolish(struct gw_vm *vm)
         if (vcpu->run)
             (void)munmap(vcpu->run, vm->run_bytes);
         vcpu->run = NULL;
+        if (vcpu->ring)
+            gw_kvm_ring_unmap(vcpu->ring, vm->config.dirty_ring_entries);
+        vcpu->ring = NULL;
         close_fd(&vcpu->fd);
     }
     close_fd(&vm->gic_fd);
@@ -183,6 +199,7 @@ static void init(struct gw_vm *vm, const struct gw_vm_config *config, const stru
         vm->vcpu[i].index = i;
         vm->vcpu[i].fd = -1;
         vm->vcpu[i].run = NULL;
+        vm->vcpu[i].ring = NULL;
         vm->vcpu[i].is_parked = true;
     }
     (void)pthread_mutex_init(&vm->lock, NULL);
@@ -233,6 +250,12 @@ void gw_vm_close(struct gw_vm *vm)
 int gw_vm_fd(const struct gw_vm *vm)
 {
     return vm->fd;
+}
+
+struct kvm_dirty_gfn *gw_vm_dirty_ring(const struct gw_vm *vm, uint32_t vcpu)
+{
+    GW_ASSERT(vcpu < vm->config.vcpu_count);
+    return vm->vcpu[vcpu].ring;
 }
 
 int gw_vm_event_fd(const struct gw_vm *vm)

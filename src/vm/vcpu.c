@@ -7,8 +7,12 @@
  * that access and then returns EINTR at once. So a parked vCPU never has half an access, and that
  * is the rule by which its registers may be read (api.rst, KVM_RUN, note on KVM_EXIT_MMIO).
  *
+ * A vCPU that left because its dirty ring is full has no access pending: KVM looks at the ring
+ * before it enters the guest. Its thread has the rings emptied; if it is asked to leave meanwhile,
+ * the next KVM_RUN returns EINTR before it looks.
+ *
  * Locks: vm->lock for the fields that say so, held for a few instructions, never in the guest and
- * never while a device is called.
+ * never while a device is called or rings are emptied.
  */
 #include "internal.h"
 
@@ -121,6 +125,16 @@ static void handle_system_event(struct gw_vm_vcpu *vcpu)
     }
 }
 
+static bool relieve_ring(struct gw_vm_vcpu *vcpu)
+{
+    const struct gw_vm_config *config = &vcpu->vm->config;
+    struct gw_fault fault = {0};
+    if (config->ring_full(config->context, &fault) == GW_OK)
+        return true;
+    crash(vcpu, "its dirty ring is full and cannot be emptied: %s", fault.text);
+    return false;
+}
+
 /* True while the vCPU goes back into the guest. */
 static bool handle_exit(struct gw_vm_vcpu *vcpu)
 {
@@ -132,6 +146,8 @@ static bool handle_exit(struct gw_vm_vcpu *vcpu)
         return true;
     case KVM_EXIT_INTR:
         return true;
+    case KVM_EXIT_DIRTY_RING_FULL:
+        return relieve_ring(vcpu);
     case KVM_EXIT_SYSTEM_EVENT:
         handle_system_event(vcpu);
         return false;

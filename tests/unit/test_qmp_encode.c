@@ -269,9 +269,18 @@ static void test_status_reads_back(void **state)
     gw_qmp_encode_status(&message, "", &status, &migrate);
     assert_line("{\"return\": {\"name\": \"router\", \"running\": false, \"status\": "
                 "\"inmigrate\", \"memory\": 268435456, \"cpus\": 2, \"pid\": 99, \"up-time\": 7, "
-                "\"incoming\": \"tcp:0.0.0.0:4444\", \"migrate\": {}}}\r\n");
+                "\"dirty-mode\": \"dirty-bitmap\", \"incoming\": \"tcp:0.0.0.0:4444\", "
+                "\"migrate\": {}}}\r\n");
     struct gw_info_status back;
     int value = read_back();
+    assert_true(gw_qmp_decode_status(&document, value, &back));
+    assert_memory_equal(&back, &status, sizeof(status));
+    status.dirty_ring_entries = 4096;
+    status.dirty_ring_full = 3;
+    gw_qmp_encode_status(&message, "", &status, &migrate);
+    assert_non_null(strstr(message.text, "\"dirty-mode\": \"dirty-ring\", \"dirty-ring-size\": "
+                                         "4096, \"dirty-ring-full\": 3"));
+    value = read_back();
     assert_true(gw_qmp_decode_status(&document, value, &back));
     assert_memory_equal(&back, &status, sizeof(status));
     assert_true(gw_qmp_decode_migrate(&document, gw_json_read_member(&document, value, "migrate"),
@@ -328,17 +337,21 @@ static void test_dirty_rate(void **state)
     gw_qmp_encode_dirty_rate(&message, "", &rate);
     assert_line("{\"return\": {\"status\": \"measuring\", \"start-time\": 77, \"calc-time\": 2, "
                 "\"sample-pages\": 0, \"mode\": \"dirty-bitmap\"}}\r\n");
+    assert_true(gw_qmp_decode_dirty_rate(&document, read_back(), &back));
+    assert_false(back.is_by_ring);
+    rate.is_by_ring = true;
     rate.status = GW_INFO_DIRTY_RATE_MEASURED;
     rate.pages_per_second = 2560;
     rate.page_bytes = 4096;
     gw_qmp_encode_dirty_rate(&message, "", &rate);
     assert_line("{\"return\": {\"status\": \"measured\", \"start-time\": 77, \"calc-time\": 2, "
-                "\"sample-pages\": 0, \"mode\": \"dirty-bitmap\", \"dirty-rate\": 10, "
+                "\"sample-pages\": 0, \"mode\": \"dirty-ring\", \"dirty-rate\": 10, "
                 "\"__org.godwit_pages-per-second\": 2560, \"__org.godwit_page-size\": 4096}}\r\n");
     assert_true(gw_qmp_decode_dirty_rate(&document, read_back(), &back));
     assert_int_equal(back.status, GW_INFO_DIRTY_RATE_MEASURED);
     assert_int_equal(back.pages_per_second, 2560);
     assert_int_equal(back.page_bytes, 4096);
+    assert_true(back.is_by_ring);
     gw_qmp_encode_empty(&message, "");
     assert_false(gw_qmp_decode_dirty_rate(&document, read_back(), &back)); /* no status */
 }

@@ -205,7 +205,7 @@ class Run(Case):
             "name": "g", "kernel": "K", "initrd": "none", "cmdline": "none", "flat": "none",
             "incoming": "none", "console": "0 none", "control": "/c", "state_dir": "/s",
             "memory": "268435456", "cpus": "1",
-            "plaintext": "0 clock_stopped=0 lingering=0 once=0"})
+            "plaintext": "0 clock_stopped=0 lingering=0 once=0", "ring": "0"})
 
     def test_everything(self):
         config = self.config(
@@ -221,6 +221,10 @@ class Run(Case):
         self.assertEqual((incoming["console"], incoming["kernel"]), ("1 /f", "none"))
         self.assertEqual(self.config("g", "--flat", "F", "--console", "file:/f")["console"], "1 /f")
 
+    def test_dirty_tracking(self):
+        for value, entries in [("log", "0"), ("ring", "4096"), ("ring:512", "512")]:
+            self.assertEqual(self.config("g", "--flat", "F", "--dirty", value)["ring"], entries)
+
     def test_nonsense_is_refused(self):
         for arguments, part in [
                 (["--kernel", "K"], "lacks its NAME"),
@@ -230,7 +234,10 @@ class Run(Case):
                 (["a", "--flat", "F", "--initrd", "I"], "--initrd is given without --kernel"),
                 (["a", "--flat", "F", "--once"], "--once is given without --incoming"),
                 (["a", "--flat", "F", "--console", "unix:"], "wanted stdio, file:PATH"),
-                (["a", "--flat", "F", "--guest-clock", "pause"], "wanted continue or stop")]:
+                (["a", "--flat", "F", "--guest-clock", "pause"], "wanted continue or stop"),
+                (["a", "--flat", "F", "--dirty", "rings"], "wanted log, ring or ring:ENTRIES"),
+                (["a", "--flat", "F", "--dirty", "ring:"], "--dirty ring:ENTRIES"),
+                (["a", "--flat", "F", "--dirty", "ring:0"], "--dirty ring:ENTRIES")]:
             self.assertIn(part, self.godwit("run", *arguments, *self.places, code=2).stderr)
 
 
@@ -443,7 +450,13 @@ class Status(Case):
         self.play(dict(STATUS, migrate=COMPLETED, incoming="tcp:0.0.0.0:1"))
         text = self.control("status", "router").stdout
         self.assertTrue(text.startswith("router: running\n  guest      2 CPUs, 256M\n"), text)
+        self.assertIn("tracking   dirty log\n", text)
         self.assertIn("incoming   tcp:0.0.0.0:1\n  migration  migrated to", text)
+
+    def test_by_ring(self):
+        self.play(dict(STATUS, **{"dirty-ring-size": 4096, "dirty-ring-full": 1}))
+        self.assertIn("tracking   dirty ring of 4096 entries a CPU, 1 time full\n",
+                      self.control("status", "router").stdout)
 
     def test_for_programs(self):
         self.play(STATUS)
