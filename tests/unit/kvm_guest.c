@@ -253,6 +253,7 @@ void kvm_guest_start(struct kvm_guest *guest, const struct gw_ram *ram, uint64_t
     const struct sigaction action = {.sa_handler = ignore_signal};
     assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
     atomic_store(&guest->is_over, false);
+    guest->is_running = true;
     for (uint32_t i = 0; i < guest->vcpu_count; i++) {
         guest->run[i]->immediate_exit = 0;
         assert_true(set_registers(guest->vcpu_fd[i], ram, seed + i, wait));
@@ -263,6 +264,10 @@ void kvm_guest_start(struct kvm_guest *guest, const struct gw_ram *ram, uint64_t
 
 void kvm_guest_stop(struct kvm_guest *guest)
 {
+    if (!guest->is_running) {
+        return;
+    }
+    guest->is_running = false;
     atomic_store(&guest->is_over, true);
     for (uint32_t i = 0; i < guest->vcpu_count; i++) {
         __atomic_store_n(&guest->run[i]->immediate_exit, 1, __ATOMIC_SEQ_CST);

@@ -31,6 +31,7 @@ struct kvm_guest {
     pthread_t thread[KVM_GUEST_VCPUS_MAX];
     size_t run_bytes;
     void *code;
+    bool is_running;
     atomic_bool is_over;
     bool (*ring_full)(void); /* what a vCPU does whose dirty ring is full; false: it fails */
 };
@@ -44,7 +45,7 @@ bool kvm_guest_make(struct kvm_guest *guest, const struct gw_ram *ram, uint32_t 
 void kvm_guest_start(struct kvm_guest *guest, const struct gw_ram *ram, uint64_t seed,
                      uint64_t wait);
 
-/* Until all vCPUs are out. */
+/* Until all vCPUs are out. Does nothing when they do not run. */
 void kvm_guest_stop(struct kvm_guest *guest);
 void kvm_guest_unmake(struct kvm_guest *guest);
 
