@@ -76,7 +76,9 @@ const struct gw_cli_command gw_cli_command_dirty_rate = {
     .about = "Counts the pages that the guest NAME writes to in a while, each once. A link that\n"
              "carries less than that a second cannot move it without slowing it down (godwit\n"
              "migrate does) or a longer downtime. Looking costs the guest a fault for each of\n"
-             "these pages. While it moves, the migration's own figure is told, at once.",
+             "these pages. How they are told is chosen by godwit run --dirty (mode in --json:\n"
+             "dirty-bitmap or dirty-ring). While it moves, the migration's own figure is told, at\n"
+             "once.",
     .examples = "godwit dirty-rate router --seconds 5",
     .exits = "0 measured; 1 not measured; 2 usage",
     .positional = {{"NAME", GW_CLI_AT(name), true}},

@@ -156,10 +156,10 @@ static const struct gw_cli_option options[] = {
     {"--guest-clock", "continue|stop", GW_CLI_TEXT, GW_CLI_AT(guest_clock), 0,
      "does time pass for the guest while it moves\n(default continue: its clock stays right)"},
     {"--dirty", "log|ring[:N]", GW_CLI_TEXT, GW_CLI_AT(dirty), 0,
-     "how KVM tells which pages the guest writes while it moves\nor is measured: one log for all, "
-     "or a ring for each CPU of\nN entries (a power of two; default and most: godwit limits)\n"
-     "that costs less where few of many pages change; needs\nLinux 6.2 (godwit doctor). For as "
-     "long as the guest is\nhere (default log)"},
+     "how KVM tells which pages the guest writes while it moves\nor is measured: in one log, or in "
+     "a ring of N entries for\neach CPU (a power of two; default and most: godwit\nlimits), which "
+     "slows down a CPU that fills it. Rings need\nLinux 6.2 (godwit doctor). Cannot be changed "
+     "later\n(default log)"},
     {"--plaintext", NULL, GW_CLI_FLAG, GW_CLI_AT(is_plaintext), 0,
      "allow TCP beyond loopback for --incoming, which anyone on\nthe way can read and forge"},
     {"--linger", NULL, GW_CLI_FLAG, GW_CLI_AT(is_lingering), 0,

@@ -110,6 +110,7 @@ enum gw_status gw_guest_open(struct gw_fault *fault)
                                            .ring_full = empty_rings,
                                            .pages_written = mark_written,
                                            .context = &gw_run_storage.marks};
+    gw_run_storage.dirty_rate.info.is_by_ring = config->dirty_ring_entries > 0;
     gw_ram_init(&gw_run_storage.ram);
     enum gw_status status =
         gw_ram_add_memfd(&gw_run_storage.ram, GW_VM_RAM_BASE, config->memory_bytes, fault);

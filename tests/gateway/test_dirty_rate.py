@@ -5,6 +5,7 @@ import json
 from harness.case import gateways
 from harness.guest import Guest
 from test_migrate import check_moved, listen, uri
+from test_postcopy import BATCH, PostcopyCut
 
 
 def rate(gateway, guest, seconds=2, mode="dirty-bitmap"):
@@ -31,6 +32,23 @@ def test_a_busy_guest_is_told_from_an_idle_one(net):
     assert again > 4 * pages_idle, (pages_idle, again)
     busy.console.wait_for_load(2)
     busy.power_off()
+
+
+def check_refused(gateway, guest, sentence):
+    result = gateway.run("godwit", "dirty-rate", guest.name)
+    assert result.code == 1 and sentence in result.error, result
+
+
+@gateways(2)
+def test_a_guest_that_is_not_all_here_is_not_measured(net):
+    """The monitor goes on: it does not wait for a page that only the source has."""
+    waiting = Guest(net[2], name="waiting", incoming="tcp:0.0.0.0:5555").listen()
+    check_refused(net[2], waiting, b"does not run here")
+    net[2].check("godwit", "quit", waiting.name)
+    cut = PostcopyCut(net, (BATCH, "before", 30))
+    cut.expect_parted()
+    check_refused(net[2], cut.target, b"not measured until")
+    cut.expect_pulled()
 
 
 @gateways(2)
