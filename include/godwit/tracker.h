@@ -10,7 +10,8 @@
  *
  * The tracker is one of godwit's three tables of functions (transport, tracker, device). Its
  * state follows the table as the first member of a larger struct: struct gw_tracker_kvm_log
- * (src/dirty/kvm_log.c), struct gw_tracker_uffd_wp (src/dirty/uffd_wp.c).
+ * (src/dirty/kvm_log.c), struct gw_tracker_kvm_ring (src/dirty/kvm_ring.c), struct
+ * gw_tracker_uffd_wp (src/dirty/uffd_wp.c).
  *
  * A bitmap has one bit per page, page n at bit n % 64 of word n / 64.
  *
@@ -28,7 +29,7 @@
 struct gw_tracker;
 
 struct gw_tracker_operations {
-    const char *name; /* "kvm dirty log", "userfaultfd write-protect" */
+    const char *name; /* "KVM dirty log", "userfaultfd write-protect" */
 
     /* Turns tracking on and ORs into `bitmap` every page that was ever touched; pages left clear
      * are holes, and a write to one of them from now on is reported by collect. */

@@ -33,7 +33,7 @@
  *   from the last time are dropped before: they were written before this look.
  *
  * A signal may end RESET early (Linux 6.16 on), which tells only by a smaller count; what is worse,
- * virt/kvm/dirty_ring.c then drops up to 64 entries it has taken and not protected yet. So all
+ * virt/kvm/dirty_ring.c then drops up to 64 pages it has taken and not protected yet. So all
  * signals are blocked meanwhile. What cannot be blocked (a debugger, a freezer) shows in the count:
  * then some pages may be writable that no ring will tell of, and collect begins anew, with
  * everything that has data. (One that comes just when the last entry was counted does not show.)

@@ -8,6 +8,7 @@ from harness.guest import Guest
 from test_boot import refused, resident_kib
 from test_dirty_rate import rate
 from test_migrate import check_moved, listen, uri
+from test_postcopy import check_pulled
 
 RING = ("--dirty", "ring")
 TINY = ("--dirty", "ring:256")  # a page: full after 192 pages
@@ -21,6 +22,15 @@ def test_moves_under_load(net):
     report = source.migrate(uri(net[2]), "--verify")
     check_moved(source, target, report)
     target.console.wait_for_load(2)  # each pass checks every page of the one before
+    target.power_off()
+
+
+@gateways(2)
+def test_goes_first_and_its_memory_follows(net):
+    source = Guest(net[1], words="load=12@30", options=TINY).boot()
+    source.console.wait_for_load(1)
+    target = listen(net[2], options=RING)
+    check_pulled(source, target, source.migrate(uri(net[2]), "--postcopy"))
     target.power_off()
 
 
