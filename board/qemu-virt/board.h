@@ -24,6 +24,10 @@
  * small enough to stay in a second-level cache. */
 #define GW_BOARD_BATCH_BYTES_MAX (UINT64_C(256) << 10)
 
+/* The largest unit in which guest RAM is placed in postcopy: a huge page, put together in static
+ * memory, one for each channel. 2 MiB, or no more than a batch: then RAM is never in huge pages. */
+#define GW_BOARD_UNIT_BYTES_MAX (UINT64_C(2) << 20)
+
 /* Batches sent and not yet acknowledged: 64 x 256 KiB cover 100 ms of round trip at 1 Gb/s. */
 #define GW_BOARD_WINDOW_BATCHES 64
 
@@ -49,6 +53,6 @@
 
 /* All static storage of the monitor: most of it stays untouched, and so takes no memory, until a
  * guest as large as GW_BOARD_RAM_BYTES_MAX moves. */
-#define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(7) << 20)
+#define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(11) << 20)
 
 #endif

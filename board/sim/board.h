@@ -19,6 +19,9 @@
 /* The least that holds a page of 64 KiB. */
 #define GW_BOARD_BATCH_BYTES_MAX (UINT64_C(64) << 10)
 
+/* Four pages are placed as one; no huge pages. */
+#define GW_BOARD_UNIT_BYTES_MAX (UINT64_C(64) << 10)
+
 /* The window closes after two batches, so waiting for acknowledgements is the usual case. */
 #define GW_BOARD_WINDOW_BATCHES 2
 

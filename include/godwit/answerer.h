@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The answerer: the source's thread on the urgent channel. The target demands a page that its
- * guest stands still for; the answerer reads it from guest RAM and sends it, before any other.
+ * guest stands still for; the answerer reads it from guest RAM and sends it, before any other: with
+ * all of its unit, where the target places larger ones, in as many batches as that takes.
  *
  * Owner: part of struct gw_outgoing, whose thread starts it on a welcomed connection, looks how it
  * stands, interrupts and joins it. The lock around the engine is never held during I/O.
@@ -42,6 +43,7 @@ struct gw_answerer {
     /* The thread's. */
     struct gw_connection connection;
     uint32_t generation;
+    uint64_t sequence; /* of the last BATCH sent */
     struct gw_ram_data data;
     struct gw_batch batch;
     struct gw_batch_builder builder;

@@ -42,6 +42,7 @@ struct gw_run {
 enum gw_record_kind {
     GW_RECORD_ZERO = 0, /* every byte is zero; no bytes follow */
     GW_RECORD_RAW = 1,  /* count pages of bytes follow */
+    GW_RECORD_GONE = 2, /* demanded, but the target has them, and the source not any more */
 };
 
 struct gw_record {
@@ -70,6 +71,9 @@ void gw_batch_begin(struct gw_batch_builder *builder, uint8_t *pages, uint32_t p
 
 /* Adds `count` pages known to be zero. */
 void gw_batch_add_zero(struct gw_batch_builder *builder, uint64_t page, uint32_t count);
+
+/* Says that `count` pages are gone here: the only record of its batch. */
+void gw_batch_add_gone(struct gw_batch_builder *builder, uint64_t page, uint32_t count);
 
 /* Adds one page: zero if it reads as zero, else a copy of it. The guest may be writing to it. */
 void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes);

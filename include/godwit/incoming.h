@@ -22,12 +22,12 @@
  * the longest, so silence keeps nobody out. A session's failure leaves the listener waiting for
  * the next.
  *
- * Owner: the caller's static, zeroed storage, about 0.8 MiB on qemu-virt, most of it untouched
- * unless a large machine moves; no heap. Threads: all calls come from the owner's thread, but
- * gw_incoming_get_figures, which is for any. Threads of its own read the bulk and the urgent
- * channel, and hear of faults on missing pages. Blocks:
- * start in name resolution; work and next for system calls on sockets that do not block and for
- * the discard of RAM; stop until the thread is back, which takes a moment.
+ * Owner: the caller's static, zeroed storage, about 5.6 MiB on qemu-virt, most of it untouched
+ * unless a large machine moves, or one in huge pages by postcopy; no heap. Threads: all calls come
+ * from the owner's thread, but gw_incoming_get_figures, which is for any. Threads of its own read
+ * the bulk and the urgent channel, and hear of faults on missing pages. Blocks: start in name
+ * resolution; work and next for system calls on sockets that do not block and for the discard of
+ * RAM; stop until the thread is back, which takes a moment.
  */
 #ifndef GODWIT_INCOMING_H
 #define GODWIT_INCOMING_H
@@ -122,8 +122,7 @@ struct gw_incoming {
     uint8_t in_bytes[GW_HELLO_BYTES_MAX];
     uint8_t out_bytes[GW_CHANNEL_SMALL_OUT_BYTES];
     uint8_t state_bytes[GW_PREPARE_BYTES_MAX];
-    uint8_t bulk_staging[GW_BATCH_BYTES_MAX];
-    uint8_t urgent_staging[GW_ANSWER_BYTES];
+    uint8_t staging[GW_INCOMING_CHANNELS][GW_UNIT_BYTES_MAX]; /* a batch, or a unit put together */
     uint64_t map[GW_BITMAP_WORDS];
 };
 

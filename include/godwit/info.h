@@ -60,6 +60,7 @@ enum {
     X(AUTO_CONVERGE, "auto-converge", true, true)                      \
     X(PAUSE_BEFORE_SWITCHOVER, "pause-before-switchover", false, true) \
     X(SWITCHOVER_ACK, "switchover-ack", true, true)                    \
+    X(RELEASE_RAM, "release-ram", false, true)                         \
     X(RETURN_PATH, "return-path", true, false)                         \
     X(POSTCOPY_PREEMPT, "postcopy-preempt", true, false)               \
     X(POSTCOPY_BLOCKTIME, "postcopy-blocktime", true, false)
@@ -135,15 +136,16 @@ struct gw_info_round {
 /* A guest that runs, or ran, at the target before all of its memory was there. Times of faults are
  * from when one was noticed to when its page was there. */
 struct gw_info_postcopy {
-    bool is_on;             /* switched, or about to; else all below is 0 */
-    bool is_lost;           /* FAILED: the guest is lost */
-    uint64_t demands;       /* pages asked for because the guest stood still for them */
-    uint64_t sent_bytes;    /* source: of transferred_bytes, since the guest runs there */
-    uint64_t missing_bytes; /* target: of RAM, not there yet */
-    uint64_t recoveries;    /* times it went on after a lost link */
-    uint64_t time_ms;       /* from the first instruction until all was there. Of the source, this
-                               and what follows but vcpu_ms only when it is over */
-    uint64_t faults;        /* that were resolved */
+    bool is_on;              /* switched, or about to; else all below is 0 */
+    bool is_lost;            /* FAILED: the guest is lost */
+    uint64_t demands;        /* pages asked for because the guest stood still for them */
+    uint64_t sent_bytes;     /* source: of transferred_bytes, since the guest runs there */
+    uint64_t released_bytes; /* source: of RAM, given back because the target has it */
+    uint64_t missing_bytes;  /* target: of RAM, not there yet */
+    uint64_t recoveries;     /* times it went on after a lost link */
+    uint64_t time_ms;        /* from the first instruction until all was there. Of the source, this
+                                and what follows but vcpu_ms only when it is over */
+    uint64_t faults;         /* that were resolved */
     uint64_t min_us, p50_us, p90_us, p99_us, max_us;
     uint64_t blocktime_ms; /* while all vCPUs stood still */
     uint32_t vcpu_count;

@@ -23,6 +23,8 @@
 #define GW_BITMAP_WORDS      ((GW_PAGES_MAX + 63) / 64)
 #define GW_VCPUS_MAX         GW_BOARD_VCPUS_MAX
 #define GW_BATCH_BYTES_MAX   GW_BOARD_BATCH_BYTES_MAX
+#define GW_UNIT_BYTES_MAX    GW_BOARD_UNIT_BYTES_MAX
+#define GW_HUGE_PAGE_BYTES   (UINT64_C(2) << 20)
 #define GW_BATCH_RUNS_MAX    64
 #define GW_WINDOW_BATCHES    GW_BOARD_WINDOW_BATCHES
 #define GW_STRETCH_BYTES     (UINT64_C(2) << 20)
@@ -40,6 +42,9 @@ static_assert(GW_PAGE_BYTES_MIN >= 4096 && (GW_PAGE_BYTES_MIN & (GW_PAGE_BYTES_M
 static_assert(GW_PAGES_MAX <= UINT32_MAX, "a run counts pages in 32 bits on the wire");
 static_assert(GW_BATCH_BYTES_MAX >= 65536, "a batch holds at least one page of 64 KiB");
 static_assert(GW_BATCH_BYTES_MAX <= 2 * GW_MIB, "a batch is read whole into static memory");
+static_assert(GW_UNIT_BYTES_MAX >= GW_BATCH_BYTES_MAX,
+              "a unit's memory takes a batch of pages, too");
+static_assert(GW_UNIT_BYTES_MAX <= GW_HUGE_PAGE_BYTES, "a unit is a huge page of 2 MiB at most");
 static_assert(GW_WINDOW_BATCHES >= 2, "one batch in flight and one being filled");
 static_assert(GW_STRETCH_BYTES % 65536 == 0, "a stretch is whole pages of every page size");
 static_assert(GW_VCPUS_MAX >= 1 && GW_VCPUS_MAX <= 8, "GICv3 affinity uses Aff0 alone, and the "

@@ -90,8 +90,11 @@ struct gw_hello {
                                      as long as the bytes it was decoded from */
 };
 
+enum { GW_UNIT_LOG2_MAX = 9 }; /* a huge page of 2 MiB in pages of 4 KiB */
+
 struct gw_accept {
     uint32_t capabilities; /* GW_CAN_...; bits that are not known are ignored */
+    uint32_t unit_log2;    /* of the pages that it places as one: 0..GW_UNIT_LOG2_MAX */
 };
 
 struct gw_ack {

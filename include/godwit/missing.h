@@ -7,6 +7,9 @@
  * there already is never overwritten. A page that reads as zero but was never placed is a hole,
  * and faults like one that is missing.
  *
+ * Where RAM is in huge pages (ram->unit_pages > 1) all of this is of whole units: `received`, and
+ * what is placed. A fault names any page of one.
+ *
  * A thread that sleeps on a page cannot be interrupted but by a signal that ends the process: it
  * must hold nothing that placing needs.
  *
@@ -29,12 +32,13 @@ struct gw_missing {
     bool is_on;
 };
 
-/* Can this host do it? GW_HOST, with the remedy, when not. is_user_mode_enough: faults of the
- * kernel itself need not be noticed (a guest under KVM needs that). */
-GW_MUST_USE enum gw_status gw_missing_probe(bool is_user_mode_enough, struct gw_fault *fault);
+/* Can this host do it, with RAM like this? GW_HOST, with the remedy, when not. is_user_mode_enough:
+ * faults of the kernel itself need not be noticed (a guest under KVM needs that). */
+GW_MUST_USE enum gw_status gw_missing_probe(const struct gw_ram *ram, bool is_user_mode_enough,
+                                            struct gw_fault *fault);
 
-/* Keeps the kernel from making huge pages in RAM: one would be there or missing as a whole. To be
- * said before the first page is placed. */
+/* Keeps the kernel from making huge pages of others: one would be there or missing as a whole. To
+ * be said before the first page is placed. */
 void gw_missing_prepare(const struct gw_ram *ram);
 
 /* Makes holes of all pages whose bit is not set in `received`, sees that they are, and has every

@@ -13,7 +13,7 @@
  * Actions come in the engine's order: what follows one waits until it was pulled. RECORD and STOP
  * are answered by one call, at once or later, from the same thread.
  *
- * Owner: the caller's static, zeroed storage, about 1.2 MiB on qemu-virt, most of it untouched
+ * Owner: the caller's static, zeroed storage, about 1.9 MiB on qemu-virt, most of it untouched
  * unless a large machine moves; no heap. Threads: all calls come from the owner's thread, but
  * gw_outgoing_get_figures, which is for any. One thread of its own sends pages on the bulk
  * channel, and makes connections, so that no name server blocks the owner; another answers demands

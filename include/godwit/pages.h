@@ -24,6 +24,7 @@ enum gw_batch_kind {
     GW_BATCH_VERIFY, /* digest this one run (a stretch) and send VERIFY */
     GW_BATCH_PUSH,   /* as PAGES, but the guest runs elsewhere: there is nothing to re-arm */
     GW_BATCH_MAP,    /* send MISSING: gw_source_missing tells which pages. No runs */
+    GW_BATCH_GONE,   /* demanded, and released here: say so (gw_batch_add_gone) */
 };
 
 struct gw_batch {
@@ -38,6 +39,9 @@ struct gw_pages {
     uint64_t page_count;
     uint32_t page_bytes;
     uint32_t batch_pages; /* pages in a full batch */
+    uint32_t unit_pages;  /* what the target places as one; 1: a page */
+    uint64_t next_cursor; /* where to go on when the unit at hand is picked; page_count + 1: behind
+                             it */
     bool is_first_round;  /* pages that are not dirty are holes, and told so */
     uint64_t dirty_count;
     uint64_t cursor;        /* the round has picked all below it */
@@ -49,6 +53,13 @@ struct gw_pages {
 };
 
 void gw_pages_init(struct gw_pages *pages, uint64_t page_count, uint32_t page_bytes);
+
+/* The target places pages by units of so many, which divide page_count. */
+void gw_pages_set_unit(struct gw_pages *pages, uint32_t unit_pages);
+
+/* Every unit with a dirty page becomes dirty as a whole: for the switch to postcopy. From then on
+ * units are picked whole, from their first page to their last (_PUSH). */
+void gw_pages_round_out(struct gw_pages *pages);
 
 /* Begins the first round: set bits are touched pages, clear ones holes. */
 void gw_pages_begin(struct gw_pages *pages, const uint64_t *touched);
@@ -79,8 +90,8 @@ GW_MUST_USE enum gw_status gw_pages_pick_map(struct gw_pages *pages, struct gw_b
 GW_MUST_USE enum gw_status gw_pages_pick_around(struct gw_pages *pages, enum gw_batch_kind kind,
                                                 struct gw_batch *batch);
 
-/* That page is sent apart from all batches. The next batch begins behind it, since who needs a
- * page soon needs its neighbours. */
+/* That page, the first of its unit, is sent apart from all batches, with its unit. The next batch
+ * that begins a unit begins behind it, since who needs a page soon needs its neighbours. */
 void gw_pages_demanded(struct gw_pages *pages, uint64_t page);
 
 /* True when nothing is under way, and the first round has told of every hole. */

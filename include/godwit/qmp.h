@@ -87,7 +87,8 @@ enum gw_qmp_on_deadline {
  *          __org.godwit_precopy? (never postcopy by itself; not with postcopy),
  *          __org.godwit_pause-before-switchover? (else the capability holds),
  *          __org.godwit_max-postcopy-bandwidth? (bytes a second),
- *          __org.godwit_postcopy? (at once; not with verify)}
+ *          __org.godwit_postcopy? (at once; not with verify),
+ *          __org.godwit_release-ram? (as the capability, for this migration)}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
 struct gw_qmp_migrate {
     char uri[GW_INFO_URI_BYTES]; /* not empty; its form is the transport's to check */
@@ -95,6 +96,7 @@ struct gw_qmp_migrate {
     bool is_plaintext;
     bool is_postcopy;
     bool is_precopy;
+    bool is_release;
     bool has_pause; /* else the capability pause-before-switchover holds */
     bool is_pausing;
     bool has_throttling;     /* else the capability auto-converge holds */

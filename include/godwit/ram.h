@@ -12,6 +12,11 @@
  * holes (gw_ram_next_data). Discard punches holes. An embedder may declare anonymous memory
  * instead; presence is then a question for /proc/self/pagemap (swapped counts as touched).
  *
+ * A hugetlb region is a memfd of huge pages (2 MiB), all of them reserved when it is made. A huge
+ * page is touched or a hole as a whole; page numbers stay those of the host's base pages. There
+ * "touched" means: mapped here (mincore; hugetlbfs knows no SEEK_DATA). What another process alone
+ * put into the memfd would not be seen: it must be touched here too.
+ *
  * Owner: the caller's storage; the mapping lives from open to close. Blocks: open may (memory is
  * reserved, not touched); nothing else. Threads: reading the struct is safe from all after open.
  */
@@ -28,6 +33,7 @@
 enum gw_ram_kind {
     GW_RAM_MEMFD = 0,     /* godwit's own: sealed memfd, MAP_SHARED */
     GW_RAM_ANONYMOUS = 1, /* an embedder's private anonymous mapping */
+    GW_RAM_HUGETLB = 2,   /* as MEMFD, of huge pages */
 };
 
 struct gw_ram_region {
@@ -43,6 +49,8 @@ struct gw_ram {
     uint32_t page_bytes; /* the host's page size: 4096, 16384 or 65536 */
     uint32_t region_count;
     uint64_t page_count; /* of all regions */
+    uint32_t unit_pages; /* pages of the unit in which it can be placed: 1, or those of a huge page
+                            as soon as one region is of those; each region is whole units then */
     struct gw_ram_region region[GW_RAM_REGIONS_MAX];
 };
 
@@ -54,6 +62,12 @@ void gw_ram_init(struct gw_ram *ram);
  * of the page size or 0 or overlapping, GW_HOST when the kernel refuses. */
 GW_MUST_USE enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
                                             struct gw_fault *fault);
+
+/* The same of huge pages; `bytes` and `gpa` are multiples of GW_HUGE_PAGE_BYTES, and so must those
+ * of every other region be. GW_HOST, with how many there are and what to write where, when they
+ * cannot be reserved: then nothing fails later. GW_LIMIT on a board without room for a unit. */
+GW_MUST_USE enum gw_status gw_ram_add_hugetlb(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                              struct gw_fault *fault);
 
 /* Appends memory the embedder mapped itself (private, anonymous, page aligned); it stays the
  * embedder's and must outlive the ram. */
@@ -79,9 +93,15 @@ uint8_t *gw_ram_at(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes);
  * error of the host counts as touched: sending too much is harmless, too little is not. */
 uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *count);
 
-/* Makes [page, page+count) holes again: reads as zero, memory given back. GW_HOST when the
- * kernel refuses. */
+/* Makes [page, page+count) holes again: reads as zero, memory given back. Of a huge page that is
+ * not in it as a whole, those pages are zeroed instead. GW_HOST when the kernel refuses. */
 GW_MUST_USE enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,
+                                          struct gw_fault *fault);
+
+/* Gives the memory of whole units back for good: nobody may touch it again. (A huge page that was
+ * discarded stays promised to this guest; one that was released is the host's.) GW_HOST as above.
+ */
+GW_MUST_USE enum gw_status gw_ram_release(const struct gw_ram *ram, uint64_t page, uint64_t count,
                                           struct gw_fault *fault);
 
 #endif

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "godwit/assembly.h"
 #include "godwit/batch.h"
 #include "godwit/faults.h"
 #include "godwit/frame.h"
@@ -35,7 +36,7 @@ struct gw_receiver {
     const struct gw_ram *ram;
     struct gw_faults *faults; /* where the guest runs, pages are placed by its `missing` */
     bool is_urgent;
-    uint8_t *staging; /* room for the pages of a batch; urgent: for one page */
+    uint8_t *staging; /* GW_UNIT_BYTES_MAX: for the pages of a batch, or for a unit */
     uint64_t *map;    /* bulk: GW_BITMAP_WORDS for MISSING and RECEIVED */
 
     /* Under the lock. */
@@ -49,6 +50,7 @@ struct gw_receiver {
     bool has_map;            /* RECEIVED follows WELCOME */
     struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
+    struct gw_assembly assembly; /* of the unit in `staging` */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
     struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];
 

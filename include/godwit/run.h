@@ -55,6 +55,7 @@ struct gw_run_config {
     enum gw_run_console console;
     bool is_plaintext;           /* TCP to or from beyond loopback is allowed in the clear */
     bool is_guest_clock_stopped; /* --guest-clock stop: downtime does not pass for the guest */
+    bool is_huge;                /* --hugepages: RAM in huge pages (godwit/ram.h) */
     bool is_lingering;           /* stay in postmigrate after the guest left */
     bool is_once;                /* a target whose migration failed ends instead of waiting */
 };

@@ -22,6 +22,7 @@
 #include "godwit/pace.h"
 #include "godwit/pages.h"
 #include "godwit/record.h"
+#include "godwit/release.h"
 #include "godwit/status.h"
 
 /* States: name, who may run the guest, QEMU's MigrationStatus. */
@@ -248,6 +249,9 @@ struct gw_source_config {
     uint64_t postcopy_bandwidth_max; /* of pushed pages; demanded ones are exempt. 0: no limit */
     uint64_t recover_ns_max; /* postcopy: how long a lost link is tried again before the guest is
                                 taken for lost */
+    bool is_releasing;       /* postcopy: pages that the target has are given back here
+                                (gw_source_next_release): then this copy never runs again */
+    uint32_t own_unit_pages; /* of this side's RAM (godwit/ram.h); 0: 1 */
 };
 
 #define GW_AUTO_THROTTLE_PERCENT 50 /* auto: a guest is not slowed down by more than that */
@@ -292,6 +296,8 @@ struct gw_source_figures {
     uint64_t postcopy_bytes;   /* of wire_bytes, since the guest runs there */
     uint64_t recoveries;       /* postcopy: times it went on after a lost link */
     struct gw_waiting waiting; /* what the guest felt of a postcopy, once it is over */
+    uint64_t released_pages;   /* given back here, because the target has them */
+    bool is_releasing;         /* what the target has is given back here as it goes */
     bool is_postcopy;          /* switched, or about to */
     bool can_postcopy;         /* the target can */
     bool is_held;              /* COMMIT sent, outcome unknown */
@@ -317,11 +323,17 @@ GW_MUST_USE enum gw_status gw_source_next(struct gw_source *source,
 GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
                                                 struct gw_batch *batch, uint64_t *retry_ns);
 
-/* DEMAND came on the urgent channel: *batch is what to read and send there, before anything else;
- * then gw_source_answered. GW_PROTOCOL when the page does not exist, or none can be wanted. */
+/* DEMAND came on the urgent channel: *batch is what to read and send there, before anything else,
+ * one run, in as many BATCHes as it takes; then gw_source_answered. GW_PROTOCOL when the page does
+ * not exist or is no unit's first, or none can be wanted. */
 GW_MUST_USE enum gw_status gw_source_demand(struct gw_source *source, uint64_t page,
                                             struct gw_batch *batch, struct gw_fault *fault);
 void gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent);
+
+/* The next pages, at most run_pages of them, whose memory is to be given back (gw_ram_release), by
+ * any thread, outside the lock. They are gone as soon as this returns. GW_AGAIN: none now. */
+GW_MUST_USE enum gw_status gw_source_next_release(struct gw_source *source, uint64_t run_pages,
+                                                  struct gw_run *run);
 
 /* For GW_BATCH_MAP: the pages that come after the switch, GW_BITMAP_WORDS. */
 const uint64_t *gw_source_missing(const struct gw_source *source);
@@ -377,7 +389,8 @@ struct gw_source {
     bool is_map_told;  /* MISSING was picked */
     bool can_postcopy; /* the target's word */
     bool is_bulk_up;
-    uint32_t demands_open; /* being answered: the bulk channel gives way */
+    uint32_t demands_open;   /* being answered: the bulk channel gives way */
+    struct gw_run answering; /* being read for one of them; count 0: none */
     uint64_t demands, postcopy_bytes, recoveries;
     struct gw_waiting waiting; /* by COMPLETE */
     uint64_t retry_ns;         /* back-off while the link is lost */
@@ -399,6 +412,7 @@ struct gw_source {
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* round i at i % ROUNDS_KEPT */
     struct gw_pace pace;
     struct gw_pages pages;
+    struct gw_release release;
     uint32_t action_first, action_count;
     struct gw_source_action action[GW_SOURCE_ACTIONS_MAX];
     uint8_t row_taken[GW_SOURCE_STATE_COUNT][GW_SOURCE_EVENT_COUNT]; /* coverage: 1 when taken */

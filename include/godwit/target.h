@@ -97,6 +97,8 @@ struct gw_batch_placed {
     uint64_t sequence;
     bool is_suspect;                    /* the payload did not match its CRC; never in postcopy */
     const struct gw_batch_table *table; /* during the call */
+    struct gw_run whole; /* where pages are placed by larger units: the one that was placed with
+                            this batch; count 0: none yet, its pages were put aside */
 };
 
 struct gw_map_read {
@@ -167,6 +169,8 @@ struct gw_target_config {
     const struct gw_facts *facts; /* ours; outlives the engine's use */
     uint64_t page_count;
     uint32_t page_bytes;
+    uint32_t unit_pages;       /* what is placed as one (godwit/ram.h), a power of two that divides
+                                  page_count; 0: 1 */
     uint32_t vcpu_count;       /* for the blocktime; 0: not known */
     bool can_postcopy;         /* ARM can be done on this host */
     uint32_t device_count;     /* that must be ready (DEVICE_READY) before the source stops the
@@ -209,7 +213,8 @@ bool gw_target_has_action(const struct gw_target *target);
 /* How a batch gets into guest RAM. */
 enum gw_placing {
     GW_PLACE_DIRECT, /* the guest does not run: as it comes, into RAM */
-    GW_PLACE_STAGED, /* it runs, or is about to: whole and checked, page by page, where none is */
+    GW_PLACE_STAGED, /* it runs, or is about to: whole and checked, page by page, where none is; by
+                        larger units where there are such (godwit/assembly.h) */
     GW_PLACE_NOT,    /* all is here already: read it, and do not look */
 };
 
@@ -219,10 +224,15 @@ GW_MUST_USE enum gw_status gw_target_may_place(const struct gw_target *target, b
                                                uint64_t sequence, enum gw_placing *placing,
                                                struct gw_fault *fault);
 
-/* May this page come on the urgent channel? GW_PROTOCOL when it was not asked for. */
-GW_MUST_USE enum gw_status gw_target_check_urgent(const struct gw_target *target,
-                                                  const struct gw_batch_table *table,
-                                                  struct gw_fault *fault);
+/* May these pages come? GW_PROTOCOL on the urgent channel when they were not asked for, and on any
+ * when they are called gone. */
+GW_MUST_USE enum gw_status gw_target_check_pages(const struct gw_target *target, bool is_urgent,
+                                                 const struct gw_batch_table *table,
+                                                 struct gw_fault *fault);
+
+/* May this be MISSING? GW_PROTOCOL when it is not of whole units. */
+GW_MUST_USE enum gw_status gw_target_check_missing(const struct gw_target *target,
+                                                   const uint64_t *missing, struct gw_fault *fault);
 
 /* What to do about a fault on a missing page. */
 enum gw_fault_answer {
@@ -231,9 +241,11 @@ enum gw_fault_answer {
     GW_FAULT_ZERO,   /* it was received as zero, or is there already: place zeros, or wake */
 };
 
-/* Thread `who` (the kernel's id) waits for a page; page < page_count. */
+/* Thread `who` (the kernel's id) waits for a page; page < page_count. What is to be demanded, or
+ * placed, is its unit, whose first page is gw_target_unit_of. */
 enum gw_fault_answer gw_target_page_fault(struct gw_target *target, uint64_t page, uint32_t who,
                                           uint64_t now_ns);
+uint64_t gw_target_unit_of(const struct gw_target *target, uint64_t page);
 
 /* WELCOME was said on the urgent channel: DEMANDs may follow, first those of all pages that
  * somebody waits for already (gw_target_next_demand). */
@@ -243,7 +255,7 @@ void gw_target_urgent_ready(struct gw_target *target);
  * after *page: GW_OK, to be demanded. GW_AGAIN: none. */
 GW_MUST_USE enum gw_status gw_target_next_demand(struct gw_target *target, uint64_t *page);
 
-/* That page, known to be zero, was placed. */
+/* That page's unit, known to be zero, was placed. */
 void gw_target_zero_placed(struct gw_target *target, uint64_t page, uint64_t now_ns);
 
 /* A bit per page that is here in its last version, GW_BITMAP_WORDS. */

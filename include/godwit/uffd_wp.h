@@ -10,7 +10,8 @@
  *                 tells which are protected; no thread, no fault message
  *   synchronous   Linux 5.19 (anonymous memory: 5.14): a thread receives each fault and
  *                 un-protects the page; /proc/self/pagemap tells which are protected
- * The choice of 4 KiB pages and huge pages stays the kernel's. How nothing gets lost is argued in
+ * The choice of 4 KiB pages and huge pages stays the kernel's; where RAM is in huge pages (hugetlb)
+ * one is protected, and written, as a whole. How nothing gets lost is argued in
  * src/dirty/uffd_wp.c.
  *
  * Owner: the caller's static storage (a thread's stack is in it). Threads and blocking: as the
@@ -19,6 +20,7 @@
 #ifndef GODWIT_UFFD_WP_H
 #define GODWIT_UFFD_WP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,6 +30,9 @@
 #include "godwit/thread.h"
 #include "godwit/tracker.h"
 #include "godwit/uffd.h"
+
+/* A bit for each huge page. */
+#define GW_UFFD_WP_UNIT_WORDS (GW_RAM_BYTES_MAX / GW_HUGE_PAGE_BYTES / 64 + 1)
 
 enum gw_uffd_wp_mode {
     GW_UFFD_WP_BEST = 0,  /* what the kernel has, asynchronous first */
@@ -46,6 +51,9 @@ struct gw_tracker_uffd_wp {
     int pagemap_fd;
     struct gw_notify quit;
     struct gw_thread thread; /* synchronous only */
+
+    /* hugetlb: protected since collect last reported it */
+    _Atomic uint64_t armed[GW_UFFD_WP_UNIT_WORDS];
 };
 
 /* Binds the tracker to RAM; both ram and marks must outlive it. start opens everything and says

@@ -59,6 +59,8 @@ struct gw_cli_values {
     bool is_run;
     bool is_give_up;
     bool is_other_dead;
+    bool is_huge;
+    bool is_release;
 };
 
 enum gw_cli_kind {

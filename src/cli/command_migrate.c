@@ -65,6 +65,8 @@ static enum gw_status start_migration(const struct gw_cli_values *values, struct
         gw_json_put_bool(json, "__org.godwit_precopy", true);
     if (values->is_pausing)
         gw_json_put_bool(json, "__org.godwit_pause-before-switchover", true);
+    if (values->is_release)
+        gw_json_put_bool(json, "__org.godwit_release-ram", true);
     if (values->is_full_speed)
         gw_json_put_bool(json, "__org.godwit_auto-converge", false);
     return gw_cli_client_end(client, fault);
@@ -208,6 +210,9 @@ static const struct gw_cli_option options[] = {
      GW_CLI_AT(has_postcopy_bandwidth),
      "postcopy: let memory follow no faster; what the guest\nwaits for is not held back (default: "
      "the monitor's, no\nlimit)"},
+    {"--release-ram", NULL, GW_CLI_FLAG, GW_CLI_AT(is_release), 0,
+     "postcopy: give memory back here as the other side has\nit. A lost link is still recovered "
+     "from; but this copy can\nthen not be run again if that host dies"},
     {"--full-speed", NULL, GW_CLI_FLAG, GW_CLI_AT(is_full_speed), 0,
      "do not slow a guest down that changes its memory\nfaster than the link carries it"},
     {"--pause-before-switchover", NULL, GW_CLI_FLAG, GW_CLI_AT(is_pausing), 0,

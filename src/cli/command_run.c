@@ -118,6 +118,7 @@ static enum gw_status make_config(struct gw_cli_values *values, struct gw_cli_pl
         values->memory_bytes ? values->memory_bytes : MEMORY_DEFAULT_MIB * GW_MIB;
     config->vcpu_count = values->cpus ? (uint32_t)values->cpus : 1;
     config->is_plaintext = values->is_plaintext;
+    config->is_huge = values->is_huge;
     config->is_lingering = values->is_lingering;
     config->is_once = values->is_once;
     return status;
@@ -148,6 +149,9 @@ static const struct gw_cli_option options[] = {
      "as the guest's"},
     {"--memory", "SIZE", GW_CLI_SIZE, GW_CLI_AT(memory_bytes), 0,
      "the guest's RAM (default 256M; most: godwit limits)"},
+    {"--hugepages", NULL, GW_CLI_FLAG, GW_CLI_AT(is_huge), 0,
+     "RAM in huge pages of 2 MiB, all of them reserved at the\nstart (godwit doctor counts them). "
+     "The other side of a\nmigration need not have it so"},
     {"--cpus", "N", GW_CLI_NUMBER, GW_CLI_AT(cpus), 0,
      "the guest's CPUs (default 1; most: godwit limits)"},
     {"--console", "WHERE", GW_CLI_TEXT, GW_CLI_AT(console), 0,

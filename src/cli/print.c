@@ -100,8 +100,10 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
     unsigned int status = info->status;
     if (info->held.is_held) {
         (void)printf("held: %s", info->held.text);
-        print_time(" (for ", info->held.held_ms * GW_NS_PER_MS);
-        (void)printf(")");
+        if (info->held.held_ms > 0) {
+            print_time(" (for ", info->held.held_ms * GW_NS_PER_MS);
+            (void)printf(")");
+        }
         return;
     }
     switch (status) {
@@ -119,6 +121,9 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
                      is_source ? "there" : "here");
         print_size("", is_source ? info->ram.remaining_bytes : info->postcopy.missing_bytes,
                    " of its memory follow");
+        if (info->postcopy.released_bytes)
+            print_size("; ", info->postcopy.released_bytes,
+                       " of this copy were given back, which cannot be run again");
         if (info->error[0])
             (void)printf("; link lost, trying again: %s", info->error);
         return;

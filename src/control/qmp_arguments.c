@@ -62,6 +62,8 @@ static const struct field migrate_fields[] = {
     {"__org.godwit_precopy", "true or false", BOOL, false, AT(migrate.is_precopy), 0, 0, NO_FLAG},
     {"__org.godwit_pause-before-switchover", "true or false", BOOL, false, AT(migrate.is_pausing),
      0, 0, AT(migrate.has_pause)},
+    {"__org.godwit_release-ram", "true or false", BOOL, false, AT(migrate.is_release), 0, 0,
+     NO_FLAG},
 };
 #undef AT
 

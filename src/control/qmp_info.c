@@ -58,6 +58,8 @@ static void put_postcopy(struct gw_json *json, const struct gw_info_migrate *inf
         gw_json_put_number(json, "missing", postcopy->missing_bytes);
     else
         gw_json_put_number(json, "sent", postcopy->sent_bytes);
+    if (postcopy->released_bytes)
+        gw_json_put_number(json, "released", postcopy->released_bytes);
     if (info->role == GW_INFO_TARGET || postcopy->time_ms || postcopy->faults) {
         gw_json_put_number(json, "time", postcopy->time_ms);
         gw_json_put_number(json, "blocktime", postcopy->blocktime_ms);
@@ -302,6 +304,7 @@ static void get_postcopy(struct reader reader, struct gw_info_postcopy *postcopy
     (void)get_number(reader, "demands", &postcopy->demands);
     (void)get_number(reader, "recoveries", &postcopy->recoveries);
     (void)get_number(reader, "sent", &postcopy->sent_bytes);
+    (void)get_number(reader, "released", &postcopy->released_bytes);
     (void)get_number(reader, "missing", &postcopy->missing_bytes);
     (void)get_number(reader, "time", &postcopy->time_ms);
     (void)get_number(reader, "blocktime", &postcopy->blocktime_ms);

@@ -23,21 +23,22 @@
 
 enum { SCAN_RANGES = 64, READ_ENTRIES = 256 };
 
-struct scan {
-    const struct gw_ram *ram;
-    const struct gw_ram_region *region;
-    uint64_t *bitmap;
-    uint64_t *added;
-};
+/* `page` counts from the region's start. */
+static void put(const struct gw_uffd_scan *scan, uint64_t page, uint64_t count)
+{
+    page += scan->region->page_first;
+    *scan->added += gw_bitmap_put(scan->bitmap, page, count);
+    if (scan->reported != NULL && count > 0) {
+        scan->reported(scan->context, page, count);
+    }
+}
 
 /* [start, end) are addresses of the region's mapping. */
-static void put_addresses(const struct scan *scan, uint64_t start, uint64_t end)
+static void put_addresses(const struct gw_uffd_scan *scan, uint64_t start, uint64_t end)
 {
     uint64_t base = (uintptr_t)scan->region->base;
     uint64_t page_bytes = scan->ram->page_bytes;
-    *scan->added +=
-        gw_bitmap_put(scan->bitmap, scan->region->page_first + (start - base) / page_bytes,
-                      (end - start) / page_bytes);
+    put(scan, (start - base) / page_bytes, (end - start) / page_bytes);
 }
 
 /* What to ask for. Anonymous: written, and present or swapped. (The last is no tautology: asked
@@ -56,22 +57,20 @@ static struct pm_scan_arg make_question(const struct gw_ram_region *region,
         .category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
         .return_mask = PAGE_IS_WRITTEN,
     };
-    if (region->kind == GW_RAM_MEMFD) {
+    if (region->kind != GW_RAM_ANONYMOUS) {
         question.category_inverted = PAGE_IS_WRITTEN;
     }
     return question;
 }
 
-enum gw_status gw_uffd_scan_fast(int pagemap_fd, const struct gw_ram *ram,
-                                 const struct gw_ram_region *region, uint64_t *bitmap,
-                                 uint64_t *added, struct gw_fault *fault)
+enum gw_status gw_uffd_scan_fast(const struct gw_uffd_scan *scan, struct gw_fault *fault)
 {
     struct page_region ranges[SCAN_RANGES];
-    const struct scan scan = {ram, region, bitmap, added};
-    struct pm_scan_arg question = make_question(region, ranges);
+    bool is_anonymous = scan->region->kind == GW_RAM_ANONYMOUS;
+    struct pm_scan_arg question = make_question(scan->region, ranges);
     uint64_t known_end = question.start; /* memfd: everything before is settled */
     while (question.start < question.end) {
-        int count = gw_ioctl(pagemap_fd, PAGEMAP_SCAN, &question);
+        int count = gw_ioctl(scan->pagemap_fd, PAGEMAP_SCAN, &question);
         if (count < 0 && errno == EINTR) {
             continue;
         }
@@ -79,18 +78,18 @@ enum gw_status gw_uffd_scan_fast(int pagemap_fd, const struct gw_ram *ram,
             return gw_fault_set_os(fault, errno, "PAGEMAP_SCAN");
         }
         for (int i = 0; i < count; i++) {
-            if (region->kind == GW_RAM_ANONYMOUS) {
-                put_addresses(&scan, ranges[i].start, ranges[i].end);
+            if (is_anonymous) {
+                put_addresses(scan, ranges[i].start, ranges[i].end);
             } else {
-                put_addresses(&scan, known_end, ranges[i].start);
+                put_addresses(scan, known_end, ranges[i].start);
                 known_end = ranges[i].end;
             }
         }
         GW_ASSERT(question.walk_end > question.start);
         question.start = question.walk_end;
     }
-    if (region->kind == GW_RAM_MEMFD) {
-        put_addresses(&scan, known_end, question.end);
+    if (!is_anonymous) {
+        put_addresses(scan, known_end, question.end);
     }
     return GW_OK;
 }
@@ -98,19 +97,19 @@ enum gw_status gw_uffd_scan_fast(int pagemap_fd, const struct gw_ram *ram,
 static bool is_unprotected(enum gw_ram_kind kind, uint64_t entry)
 {
     bool is_there = (entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
-    return (entry & PAGEMAP_UFFD_WP) == 0 && (is_there || kind == GW_RAM_MEMFD);
+    return (entry & PAGEMAP_UFFD_WP) == 0 && (is_there || kind != GW_RAM_ANONYMOUS);
 }
 
-enum gw_status gw_uffd_scan_slow(int pagemap_fd, const struct gw_ram *ram,
-                                 const struct gw_ram_region *region, uint64_t *bitmap,
-                                 uint64_t *added, struct gw_fault *fault)
+enum gw_status gw_uffd_scan_slow(const struct gw_uffd_scan *scan, struct gw_fault *fault)
 {
+    const struct gw_ram *ram = scan->ram;
+    const struct gw_ram_region *region = scan->region;
     uint64_t entry[READ_ENTRIES];
     uint64_t first = (uintptr_t)region->base / ram->page_bytes;
     uint64_t pages = region->bytes / ram->page_bytes;
     for (uint64_t page = 0; page < pages;) {
         uint64_t count = pages - page < READ_ENTRIES ? pages - page : READ_ENTRIES;
-        ssize_t got = pread(pagemap_fd, entry, count * sizeof(entry[0]),
+        ssize_t got = pread(scan->pagemap_fd, entry, count * sizeof(entry[0]),
                             (off_t)((first + page) * sizeof(entry[0])));
         if (got < (ssize_t)sizeof(entry[0])) {
             return gw_fault_set_os(fault, got < 0 ? errno : EIO, "reading /proc/self/pagemap");
@@ -118,7 +117,7 @@ enum gw_status gw_uffd_scan_slow(int pagemap_fd, const struct gw_ram *ram,
         count = (uint64_t)got / sizeof(entry[0]);
         for (uint64_t i = 0; i < count; i++) {
             if (is_unprotected(region->kind, entry[i])) {
-                *added += gw_bitmap_put(bitmap, region->page_first + page + i, 1);
+                put(scan, page + i, 1);
             }
         }
         page += count;

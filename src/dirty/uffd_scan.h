@@ -10,15 +10,23 @@
 
 #include "godwit/ram.h"
 
-/* By ioctl PAGEMAP_SCAN (Linux 6.7). ORs the unprotected pages of the region into `bitmap`, and
- * adds to *added. For anonymous memory a page never touched counts as protected. */
-GW_MUST_USE enum gw_status gw_uffd_scan_fast(int pagemap_fd, const struct gw_ram *ram,
-                                             const struct gw_ram_region *region, uint64_t *bitmap,
-                                             uint64_t *added, struct gw_fault *fault);
+struct gw_uffd_scan {
+    int pagemap_fd;
+    const struct gw_ram *ram;
+    const struct gw_ram_region *region;
+    uint64_t *bitmap; /* pages are ORed in here */
+    uint64_t *added;  /* and counted here, those that were not in it */
+    void (*reported)(void *context, uint64_t page, uint64_t count); /* each run; may be NULL */
+    void *context;
+};
 
-/* The same by reading /proc/self/pagemap (Linux 5.14; shmem 5.19). */
-GW_MUST_USE enum gw_status gw_uffd_scan_slow(int pagemap_fd, const struct gw_ram *ram,
-                                             const struct gw_ram_region *region, uint64_t *bitmap,
-                                             uint64_t *added, struct gw_fault *fault);
+/* By ioctl PAGEMAP_SCAN (Linux 6.7). For anonymous memory a page never touched counts as
+ * protected. */
+GW_MUST_USE enum gw_status gw_uffd_scan_fast(const struct gw_uffd_scan *scan,
+                                             struct gw_fault *fault);
+
+/* The same by reading /proc/self/pagemap (Linux 5.14; shmem and hugetlb 5.19). */
+GW_MUST_USE enum gw_status gw_uffd_scan_slow(const struct gw_uffd_scan *scan,
+                                             struct gw_fault *fault);
 
 #endif

@@ -15,6 +15,13 @@
  * armed; what is there is unprotected, and the first collect is the initial bitmap. Memfd: all is
  * armed first, holes too, and then SEEK_DATA is asked: a write before the arming made data, which
  * is seen; a write after it takes the bit away, which collect sees.
+ *
+ * Huge pages (hugetlb) are protected as a whole, and are read in parts. To arm one for its second
+ * part would forget what was written to its first since that was read. So one is armed once after
+ * collect has reported it (`armed`), for the first of its pages that is read, and not again before
+ * collect reports it anew: by then all its pages are to be read again. Those who collect and those
+ * who re-arm may meet: `armed` set too late, or cleared too early, costs another report of pages
+ * that are dirty anyway.
  */
 #include "godwit/uffd_wp.h"
 
@@ -50,12 +57,25 @@ static int protect(int uffd, uint64_t start, uint64_t bytes, bool is_on)
 
 /* ---- The fault thread of the synchronous way ---- */
 
+/* In what the kernel protects the memory at this address. */
+static uint64_t grain_bytes(const struct gw_ram *ram, uint64_t address)
+{
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        uint64_t base = (uintptr_t)ram->region[i].base;
+        if (ram->region[i].kind == GW_RAM_HUGETLB && address >= base &&
+            address - base < ram->region[i].bytes) {
+            return GW_HUGE_PAGE_BYTES;
+        }
+    }
+    return ram->page_bytes;
+}
+
 static void resolve(const struct gw_tracker_uffd_wp *wp, const struct uffd_msg *message)
 {
     if (message->event != UFFD_EVENT_PAGEFAULT) {
         return;
     }
-    uint64_t page_bytes = wp->ram->page_bytes;
+    uint64_t page_bytes = grain_bytes(wp->ram, message->arg.pagefault.address);
     uint64_t start = message->arg.pagefault.address & ~(page_bytes - 1);
     /* An error means that the range is no longer registered: its waiters were woken by that. */
     (void)protect(wp->uffd.fd, start, page_bytes, false);
@@ -93,7 +113,7 @@ static enum gw_status start_fault_thread(struct gw_tracker_uffd_wp *wp, struct g
 static bool has_memfd(const struct gw_ram *ram)
 {
     for (uint32_t i = 0; i < ram->region_count; i++) {
-        if (ram->region[i].kind == GW_RAM_MEMFD) {
+        if (ram->region[i].kind != GW_RAM_ANONYMOUS) {
             return true;
         }
     }
@@ -139,40 +159,91 @@ static enum gw_status register_regions(const struct gw_tracker_uffd_wp *wp, stru
     return GW_OK;
 }
 
-static enum gw_status arm_memfd(const struct gw_tracker_uffd_wp *wp,
-                                const struct gw_ram_region *region, uint64_t *bitmap,
-                                struct gw_fault *fault)
+/* ---- Which huge pages are armed ---- */
+
+static bool is_armed(struct gw_tracker_uffd_wp *wp, uint64_t unit)
 {
+    return (atomic_load(&wp->armed[unit / 64]) >> unit % 64 & 1) != 0;
+}
+
+static void set_armed(struct gw_tracker_uffd_wp *wp, uint64_t unit)
+{
+    (void)atomic_fetch_or(&wp->armed[unit / 64], UINT64_C(1) << unit % 64);
+}
+
+/* [page, page+count) was reported: the next to read of it arms it. */
+static void clear_armed(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count)
+{
+    uint64_t unit_pages = wp->ram->unit_pages;
+    for (uint64_t unit = page / unit_pages; unit * unit_pages < page + count; unit++) {
+        (void)atomic_fetch_and(&wp->armed[unit / 64], ~(UINT64_C(1) << unit % 64));
+    }
+}
+
+/* A hole is armed, since nobody is going to read it; what has data is armed by its first reader. */
+static void begin_armed(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region)
+{
+    uint64_t unit_pages = wp->ram->unit_pages;
+    uint64_t first = region->page_first / unit_pages;
+    uint64_t count = region->bytes / wp->ram->page_bytes / unit_pages;
+    for (uint64_t unit = first; unit < first + count; unit++) {
+        set_armed(wp, unit);
+    }
+}
+
+static enum gw_status arm_memfd(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
+                                uint64_t *bitmap, struct gw_fault *fault)
+{
+    bool is_huge = region->kind == GW_RAM_HUGETLB;
     int error = protect(wp->uffd.fd, (uintptr_t)region->base, region->bytes, true);
     if (error != 0) {
         return gw_fault_set_os(fault, error, "userfaultfd: write-protecting guest memory");
+    }
+    if (is_huge) {
+        begin_armed(wp, region);
     }
     uint64_t end = region->page_first + region->bytes / wp->ram->page_bytes;
     for (uint64_t page = region->page_first; page < end;) {
         uint64_t count;
         uint64_t data = gw_ram_next_data(wp->ram, page, end, &count);
         (void)gw_bitmap_put(bitmap, data, count);
+        if (is_huge && count > 0) {
+            clear_armed(wp, data, count);
+        }
         page = data + count;
     }
     return GW_OK;
 }
 
-static enum gw_status scan(const struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
-                           uint64_t *bitmap, uint64_t *added, struct gw_fault *fault)
+static void note_reported(void *context, uint64_t page, uint64_t count)
 {
-    return wp->is_async ? gw_uffd_scan_fast(wp->pagemap_fd, wp->ram, region, bitmap, added, fault)
-                        : gw_uffd_scan_slow(wp->pagemap_fd, wp->ram, region, bitmap, added, fault);
+    clear_armed(context, page, count);
 }
 
-static enum gw_status arm_and_look(const struct gw_tracker_uffd_wp *wp, uint64_t *bitmap,
+static enum gw_status scan(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
+                           uint64_t *bitmap, uint64_t *added, struct gw_fault *fault)
+{
+    struct gw_uffd_scan scan = {
+        .pagemap_fd = wp->pagemap_fd,
+        .ram = wp->ram,
+        .region = region,
+        .bitmap = bitmap,
+        .added = added,
+        .reported = region->kind == GW_RAM_HUGETLB ? note_reported : NULL,
+        .context = wp,
+    };
+    return wp->is_async ? gw_uffd_scan_fast(&scan, fault) : gw_uffd_scan_slow(&scan, fault);
+}
+
+static enum gw_status arm_and_look(struct gw_tracker_uffd_wp *wp, uint64_t *bitmap,
                                    struct gw_fault *fault)
 {
     enum gw_status status = GW_OK;
     for (uint32_t i = 0; i < wp->ram->region_count && status == GW_OK; i++) {
         const struct gw_ram_region *region = &wp->ram->region[i];
         uint64_t ignored = 0;
-        status = region->kind == GW_RAM_MEMFD ? arm_memfd(wp, region, bitmap, fault)
-                                              : scan(wp, region, bitmap, &ignored, fault);
+        status = region->kind != GW_RAM_ANONYMOUS ? arm_memfd(wp, region, bitmap, fault)
+                                                  : scan(wp, region, bitmap, &ignored, fault);
     }
     return status;
 }
@@ -256,13 +327,39 @@ static enum gw_status uffd_wp_collect(struct gw_tracker *tracker, uint64_t *bitm
     return GW_OK;
 }
 
+/* 0 or errno. */
+static int protect_pages(const struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count)
+{
+    return protect(wp->uffd.fd, (uintptr_t)gw_ram_page(wp->ram, page), count * wp->ram->page_bytes,
+                   true);
+}
+
+static int rearm_huge(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count)
+{
+    uint64_t unit_pages = wp->ram->unit_pages;
+    int error = 0;
+    for (uint64_t unit = page / unit_pages; unit * unit_pages < page + count && !error; unit++) {
+        if (!is_armed(wp, unit)) {
+            error = protect_pages(wp, unit * unit_pages, unit_pages);
+            set_armed(wp, unit);
+        }
+    }
+    return error;
+}
+
+static bool is_huge(const struct gw_ram *ram, uint64_t page)
+{
+    return ram->unit_pages > 1 &&
+           grain_bytes(ram, (uintptr_t)gw_ram_page(ram, page)) > (uint64_t)ram->page_bytes;
+}
+
 static enum gw_status uffd_wp_rearm(struct gw_tracker *tracker, uint64_t page, uint64_t count,
                                     struct gw_fault *fault)
 {
-    const struct gw_tracker_uffd_wp *wp = wp_of(tracker);
+    struct gw_tracker_uffd_wp *wp = wp_of(tracker);
     GW_ASSERT(count <= gw_ram_contiguous(wp->ram, page));
-    int error = protect(wp->uffd.fd, (uintptr_t)gw_ram_page(wp->ram, page),
-                        count * wp->ram->page_bytes, true);
+    int error =
+        is_huge(wp->ram, page) ? rearm_huge(wp, page, count) : protect_pages(wp, page, count);
     if (error != 0) {
         return gw_fault_set_os(fault, error,
                                "userfaultfd: write-protecting %" PRIu64 " pages at page %" PRIu64,

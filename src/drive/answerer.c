@@ -24,26 +24,50 @@ static void tell_answered(struct gw_answerer *answerer, const struct gw_batch_se
     pthread_mutex_unlock(answerer->lock);
 }
 
-static enum gw_status answer(struct gw_answerer *answerer, uint64_t sequence, uint64_t page,
-                             struct gw_fault *fault)
+static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run *run,
+                               struct gw_batch_sent *sum, struct gw_fault *fault)
 {
     struct gw_pages_frame frame = {.generation = answerer->generation,
-                                   .sequence = sequence,
+                                   .sequence = ++answerer->sequence,
                                    .is_stopped = true,
                                    .table = answerer->table};
-    struct gw_batch_sent sent = {.sequence = sequence};
-    enum gw_status status = take_demand(answerer, page, fault);
-    if (status != GW_OK) {
-        return status;
-    }
+    struct gw_batch_sent sent = {.sequence = frame.sequence};
+    enum gw_status status = GW_OK;
     gw_batch_begin(&answerer->builder, answerer->page, answerer->ram->page_bytes);
-    status = gw_ram_io_read(answerer->ram, &answerer->data, NULL, &answerer->batch.run[0],
-                            &answerer->builder, fault);
+    if (answerer->batch.kind == GW_BATCH_GONE) {
+        gw_batch_add_gone(&answerer->builder, run->page, run->count);
+    } else {
+        status =
+            gw_ram_io_read(answerer->ram, &answerer->data, NULL, run, &answerer->builder, fault);
+    }
     if (status == GW_OK) {
         status =
             gw_pages_frame_send(&answerer->connection, &frame, &answerer->builder, &sent, fault);
     }
-    tell_answered(answerer, &sent);
+    sum->wire_bytes += sent.wire_bytes;
+    sum->raw_pages += sent.raw_pages;
+    sum->zero_pages += sent.zero_pages;
+    return status;
+}
+
+static enum gw_status answer(struct gw_answerer *answerer, uint64_t page, struct gw_fault *fault)
+{
+    struct gw_batch_sent sum = {.sequence = 0};
+    enum gw_status status = take_demand(answerer, page, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    struct gw_run left = answerer->batch.run[0];
+    uint32_t most = answerer->batch.kind == GW_BATCH_GONE
+                        ? left.count
+                        : GW_ANSWER_BYTES / answerer->ram->page_bytes;
+    while (status == GW_OK && left.count > 0) {
+        struct gw_run run = {.page = left.page, .count = left.count < most ? left.count : most};
+        status = send_run(answerer, &run, &sum, fault);
+        left.page += run.count;
+        left.count -= run.count;
+    }
+    tell_answered(answerer, &sum);
     return status;
 }
 
@@ -66,7 +90,7 @@ static enum gw_status serve(struct gw_answerer *answerer, uint64_t sequence, str
     if (status == GW_OK) {
         status = gw_exchange_receive(&answerer->connection, &header, &message, fault);
     }
-    return status == GW_OK ? answer(answerer, sequence, message.demanded_page, fault) : status;
+    return status == GW_OK ? answer(answerer, message.demanded_page, fault) : status;
 }
 
 static void run(void *context)
@@ -88,6 +112,7 @@ enum gw_status gw_answerer_start(struct gw_answerer *answerer, uint32_t generati
                                  struct gw_fault *fault)
 {
     answerer->generation = generation;
+    answerer->sequence = 0;
     answerer->data = (struct gw_ram_data){0};
     answerer->has_ended = false;
     gw_fault_clear(&answerer->fault);

@@ -36,7 +36,8 @@ static void demand(struct gw_faults *faults, uint64_t page)
 
 static enum gw_status place_zero(struct gw_faults *faults, uint64_t page, struct gw_fault *fault)
 {
-    enum gw_status status = gw_missing_place_zero(&faults->missing, page, 1, fault);
+    enum gw_status status =
+        gw_missing_place_zero(&faults->missing, page, faults->ram->unit_pages, fault);
     pthread_mutex_lock(faults->lock);
     gw_target_zero_placed(faults->target, page, gw_clock_now_ns());
     pthread_mutex_unlock(faults->lock);
@@ -52,6 +53,7 @@ static enum gw_status handle_faults(struct gw_faults *faults, struct gw_fault *f
         pthread_mutex_lock(faults->lock);
         enum gw_fault_answer answer =
             gw_target_page_fault(faults->target, page, who, gw_clock_now_ns());
+        page = gw_target_unit_of(faults->target, page);
         pthread_mutex_unlock(faults->lock);
         if (answer == GW_FAULT_DEMAND) {
             demand(faults, page);

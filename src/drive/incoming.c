@@ -78,7 +78,7 @@ static void bind_threads(struct gw_incoming *incoming)
         receiver->ram = incoming->ram;
         receiver->faults = &incoming->faults;
         receiver->is_urgent = i == URGENT;
-        receiver->staging = i == URGENT ? incoming->urgent_staging : incoming->bulk_staging;
+        receiver->staging = incoming->staging[i];
         receiver->map = incoming->map;
         receiver->thread.is_started = false;
     }
@@ -140,13 +140,14 @@ enum gw_status gw_incoming_start(struct gw_incoming *incoming,
         incoming->has_lock = true;
     }
     struct gw_target_config target = config->target;
-    target.can_postcopy =
-        target.can_postcopy && gw_missing_probe(config->is_user_mode_enough, NULL) == GW_OK;
+    target.can_postcopy = target.can_postcopy &&
+                          gw_missing_probe(config->ram, config->is_user_mode_enough, NULL) == GW_OK;
     if (target.can_postcopy) {
         gw_missing_prepare(config->ram);
     }
     target.page_count = config->ram->page_count;
     target.page_bytes = config->ram->page_bytes;
+    target.unit_pages = config->ram->unit_pages;
     pthread_mutex_lock(&incoming->lock);
     gw_target_init(&incoming->target, &target);
     pthread_mutex_unlock(&incoming->lock);

@@ -140,6 +140,7 @@ enum gw_status gw_outgoing_start(struct gw_outgoing *outgoing,
     struct gw_source_config source = config->source;
     source.page_count = config->ram->page_count;
     source.page_bytes = config->ram->page_bytes;
+    source.own_unit_pages = config->ram->unit_pages;
     pthread_mutex_lock(&outgoing->lock);
     gw_source_init(&outgoing->source, &source);
     pthread_mutex_unlock(&outgoing->lock);

@@ -149,6 +149,28 @@ void gw_outgoing_pump(struct gw_outgoing *outgoing)
     set_timer(outgoing);
 }
 
+/* ---- Giving memory back ---- */
+
+/* At a time: the owner's other work goes on in between. */
+#define RELEASE_BYTES (4 * GW_MIB)
+
+/* Away from those who read and send pages, and never under their lock. True when there may be
+ * more. Memory that cannot be given back is kept, and does no harm. */
+static bool release(struct gw_outgoing *outgoing)
+{
+    struct gw_run run;
+    pthread_mutex_lock(&outgoing->lock);
+    enum gw_status status =
+        gw_source_next_release(&outgoing->source, RELEASE_BYTES / outgoing->ram->page_bytes, &run);
+    pthread_mutex_unlock(&outgoing->lock);
+    if (status != GW_OK) {
+        return false;
+    }
+    (void)!gw_ram_release(outgoing->ram, run.page, run.count, NULL);
+    gw_notify_signal(&outgoing->wake);
+    return true;
+}
+
 /* ---- For the owner ---- */
 
 static void tick(struct gw_outgoing *outgoing)
@@ -171,6 +193,7 @@ void gw_outgoing_work(struct gw_outgoing *outgoing)
     gw_outgoing_serve_link(outgoing, gw_clock_now_ns());
     tick(outgoing);
     gw_outgoing_pump(outgoing);
+    (void)release(outgoing);
 }
 
 enum gw_status gw_outgoing_next(struct gw_outgoing *outgoing, struct gw_source_action *action)
@@ -182,8 +205,9 @@ enum gw_status gw_outgoing_next(struct gw_outgoing *outgoing, struct gw_source_a
     if (!outgoing->has_action) {
         return GW_AGAIN;
     }
-    /* FINISH waits until the peer has heard the last message. */
-    if (outgoing->action.type == GW_SOURCE_DO_FINISH && outgoing->link == LINK_LEAVING) {
+    /* FINISH waits until the peer has heard the last message, and all memory is given back. */
+    if (outgoing->action.type == GW_SOURCE_DO_FINISH &&
+        (outgoing->link == LINK_LEAVING || release(outgoing))) {
         return GW_AGAIN;
     }
     *action = outgoing->action;

@@ -4,6 +4,7 @@
 #include "godwit/receiver.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "drive/exchange.h"
 #include "drive/framing.h"
@@ -59,8 +60,8 @@ static enum gw_status may_place(struct gw_receiver *receiver, uint64_t sequence,
     pthread_mutex_lock(receiver->lock);
     enum gw_status status =
         gw_target_may_place(receiver->target, receiver->is_urgent, sequence, placing, fault);
-    if (status == GW_OK && receiver->is_urgent) {
-        status = gw_target_check_urgent(receiver->target, table, fault);
+    if (status == GW_OK && table != NULL) {
+        status = gw_target_check_pages(receiver->target, receiver->is_urgent, table, fault);
     }
     pthread_mutex_unlock(receiver->lock);
     return status;
@@ -91,7 +92,7 @@ static enum gw_status read_table(struct gw_receiver *receiver, const struct gw_f
     return status;
 }
 
-/* The raw records as stretches of host memory; one that spans regions becomes several. */
+/* The raw records as stretches of guest RAM; one that spans regions becomes several. */
 static int gather_parts(struct gw_receiver *receiver)
 {
     const struct gw_ram *ram = receiver->ram;
@@ -115,11 +116,9 @@ static int gather_parts(struct gw_receiver *receiver)
     return count;
 }
 
-/* Of what now lies in RAM: the target's guest does not run, so nobody has written there since. */
-static uint32_t crc_of_placed(struct gw_receiver *receiver, uint32_t table_bytes)
+static uint32_t crc_of_parts(struct gw_receiver *receiver, int count, uint32_t table_bytes)
 {
     uint32_t crc = gw_crc32c(0, receiver->table, table_bytes);
-    int count = gather_parts(receiver);
     for (int i = 0; i < count; i++) {
         crc = gw_crc32c(crc, receiver->part[i].iov_base, receiver->part[i].iov_len);
     }
@@ -164,8 +163,18 @@ static enum gw_status receive_direct(struct gw_receiver *receiver, uint32_t tabl
         int count = gather_parts(receiver);
         status = gw_connection_read_all(receiver->connection, receiver->part, count, fault);
     }
-    *crc = status == GW_OK ? crc_of_placed(receiver, table_bytes) : 0;
+    /* Of what now lies in RAM: the guest does not run, so nobody has written there since. */
+    *crc = status == GW_OK ? crc_of_parts(receiver, gather_parts(receiver), table_bytes) : 0;
     return status;
+}
+
+static enum gw_status refuse_damaged(const struct gw_receiver *receiver,
+                                     const struct gw_frame_header *header, struct gw_fault *fault)
+{
+    return gw_fault_set(fault, GW_CORRUPT,
+                        "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing to "
+                        "its pages",
+                        receiver->connection->peer, header->sequence);
 }
 
 static enum gw_status place_staged(struct gw_receiver *receiver, struct gw_fault *fault)
@@ -178,7 +187,7 @@ static enum gw_status place_staged(struct gw_receiver *receiver, struct gw_fault
             status = gw_missing_place(&receiver->faults->missing, record->page, record->count,
                                       bytes, fault);
             bytes += (size_t)record->count * receiver->ram->page_bytes;
-        } else {
+        } else if (record->kind == GW_RECORD_ZERO) {
             status = gw_missing_place_zero(&receiver->faults->missing, record->page, record->count,
                                            fault);
         }
@@ -198,12 +207,107 @@ static enum gw_status receive_staged(struct gw_receiver *receiver,
     }
     uint32_t crc = gw_crc32c(gw_crc32c(0, receiver->table, table_bytes), receiver->staging, bytes);
     if (crc != header->payload_crc) {
-        return gw_fault_set(fault, GW_CORRUPT,
-                            "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing "
-                            "to its pages",
-                            receiver->connection->peer, header->sequence);
+        return refuse_damaged(receiver, header, fault);
     }
     return placing == GW_PLACE_STAGED ? place_staged(receiver, fault) : GW_OK;
+}
+
+/* ---- Units larger than a page ---- */
+
+static uint8_t *unit_slot(const struct gw_receiver *receiver, uint64_t page)
+{
+    return receiver->staging + (page - receiver->assembly.unit.page) * receiver->ram->page_bytes;
+}
+
+/* The raw records as stretches of the unit that is being put together. */
+static int gather_unit_parts(struct gw_receiver *receiver)
+{
+    int count = 0;
+    for (uint32_t i = 0; i < receiver->records.record_count; i++) {
+        const struct gw_record *record = &receiver->records.record[i];
+        if (record->kind == GW_RECORD_RAW) {
+            receiver->part[count].iov_base = unit_slot(receiver, record->page);
+            receiver->part[count].iov_len = (size_t)record->count * receiver->ram->page_bytes;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* Zeros are written only into a unit that has other pages too. */
+static void put_aside(struct gw_receiver *receiver)
+{
+    struct gw_assembly *assembly = &receiver->assembly;
+    size_t page_bytes = receiver->ram->page_bytes;
+    for (uint32_t i = 0; i < receiver->records.record_count; i++) {
+        const struct gw_record *record = &receiver->records.record[i];
+        bool is_raw = record->kind == GW_RECORD_RAW;
+        if (is_raw && assembly->raw_aside == 0) {
+            memset(receiver->staging, 0, assembly->aside * page_bytes);
+        } else if (!is_raw && assembly->raw_aside > 0) {
+            memset(unit_slot(receiver, record->page), 0, record->count * page_bytes);
+        }
+        gw_assembly_add(assembly, record->count, is_raw);
+    }
+}
+
+static enum gw_status place_unit(struct gw_receiver *receiver, struct gw_run *whole,
+                                 struct gw_fault *fault)
+{
+    const struct gw_missing *missing = &receiver->faults->missing;
+    const struct gw_assembly *assembly = &receiver->assembly;
+    const struct gw_run unit = assembly->unit;
+    enum gw_status status =
+        assembly->raw_aside > 0
+            ? gw_missing_place(missing, unit.page, unit.count, receiver->staging, fault)
+            : gw_missing_place_zero(missing, unit.page, unit.count, fault);
+    *whole = unit;
+    receiver->assembly = (struct gw_assembly){.aside = 0};
+    return status;
+}
+
+/* Pages of a unit: put aside until all of it is there, then placed as one. */
+static enum gw_status receive_part(struct gw_receiver *receiver,
+                                   const struct gw_frame_header *header, uint32_t table_bytes,
+                                   struct gw_run *whole, struct gw_fault *fault)
+{
+    bool is_gone = receiver->records.record[0].kind == GW_RECORD_GONE;
+    uint32_t unit_pages = receiver->ram->unit_pages;
+    enum gw_status status = gw_assembly_check(&receiver->assembly, &receiver->records, unit_pages,
+                                              receiver->is_urgent, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    if (!is_gone) {
+        gw_assembly_begin(&receiver->assembly, &receiver->records, unit_pages);
+    }
+    int count = is_gone ? 0 : gather_unit_parts(receiver);
+    if (count > 0) {
+        status = gw_connection_read_all(receiver->connection, receiver->part, count, fault);
+    }
+    if (status != GW_OK) {
+        return status;
+    }
+    /* read_all may have moved the parts' starts on. */
+    count = is_gone ? 0 : gather_unit_parts(receiver);
+    if (crc_of_parts(receiver, count, table_bytes) != header->payload_crc) {
+        return refuse_damaged(receiver, header, fault);
+    }
+    if (!is_gone) {
+        put_aside(receiver);
+    }
+    return gw_assembly_is_whole(&receiver->assembly) ? place_unit(receiver, whole, fault) : GW_OK;
+}
+
+static enum gw_status receive_placed(struct gw_receiver *receiver,
+                                     const struct gw_frame_header *header, uint32_t table_bytes,
+                                     enum gw_placing placing, struct gw_run *whole,
+                                     struct gw_fault *fault)
+{
+    if (placing == GW_PLACE_STAGED && receiver->ram->unit_pages > 1) {
+        return receive_part(receiver, header, table_bytes, whole, fault);
+    }
+    return receive_staged(receiver, header, table_bytes, placing, fault);
 }
 
 static enum gw_status receive_batch(struct gw_receiver *receiver,
@@ -212,6 +316,7 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
     uint32_t table_bytes = 0;
     uint32_t crc = header->payload_crc;
     enum gw_placing placing;
+    struct gw_run whole = {.count = 0};
     receiver->data = (struct gw_ram_data){0}; /* a batch makes holes */
     enum gw_status status = read_table(receiver, header, &table_bytes, fault);
     if (status == GW_OK) {
@@ -220,30 +325,36 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
     if (status == GW_OK) {
         status = placing == GW_PLACE_DIRECT
                      ? receive_direct(receiver, table_bytes, &crc, fault)
-                     : receive_staged(receiver, header, table_bytes, placing, fault);
+                     : receive_placed(receiver, header, table_bytes, placing, &whole, fault);
     }
     if (status != GW_OK) {
         return status;
     }
     bool is_suspect = crc != header->payload_crc;
     if (is_suspect && (header->flags & GW_FRAME_STOPPED) != 0) {
-        return gw_fault_set(fault, GW_CORRUPT,
-                            "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing "
-                            "to its pages",
-                            receiver->connection->peer, header->sequence);
+        return refuse_damaged(receiver, header, fault);
     }
     struct gw_target_event event = {
         .type = GW_TARGET_EV_BATCH,
         .placed = {.is_urgent = receiver->is_urgent,
                    .sequence = header->sequence,
                    .is_suspect = is_suspect,
-                   .table = &receiver->records},
+                   .table = &receiver->records,
+                   .whole = whole},
     };
     tell(receiver, &event);
     return GW_OK;
 }
 
 /* ---- MISSING ---- */
+
+static enum gw_status check_missing(struct gw_receiver *receiver, struct gw_fault *fault)
+{
+    pthread_mutex_lock(receiver->lock);
+    enum gw_status status = gw_target_check_missing(receiver->target, receiver->map, fault);
+    pthread_mutex_unlock(receiver->lock);
+    return status;
+}
 
 static enum gw_status receive_map(struct gw_receiver *receiver,
                                   const struct gw_frame_header *header, struct gw_fault *fault)
@@ -269,6 +380,9 @@ static enum gw_status receive_map(struct gw_receiver *receiver,
     }
     if (status == GW_OK) {
         status = may_place(receiver, header->sequence, NULL, &placing, fault);
+    }
+    if (status == GW_OK) {
+        status = check_missing(receiver, fault);
     }
     if (status == GW_OK) {
         tell(receiver, &event);
@@ -367,6 +481,7 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->has_map = has_map;
     receiver->generation = generation;
     receiver->has_ended = false;
+    receiver->assembly = (struct gw_assembly){.aside = 0}; /* what was half there never came */
     gw_fault_clear(&receiver->fault);
     return gw_thread_start(&receiver->thread, receiver->is_urgent ? "gw-urgent" : "gw-receiver",
                            run, receiver, fault);

@@ -107,6 +107,7 @@ static enum gw_status send_batch(struct gw_sender *sender, struct gw_batch_sent 
     case GW_BATCH_PAGES:
     case GW_BATCH_HOLES:
     case GW_BATCH_PUSH:
+    case GW_BATCH_GONE: /* an answer, never here */
         break;
     }
     return send_pages(sender, sent, fault);

@@ -6,10 +6,16 @@
  * all of it; or a count of bytes and EAGAIN, when it met a page that is there, or the address
  * space is being changed; or EEXIST, when the very first page is there. So the rule is: go on
  * behind the count; at EEXIST skip one page, and wake who may wait for it.
+ *
+ * A huge page (hugetlb) is placed by UFFDIO_COPY of all of it. There is no UFFDIO_ZEROPAGE for one:
+ * fallocate puts a zeroed page into the memfd where none is, under the lock that faults take, and
+ * whoever waits is woken and finds it there. That writes the page once, where a copy of zeros would
+ * read as much besides, from memory that somebody must have.
  */
 #include "godwit/missing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <sys/mman.h>
@@ -18,12 +24,20 @@
 #include "base/bitmap.h"
 #include "godwit/ioctl.h"
 
-#define FEATURES (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID)
+static uint64_t features(const struct gw_ram *ram)
+{
+    uint64_t wanted = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_THREAD_ID;
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        wanted |= ram->region[i].kind == GW_RAM_HUGETLB ? UFFD_FEATURE_MISSING_HUGETLBFS : 0;
+    }
+    return wanted;
+}
 
-enum gw_status gw_missing_probe(bool is_user_mode_enough, struct gw_fault *fault)
+enum gw_status gw_missing_probe(const struct gw_ram *ram, bool is_user_mode_enough,
+                                struct gw_fault *fault)
 {
     struct gw_uffd uffd;
-    enum gw_status status = gw_uffd_open(&uffd, FEATURES, is_user_mode_enough, fault);
+    enum gw_status status = gw_uffd_open(&uffd, features(ram), is_user_mode_enough, fault);
     if (status == GW_OK) {
         gw_uffd_close(&uffd);
     }
@@ -33,7 +47,9 @@ enum gw_status gw_missing_probe(bool is_user_mode_enough, struct gw_fault *fault
 void gw_missing_prepare(const struct gw_ram *ram)
 {
     for (uint32_t i = 0; i < ram->region_count; i++) {
-        (void)madvise(ram->region[i].base, ram->region[i].bytes, MADV_NOHUGEPAGE);
+        if (ram->region[i].kind != GW_RAM_HUGETLB) {
+            (void)madvise(ram->region[i].base, ram->region[i].bytes, MADV_NOHUGEPAGE);
+        }
     }
 }
 
@@ -64,10 +80,11 @@ static enum gw_status discard_missing(const struct gw_ram *ram, const uint64_t *
 
 static enum gw_status register_regions(const struct gw_missing *missing, struct gw_fault *fault)
 {
-    const uint64_t wanted =
-        UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_ZEROPAGE | UINT64_C(1) << _UFFDIO_WAKE;
     for (uint32_t i = 0; i < missing->ram->region_count; i++) {
         const struct gw_ram_region *region = &missing->ram->region[i];
+        const uint64_t wanted =
+            UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_WAKE |
+            (region->kind == GW_RAM_HUGETLB ? 0 : UINT64_C(1) << _UFFDIO_ZEROPAGE);
         struct uffdio_register request = {
             .range = {.start = (uintptr_t)region->base, .len = region->bytes},
             .mode = UFFDIO_REGISTER_MODE_MISSING,
@@ -94,7 +111,7 @@ enum gw_status gw_missing_start(struct gw_missing *missing, const struct gw_ram 
     missing->ram = ram;
     enum gw_status status = discard_missing(ram, received, fault);
     if (status == GW_OK) {
-        status = gw_uffd_open(&missing->uffd, FEATURES, is_user_mode_enough, fault);
+        status = gw_uffd_open(&missing->uffd, features(ram), is_user_mode_enough, fault);
     }
     if (status != GW_OK) {
         return status;
@@ -193,18 +210,44 @@ static int zero(int uffd, uint64_t address, uint64_t bytes, uint64_t *done)
     return error;
 }
 
-/* `from` NULL: zeros. The pages lie in one region. */
+/* The same of huge pages; those that are there stay as they are. */
+static int zero_huge(const struct gw_missing *missing, const struct gw_ram_region *region,
+                     uint64_t address, uint64_t bytes, uint64_t *done)
+{
+    off_t offset = (off_t)(address - (uintptr_t)region->base);
+    if (fallocate(region->fd, 0, offset, (off_t)bytes) != 0) {
+        return errno;
+    }
+    wake(missing, address, bytes);
+    *done = bytes;
+    return 0;
+}
+
+static const struct gw_ram_region *region_of(const struct gw_ram *ram, uint64_t page)
+{
+    uint32_t i = ram->region_count - 1;
+    while (ram->region[i].page_first > page) {
+        i--;
+    }
+    return &ram->region[i];
+}
+
+/* `from` NULL: zeros. The pages lie in one region, and there are whole huge ones of them. */
 static enum gw_status place(const struct gw_missing *missing, uint64_t page, uint64_t count,
                             const uint8_t *from, struct gw_fault *fault)
 {
-    uint64_t page_bytes = missing->ram->page_bytes;
+    const struct gw_ram_region *region = region_of(missing->ram, page);
+    bool is_huge = region->kind == GW_RAM_HUGETLB;
+    uint64_t page_bytes = is_huge ? GW_HUGE_PAGE_BYTES : missing->ram->page_bytes;
     uint64_t address = (uintptr_t)gw_ram_page(missing->ram, page);
-    uint64_t bytes = count * page_bytes;
+    uint64_t bytes = count * missing->ram->page_bytes;
+    GW_ASSERT((address | bytes) % page_bytes == 0);
     for (uint64_t at = 0; at < bytes;) {
         uint64_t done = 0;
         int error = from != NULL
                         ? copy(missing->uffd.fd, address + at, bytes - at, from + at, &done)
-                        : zero(missing->uffd.fd, address + at, bytes - at, &done);
+                    : is_huge ? zero_huge(missing, region, address + at, bytes - at, &done)
+                              : zero(missing->uffd.fd, address + at, bytes - at, &done);
         at += done;
         if (error == EEXIST && done == 0) {
             wake(missing, address + at, page_bytes);

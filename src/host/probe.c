@@ -16,6 +16,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "godwit/huge_pages.h"
 #include "godwit/ioctl.h"
 #include "godwit/limits.h"
 #include "godwit/uffd.h"
@@ -161,11 +162,16 @@ static void probe_vsock(struct gw_probe *probe)
 static void probe_huge_pages(struct gw_probe *probe)
 {
     char text[64];
-    bool is_built = read_text("/proc/sys/vm/nr_hugepages", text, sizeof(text));
-    bool is_some = is_built && strcmp(text, "0") != 0;
+    struct gw_huge_pages pages;
+    gw_huge_pages_count(&pages);
+    bool is_some = pages.available > 0;
     gw_probe_put(probe, "huge pages", is_some ? GW_PROBE_OK : GW_PROBE_OPTIONAL,
-                 is_some ? NULL : "optional, for speed: sysctl vm.nr_hugepages=N", "%s configured",
-                 is_built ? text : "none can be");
+                 is_some           ? NULL
+                 : !pages.is_known ? "for run --hugepages: a kernel with CONFIG_HUGETLBFS"
+                                   : "for run --hugepages, as root: echo N > " GW_HUGE_PAGES_PATH
+                                     "/nr_hugepages, one for each 2 MiB of guest memory",
+                 pages.is_known ? "%" PRIu64 " of %" PRIu64 " of 2 MiB free" : "none of 2 MiB",
+                 pages.available, pages.total);
     bool is_known =
         read_text("/sys/kernel/mm/transparent_hugepage/shmem_enabled", text, sizeof(text));
     const char *chosen = strchr(text, '['); /* "always [never] deny" */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Guest RAM over memfd or an embedder's anonymous memory. The contract: godwit/ram.h. */
+/* Guest RAM over memfd, of huge pages too, or an embedder's anonymous memory. The contract:
+ * godwit/ram.h. */
 #include "godwit/ram.h"
 
 #include <errno.h>
@@ -11,6 +12,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "godwit/huge_pages.h"
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3, include/uapi/linux/memfd.h */
 #endif
@@ -21,7 +24,7 @@
 
 void gw_ram_init(struct gw_ram *ram)
 {
-    *ram = (struct gw_ram){.page_bytes = (uint32_t)sysconf(_SC_PAGESIZE)};
+    *ram = (struct gw_ram){.page_bytes = (uint32_t)sysconf(_SC_PAGESIZE), .unit_pages = 1};
 }
 
 static bool is_overlapping(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes)
@@ -35,10 +38,12 @@ static bool is_overlapping(const struct gw_ram *ram, uint64_t gpa, uint64_t byte
     return false;
 }
 
+/* unit_bytes: what the region's pages come and go in. */
 static enum gw_status check_region(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
-                                   struct gw_fault *fault)
+                                   uint64_t unit_bytes, struct gw_fault *fault)
 {
-    uint64_t mask = ram->page_bytes - 1;
+    uint64_t ram_unit_bytes = (uint64_t)ram->unit_pages * ram->page_bytes;
+    uint64_t mask = (unit_bytes > ram_unit_bytes ? unit_bytes : ram_unit_bytes) - 1;
     if (ram->page_bytes < GW_PAGE_BYTES_MIN) {
         return gw_fault_set(fault, GW_LIMIT,
                             "page size: this host has %" PRIu32
@@ -52,8 +57,8 @@ static enum gw_status check_region(const struct gw_ram *ram, uint64_t gpa, uint6
     if (bytes == 0 || (bytes & mask) || (gpa & mask) || gpa > UINT64_MAX - bytes) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "memory of %" PRIu64 " bytes at 0x%" PRIx64
-                            ": must be a multiple of the page size, %" PRIu32 " bytes, and not 0",
-                            bytes, gpa, ram->page_bytes);
+                            ": must be a multiple of the page size, %" PRIu64 " bytes, and not 0",
+                            bytes, gpa, mask + 1);
     }
     uint64_t used = ram->page_count * ram->page_bytes;
     if (bytes > GW_RAM_BYTES_MAX - used) {
@@ -78,26 +83,23 @@ static void append_region(struct gw_ram *ram, struct gw_ram_region region)
 }
 
 /* Linux before 6.3 does not know MFD_NOEXEC_SEAL; from then on it warns when it is missing. */
-static int make_memfd(void)
+static int make_memfd(unsigned flags)
 {
-    int fd = memfd_create("godwit-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    int fd = memfd_create("godwit-ram", flags | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) {
-        fd = memfd_create("godwit-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        fd = memfd_create("godwit-ram", flags);
     }
     return fd;
 }
 
-enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
-                                struct gw_fault *fault)
+/* A region over that memfd, which is closed when it cannot be. */
+static enum gw_status add_sealed(struct gw_ram *ram, struct gw_ram_region region, int map_flags,
+                                 struct gw_fault *fault)
 {
-    enum gw_status status = check_region(ram, gpa, bytes, fault);
-    if (status != GW_OK) {
-        return status;
-    }
-    int fd = make_memfd();
-    if (fd < 0) {
-        return gw_fault_set_os(fault, errno, "memfd for guest memory");
-    }
+    uint64_t bytes = region.bytes;
+    int fd = region.fd;
+    enum gw_status status = GW_OK;
     /* Sealed, so that no one who is given the fd can make a mapped page vanish (SIGBUS). */
     if (ftruncate(fd, (off_t)bytes) != 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
@@ -105,22 +107,103 @@ enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, uint64_t bytes
         (void)close(fd);
         return status;
     }
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | map_flags, fd, 0);
     if (base == MAP_FAILED) {
         status = gw_fault_set_os(fault, errno, "mapping %" PRIu64 " bytes of guest memory", bytes);
         (void)close(fd);
         return status;
     }
-    append_region(ram,
-                  (struct gw_ram_region){
-                      .gpa = gpa, .bytes = bytes, .base = base, .fd = fd, .kind = GW_RAM_MEMFD});
+    region.base = base;
+    append_region(ram, region);
+    return GW_OK;
+}
+
+enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                struct gw_fault *fault)
+{
+    enum gw_status status = check_region(ram, gpa, bytes, ram->page_bytes, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    int fd = make_memfd(0);
+    if (fd < 0) {
+        return gw_fault_set_os(fault, errno, "memfd for guest memory");
+    }
+    return add_sealed(
+        ram, (struct gw_ram_region){.gpa = gpa, .bytes = bytes, .fd = fd, .kind = GW_RAM_MEMFD},
+        MAP_NORESERVE, fault);
+}
+
+/* ---- Huge pages ---- */
+
+/* Why they were not to be had, and what to do. */
+static enum gw_status lack_huge_pages(uint64_t bytes, int error, struct gw_fault *fault)
+{
+    struct gw_huge_pages pages;
+    uint64_t wanted = bytes / GW_HUGE_PAGE_BYTES;
+    gw_huge_pages_count(&pages);
+    if (!pages.is_known) {
+        return gw_fault_set(fault, GW_HOST,
+                            "this host has no huge pages of 2 MiB: a kernel with CONFIG_HUGETLBFS "
+                            "has; see `godwit doctor`");
+    }
+    if (error != ENOMEM || pages.available >= wanted) {
+        return gw_fault_set_os(fault, error, "%" PRIu64 " huge pages of guest memory", wanted);
+    }
+    return gw_fault_set(fault, GW_HOST,
+                        "guest memory of %" PRIu64 " MiB in huge pages of 2 MiB: wanted %" PRIu64
+                        ", %" PRIu64 " of this host's %" PRIu64 " are free; as root: echo %" PRIu64
+                        " > " GW_HUGE_PAGES_PATH "/nr_hugepages",
+                        bytes / GW_MIB, wanted, pages.available, pages.total,
+                        pages.total + wanted - pages.available);
+}
+
+static enum gw_status check_huge(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                 struct gw_fault *fault)
+{
+    if (GW_UNIT_BYTES_MAX < GW_HUGE_PAGE_BYTES || ram->page_bytes > GW_HUGE_PAGE_BYTES) {
+        return gw_fault_set(fault, GW_LIMIT,
+                            "huge pages: this board (%s) has no room to put one together",
+                            GW_BOARD_NAME);
+    }
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        if (ram->region[i].bytes % GW_HUGE_PAGE_BYTES != 0) {
+            return gw_fault_set(fault, GW_ARGUMENT,
+                                "memory of %" PRIu64 " bytes beside huge pages: must be a multiple "
+                                "of 2 MiB, too",
+                                ram->region[i].bytes);
+        }
+    }
+    return check_region(ram, gpa, bytes, GW_HUGE_PAGE_BYTES, fault);
+}
+
+/* Without MAP_NORESERVE: a page that cannot be had would else be a SIGBUS some day. */
+enum gw_status gw_ram_add_hugetlb(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                  struct gw_fault *fault)
+{
+    struct gw_fault cause = {.status = GW_OK};
+    enum gw_status status = check_huge(ram, gpa, bytes, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    int fd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB);
+    if (fd < 0) {
+        return lack_huge_pages(bytes, errno, fault);
+    }
+    status = add_sealed(
+        ram, (struct gw_ram_region){.gpa = gpa, .bytes = bytes, .fd = fd, .kind = GW_RAM_HUGETLB},
+        0, &cause);
+    if (status != GW_OK) {
+        return lack_huge_pages(bytes, cause.os_error, fault);
+    }
+    ram->unit_pages = (uint32_t)(GW_HUGE_PAGE_BYTES / ram->page_bytes);
     return GW_OK;
 }
 
 enum gw_status gw_ram_add_anonymous(struct gw_ram *ram, uint64_t gpa, void *base, uint64_t bytes,
                                     struct gw_fault *fault)
 {
-    enum gw_status status = check_region(ram, gpa, bytes, fault);
+    enum gw_status status = check_region(ram, gpa, bytes, ram->page_bytes, fault);
     if (status != GW_OK) {
         return status;
     }
@@ -144,7 +227,7 @@ void gw_ram_close(struct gw_ram *ram)
 {
     for (uint32_t i = 0; i < ram->region_count; i++) {
         struct gw_ram_region *region = &ram->region[i];
-        if (region->kind == GW_RAM_MEMFD) {
+        if (region->kind != GW_RAM_ANONYMOUS) {
             (void)munmap(region->base, region->bytes);
         }
         (void)close(region->fd);
@@ -236,6 +319,54 @@ static uint64_t next_data_anonymous(const struct gw_ram *ram, const struct gw_ra
     return found;
 }
 
+/* Is the huge page of that page mapped here? By mincore, since pagemap takes one that the kernel
+ * is just moving elsewhere for a hole (Linux mm/mincore.c, fs/proc/task_mmu.c). */
+static bool is_huge_touched(const struct gw_ram *ram, const struct gw_ram_region *region,
+                            uint64_t page)
+{
+    unsigned char is_there = 1;
+    int result;
+    do {
+        result = mincore(region->base + page * ram->page_bytes, ram->page_bytes, &is_there);
+    } while (result != 0 && errno == EAGAIN);
+    return result != 0 || (is_there & 1) != 0;
+}
+
+static uint64_t next_huge(uint64_t page, uint64_t unit_pages, uint64_t end)
+{
+    uint64_t next = page - page % unit_pages + unit_pages;
+    return next < end ? next : end;
+}
+
+static uint64_t next_data_hugetlb(const struct gw_ram *ram, const struct gw_ram_region *region,
+                                  uint64_t first, uint64_t end, uint64_t *run_end)
+{
+    uint64_t unit_pages = GW_HUGE_PAGE_BYTES / ram->page_bytes;
+    uint64_t page = first;
+    while (page < end && !is_huge_touched(ram, region, page)) {
+        page = next_huge(page, unit_pages, end);
+    }
+    *run_end = page;
+    while (*run_end < end && is_huge_touched(ram, region, *run_end)) {
+        *run_end = next_huge(*run_end, unit_pages, end);
+    }
+    return page;
+}
+
+static uint64_t next_data(const struct gw_ram *ram, const struct gw_ram_region *region,
+                          uint64_t first, uint64_t end, uint64_t *run_end)
+{
+    switch (region->kind) {
+    case GW_RAM_HUGETLB:
+        return next_data_hugetlb(ram, region, first, end, run_end);
+    case GW_RAM_ANONYMOUS:
+        return next_data_anonymous(ram, region, first, end, run_end);
+    case GW_RAM_MEMFD:
+        break;
+    }
+    return next_data_memfd(ram, region, first, end, run_end);
+}
+
 uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *count)
 {
     GW_ASSERT(end <= ram->page_count);
@@ -245,9 +376,7 @@ uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end,
         uint64_t stop = base + region->bytes / ram->page_bytes;
         stop = stop < end ? stop : end;
         uint64_t run_end;
-        uint64_t found = region->kind == GW_RAM_MEMFD
-                             ? next_data_memfd(ram, region, page - base, stop - base, &run_end)
-                             : next_data_anonymous(ram, region, page - base, stop - base, &run_end);
+        uint64_t found = next_data(ram, region, page - base, stop - base, &run_end);
         if (base + found < stop) {
             *count = run_end - found;
             return base + found;
@@ -258,8 +387,69 @@ uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end,
     return end;
 }
 
-enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,
-                              struct gw_fault *fault)
+static int punch(const struct gw_ram_region *region, uint64_t offset, uint64_t bytes)
+{
+    return fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                     (off_t)bytes);
+}
+
+/* Part of one huge page. The kernel would not free it, and before 6.0 would not zero it either; a
+ * hole is zero already, and touching it would make it a page. */
+static void zero_part(const struct gw_ram *ram, const struct gw_ram_region *region, uint64_t offset,
+                      uint64_t bytes)
+{
+    if (is_huge_touched(ram, region, offset / ram->page_bytes)) {
+        memset(region->base + offset, 0, bytes);
+    }
+}
+
+/* A hole that was punched has no page promised to it any more, unlike one that was never filled
+ * (Linux mm/hugetlb.c, hugetlb_unreserve_pages). A mapping, however short, makes the promise. */
+static int promise_again(const struct gw_ram_region *region, uint64_t offset, uint64_t bytes)
+{
+    void *again = mmap(NULL, bytes, PROT_NONE, MAP_SHARED, region->fd, (off_t)offset);
+    return again == MAP_FAILED ? -1 : munmap(again, bytes);
+}
+
+static int discard_hugetlb(const struct gw_ram *ram, const struct gw_ram_region *region,
+                           uint64_t offset, uint64_t bytes)
+{
+    uint64_t end = offset + bytes;
+    uint64_t first = (offset + GW_HUGE_PAGE_BYTES - 1) / GW_HUGE_PAGE_BYTES * GW_HUGE_PAGE_BYTES;
+    uint64_t last = end / GW_HUGE_PAGE_BYTES * GW_HUGE_PAGE_BYTES;
+    if (first > last) {
+        zero_part(ram, region, offset, bytes);
+        return 0;
+    }
+    if (offset < first) {
+        zero_part(ram, region, offset, first - offset);
+    }
+    if (last < end) {
+        zero_part(ram, region, last, end - last);
+    }
+    if (first < last && punch(region, first, last - first) != 0) {
+        return -1;
+    }
+    return first < last ? promise_again(region, first, last - first) : 0;
+}
+
+static int discard(const struct gw_ram *ram, const struct gw_ram_region *region, uint64_t offset,
+                   uint64_t bytes)
+{
+    switch (region->kind) {
+    case GW_RAM_HUGETLB:
+        return discard_hugetlb(ram, region, offset, bytes);
+    case GW_RAM_ANONYMOUS:
+        return madvise(region->base + offset, bytes, MADV_DONTNEED);
+    case GW_RAM_MEMFD:
+        break;
+    }
+    return punch(region, offset, bytes);
+}
+
+/* One of the above over a run that may cross regions. */
+static enum gw_status for_run(const struct gw_ram *ram, uint64_t page, uint64_t count,
+                              bool is_for_good, struct gw_fault *fault)
 {
     GW_ASSERT(page <= ram->page_count && count <= ram->page_count - page);
     while (count > 0) {
@@ -268,10 +458,9 @@ enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t 
         here = here < count ? here : count;
         uint64_t offset = (page - region->page_first) * ram->page_bytes;
         uint64_t bytes = here * ram->page_bytes;
-        int result = region->kind == GW_RAM_MEMFD
-                         ? fallocate(region->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                     (off_t)offset, (off_t)bytes)
-                         : madvise(region->base + offset, bytes, MADV_DONTNEED);
+        int result = is_for_good && region->kind == GW_RAM_HUGETLB
+                         ? punch(region, offset, bytes)
+                         : discard(ram, region, offset, bytes);
         if (result != 0) {
             return gw_fault_set_os(fault, errno, "discarding %" PRIu64 " pages at page %" PRIu64,
                                    here, page);
@@ -280,4 +469,17 @@ enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t 
         count -= here;
     }
     return GW_OK;
+}
+
+enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,
+                              struct gw_fault *fault)
+{
+    return for_run(ram, page, count, false, fault);
+}
+
+enum gw_status gw_ram_release(const struct gw_ram *ram, uint64_t page, uint64_t count,
+                              struct gw_fault *fault)
+{
+    GW_ASSERT(page % ram->unit_pages == 0 && count % ram->unit_pages == 0);
+    return for_run(ram, page, count, true, fault);
 }

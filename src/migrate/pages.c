@@ -18,6 +18,8 @@ void gw_pages_init(struct gw_pages *pages, uint64_t page_count, uint32_t page_by
     pages->page_count = page_count;
     pages->page_bytes = page_bytes;
     pages->batch_pages = (uint32_t)(GW_BATCH_BYTES_MAX / page_bytes);
+    pages->unit_pages = 1;
+    pages->next_cursor = page_count + 1;
     pages->is_first_round = false;
     pages->dirty_count = 0;
     pages->cursor = page_count;
@@ -27,6 +29,23 @@ void gw_pages_init(struct gw_pages *pages, uint64_t page_count, uint32_t page_by
     pages->sequence_acked = 0;
     pages->sequence_unstopped = 0;
     memset(pages->dirty, 0, word_count(pages) * sizeof(pages->dirty[0]));
+}
+
+void gw_pages_set_unit(struct gw_pages *pages, uint32_t unit_pages)
+{
+    GW_ASSERT(unit_pages >= 1 && pages->page_count % unit_pages == 0);
+    pages->unit_pages = unit_pages;
+}
+
+void gw_pages_round_out(struct gw_pages *pages)
+{
+    uint64_t unit = pages->unit_pages;
+    uint64_t page = gw_bits_next(pages->dirty, 0, pages->page_count, true);
+    while (unit > 1 && page < pages->page_count) {
+        page -= page % unit;
+        pages->dirty_count += gw_bits_put(pages->dirty, page, unit, true);
+        page = gw_bits_next(pages->dirty, page + unit, pages->page_count, true);
+    }
 }
 
 void gw_pages_begin(struct gw_pages *pages, const uint64_t *touched)
@@ -114,6 +133,20 @@ static void pick_dirty(struct gw_pages *pages, struct gw_batch *batch)
     }
 }
 
+/* The next pages of one unit. A unit is dirty as a whole, or from the cursor on. */
+static void pick_unit(struct gw_pages *pages, struct gw_batch *batch)
+{
+    uint64_t from = gw_bits_next(pages->dirty, pages->cursor, pages->page_count, true);
+    uint64_t end = from - from % pages->unit_pages + pages->unit_pages;
+    if (from == pages->page_count) {
+        pages->cursor = from;
+        return;
+    }
+    end = end - from < pages->batch_pages ? end : from + pages->batch_pages;
+    put_run(batch, from, end - from);
+    pages->cursor = end;
+}
+
 static bool is_window_full(const struct gw_pages *pages)
 {
     return pages->sequence_picked - pages->sequence_acked == GW_WINDOW_BATCHES;
@@ -136,6 +169,8 @@ static enum gw_status pick(struct gw_pages *pages, enum gw_batch_kind kind, bool
     batch->run_count = 0;
     if (pages->is_first_round) {
         pick_first(pages, batch);
+    } else if (kind == GW_BATCH_PUSH && pages->unit_pages > 1) {
+        pick_unit(pages, batch);
     } else {
         pick_dirty(pages, batch);
     }
@@ -190,11 +225,22 @@ enum gw_status gw_pages_pick_map(struct gw_pages *pages, struct gw_batch *batch)
     return GW_OK;
 }
 
+/* A unit was begun and its rest is to follow. */
+static bool is_within_unit(const struct gw_pages *pages)
+{
+    return pages->cursor < pages->page_count && pages->cursor % pages->unit_pages != 0 &&
+           gw_bit_test(pages->dirty, pages->cursor);
+}
+
 enum gw_status gw_pages_pick_around(struct gw_pages *pages, enum gw_batch_kind kind,
                                     struct gw_batch *batch)
 {
     if (pages->dirty_count == 0 || is_window_full(pages)) {
         return GW_AGAIN;
+    }
+    if (pages->next_cursor <= pages->page_count && !is_within_unit(pages)) {
+        pages->cursor = pages->next_cursor;
+        pages->next_cursor = pages->page_count + 1;
     }
     if (gw_bits_next(pages->dirty, pages->cursor, pages->page_count, true) == pages->page_count) {
         pages->cursor = 0;
@@ -205,10 +251,11 @@ enum gw_status gw_pages_pick_around(struct gw_pages *pages, enum gw_batch_kind k
 
 void gw_pages_demanded(struct gw_pages *pages, uint64_t page)
 {
-    if (gw_bit_test(pages->dirty, page)) {
-        gw_bit_clear(pages->dirty, page);
-        pages->dirty_count--;
-        pages->cursor = page + 1;
+    uint64_t unit = pages->unit_pages;
+    uint64_t cleared = gw_bits_put(pages->dirty, page, unit, false);
+    pages->dirty_count -= cleared;
+    if (cleared > 0) {
+        pages->next_cursor = page + unit;
     }
 }
 
@@ -239,6 +286,7 @@ void gw_pages_reconcile(struct gw_pages *pages, const uint64_t *received)
     }
     pages->is_first_round = false;
     pages->cursor = 0;
+    pages->next_cursor = pages->page_count + 1;
     forget_window(pages);
 }
 

@@ -92,6 +92,9 @@ void gw_source_init(struct gw_source *source, const struct gw_source_config *con
     memset(source->row_taken, 0, sizeof(source->row_taken));
     gw_pace_init(&source->pace, config->bandwidth_max);
     gw_pages_init(&source->pages, config->page_count, config->page_bytes);
+    source->release.is_on = false;
+    source->release.due_count = 0;
+    source->release.released_count = 0;
 }
 
 struct gw_source_action *gw_source_emit(struct gw_source *source, enum gw_source_action_type type)
@@ -173,117 +176,6 @@ static void refuse_unexpected(struct gw_source *source, const char *what, uint64
     gw_source_drop_link(source, &fault, now_ns);
 }
 
-/* How long a lost link is tried again. */
-static uint64_t patience_ns(const struct gw_source *source)
-{
-    return source->state == GW_SOURCE_PUSH_WAITING ? source->config.recover_ns_max
-                                                   : source->config.resume_ns_max;
-}
-
-/* What broke the link stays the reason. */
-static void note_exhausted(struct gw_source *source)
-{
-    struct gw_fault lost = source->fault;
-    uint64_t limit_ns = patience_ns(source);
-    if (limit_ns > 0) {
-        gw_fault_clear(&source->fault);
-        (void)gw_fault_set(&source->fault, lost.status, "%.*s (tried again for %llu s)",
-                           (int)sizeof(lost.text) - 40, lost.text,
-                           (unsigned long long)(limit_ns / 1000000000));
-    }
-}
-
-/* Remembers why it ended, from the event that ends it. */
-static void note_cause(struct gw_source *source, const struct gw_source_event *event,
-                       const struct gw_message *message)
-{
-    switch (event->type) {
-    case GW_SOURCE_EV_HOST_FAULT:
-        (void)gw_fault_set(&source->fault, event->fault->status, "%s", event->fault->text);
-        break;
-    case GW_SOURCE_EV_CANCEL:
-        (void)gw_fault_set(&source->fault, GW_CANCELLED, "the migration was cancelled");
-        break;
-    case GW_SOURCE_EV_REFUSE:
-        (void)gw_fault_set(&source->fault, GW_REFUSED, "%s", message->verdict.reason);
-        break;
-    case GW_SOURCE_EV_ABORTED:
-        gw_fault_clear(&source->fault); /* of a link that was lost and is back */
-        (void)gw_fault_set(&source->fault, GW_REFUSED, "the target could not take the guest: %s",
-                           message->verdict.reason);
-        break;
-    case GW_SOURCE_EV_STANDS_ABORTED:
-        gw_fault_clear(&source->fault);
-        (void)gw_fault_set(&source->fault, GW_REFUSED,
-                           "the target gave the guest up before it ran there");
-        break;
-    case GW_SOURCE_EV_STANDS_LOST:
-        gw_fault_clear(&source->fault);
-        (void)gw_fault_set(&source->fault, GW_LINK,
-                           "the guest is lost there: the target was restarted before it had all "
-                           "of the guest's memory; see `godwit resolve`");
-        break;
-    case GW_SOURCE_EV_GIVE_UP:
-        if (states[source->state].runner == GW_RUNNER_TARGET) {
-            gw_fault_clear(&source->fault);
-            (void)gw_fault_set(&source->fault, GW_CANCELLED,
-                               "resolved by the operator: the rest of its memory is given up");
-        }
-        break;
-    case GW_SOURCE_EV_RUN_ANYWAY:
-        gw_fault_clear(&source->fault);
-        (void)gw_fault_set(&source->fault, GW_CANCELLED,
-                           "resolved by the operator: the guest runs here");
-        break;
-    case GW_SOURCE_EV_MISMATCH:
-        source->is_verified = false; /* the acknowledgement may have come first */
-        (void)gw_fault_set(
-            &source->fault, GW_CORRUPT,
-            "RAM differs after the copy: %u pages from page %llu have digest 0x%016llx on the "
-            "source, 0x%016llx on the target",
-            message->mismatch.count, (unsigned long long)message->mismatch.page,
-            (unsigned long long)message->mismatch.digest_source,
-            (unsigned long long)message->mismatch.digest_target);
-        break;
-    case GW_SOURCE_EV_EXHAUSTED:
-        note_exhausted(source);
-        break;
-    case GW_SOURCE_EV_DEADLINE:
-        gw_fault_clear(&source->fault);
-        (void)gw_fault_set(&source->fault, GW_CANCELLED,
-                           "the deadline of %llu ms passed with %llu pages left to send",
-                           (unsigned long long)(source->config.deadline_ns / 1000000),
-                           (unsigned long long)gw_pages_remaining(&source->pages));
-        break;
-    case GW_SOURCE_EV_TIME_OUT:
-        if (source->state == GW_SOURCE_GREETING || source->state == GW_SOURCE_NEGOTIATING) {
-            (void)gw_fault_set(&source->fault, GW_LINK, "the target did not answer %s within %u s",
-                               source->state == GW_SOURCE_GREETING ? "INTRO" : "HELLO",
-                               (unsigned)(GW_GREETING_NS_MAX / 1000000000));
-        }
-        if (source->state == GW_SOURCE_ACTIVE) {
-            (void)gw_fault_set(&source->fault, GW_LINK,
-                               "the target's devices were not ready within %u s of when the guest "
-                               "could have been handed over",
-                               (unsigned)(GW_DEVICES_NS_MAX / 1000000000));
-        }
-        if (source->state == GW_SOURCE_FINISHING) {
-            (void)gw_fault_set(&source->fault, GW_LINK,
-                               "the target took none of the last pages for %u s, while the guest "
-                               "stood still",
-                               (unsigned)(GW_FINISHING_NS_MAX / 1000000000));
-        }
-        if (source->state == GW_SOURCE_PREPARED) {
-            (void)gw_fault_set(&source->fault, GW_LINK,
-                               "the target was not ready within %u s of PREPARE",
-                               (unsigned)(GW_PREPARED_NS_MAX / 1000000000));
-        }
-        break;
-    default:
-        break;
-    }
-}
-
 static enum gw_source_event_type classify_welcome(const struct gw_source *source,
                                                   const struct gw_welcome *welcome)
 {
@@ -357,8 +249,36 @@ static const char no_postcopy[] =
     "the target's host cannot run a guest whose memory is not all there (userfaultfd): see "
     "`godwit doctor` there, or leave postcopy out";
 
+/* The pages that the target places as one: whole numbers of them, and no more than a huge page. */
+static enum gw_status check_unit(const struct gw_source *source, uint32_t unit_log2,
+                                 struct gw_fault *fault)
+{
+    uint64_t unit = UINT64_C(1) << unit_log2;
+    if (unit * source->config.page_bytes <= GW_HUGE_PAGE_BYTES &&
+        source->config.page_count % unit == 0) {
+        return GW_OK;
+    }
+    return gw_fault_set(fault, GW_PROTOCOL,
+                        "the target places pages by %llu, of %u bytes; wanted units of %llu bytes "
+                        "at most, of which the guest's %llu pages are a multiple",
+                        (unsigned long long)unit, source->config.page_bytes,
+                        (unsigned long long)GW_HUGE_PAGE_BYTES,
+                        (unsigned long long)source->config.page_count);
+}
+
+/* Is this ACCEPT one that the migration can go on with? */
+static enum gw_status check_accept(const struct gw_source *source, const struct gw_accept *accept,
+                                   struct gw_fault *fault)
+{
+    if (source->is_postcopy && (accept->capabilities & GW_CAN_POSTCOPY) == 0) {
+        return gw_fault_set(fault, GW_REFUSED, "%s", no_postcopy);
+    }
+    return check_unit(source, accept->unit_log2, fault);
+}
+
 static void handle_message(struct gw_source *source, const struct gw_source_event *event)
 {
+    struct gw_fault fault = {0};
     const struct gw_message *message = event->message;
     if (!source->is_linked) {
         return; /* of a link that is already given up */
@@ -369,10 +289,8 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
     struct gw_source_event peer = *event;
     peer.type = classify(source, message);
     const struct row *row = &table[source->state][peer.type];
-    if (peer.type == GW_SOURCE_EV_ACCEPT && source->is_postcopy &&
-        (message->accept.capabilities & GW_CAN_POSTCOPY) == 0) {
-        struct gw_fault fault = {0};
-        (void)gw_fault_set(&fault, GW_REFUSED, "%s", no_postcopy);
+    if (peer.type == GW_SOURCE_EV_ACCEPT &&
+        check_accept(source, &message->accept, &fault) != GW_OK) {
         gw_source_drop_link(source, &fault, event->now_ns);
         return;
     }
@@ -380,7 +298,7 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
         refuse_unexpected(source, gw_frame_type_name((uint8_t)message->type), event->now_ns);
         return;
     }
-    note_cause(source, &peer, message);
+    gw_source_note_cause(source, &peer, message);
     go(source, row, &peer);
 }
 
@@ -389,7 +307,7 @@ static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
 {
     bool is_waiting =
         source->state == GW_SOURCE_RETRY_WAITING || source->state == GW_SOURCE_PUSH_WAITING;
-    return is_waiting && now_ns - source->lost_ns >= patience_ns(source);
+    return is_waiting && now_ns - source->lost_ns >= gw_source_patience_ns(source);
 }
 
 static void handle_tick(struct gw_source *source, uint64_t now_ns)
@@ -442,6 +360,13 @@ static enum gw_status check_wish(const struct gw_source *source, enum gw_source_
     if (type == GW_SOURCE_EV_POSTCOPY && !source->can_postcopy &&
         source->state > GW_SOURCE_NEGOTIATING) {
         return gw_fault_set(fault, GW_ARGUMENT, "%s", no_postcopy);
+    }
+    if (type == GW_SOURCE_EV_RUN_ANYWAY && source->release.released_count > 0) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "this copy cannot run any more: %llu pages of it were given back here "
+                            "once the target had them (release-ram); the guest goes on there, or "
+                            "--give-up ends the waiting",
+                            (unsigned long long)source->release.released_count);
     }
     if (type == GW_SOURCE_EV_GIVE_UP && source->is_partial &&
         states[source->state].runner == GW_RUNNER_NOBODY) {
@@ -500,7 +425,7 @@ static void raise_self(struct gw_source *source, enum gw_source_event_type type,
     const struct gw_source_event event = {.type = type, .now_ns = now_ns};
     const struct row *row = &table[source->state][type];
     if (is_legal(row)) {
-        note_cause(source, &event, NULL);
+        gw_source_note_cause(source, &event, NULL);
         go(source, row, &event);
     }
 }
@@ -515,7 +440,7 @@ static void handle_host(struct gw_source *source, const struct gw_source_event *
         return;
     }
     if (is_legal(row)) {
-        note_cause(source, event, NULL);
+        gw_source_note_cause(source, event, NULL);
         go(source, row, event);
     }
 }

@@ -46,6 +46,15 @@ typedef void gw_source_step(struct gw_source *source, const struct gw_source_eve
 GW_SOURCE_STEPS(GW_SOURCE_STEP_DECLARE)
 #undef GW_SOURCE_STEP_DECLARE
 
+/* source_cause.c */
+
+/* How long a lost link is tried again. */
+uint64_t gw_source_patience_ns(const struct gw_source *source);
+
+/* Remembers why it ended, from the event that ends it, and the message it came by (or NULL). */
+void gw_source_note_cause(struct gw_source *source, const struct gw_source_event *event,
+                          const struct gw_message *message);
+
 /* source_converge.c */
 
 /* Pages follow the guest, from now on: no page is sent any more before it stops. */

@@ -74,6 +74,17 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
     return status;
 }
 
+/* Nothing of it was given back. */
+static bool has_all(const struct gw_source *source, uint64_t page, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (gw_release_has(&source->release, page + i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Since COMMIT the guest may run there, and want pages before RUNNING is heard here. */
 enum gw_status gw_source_demand(struct gw_source *source, uint64_t page, struct gw_batch *batch,
                                 struct gw_fault *fault)
@@ -81,6 +92,12 @@ enum gw_status gw_source_demand(struct gw_source *source, uint64_t page, struct 
     bool is_due = source->is_partial &&
                   (source->state == GW_SOURCE_HELD || source->state == GW_SOURCE_PUSHING ||
                    source->state == GW_SOURCE_PUSH_OPENING);
+    uint32_t unit = source->pages.unit_pages;
+    if (page < source->config.page_count && page % unit != 0) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "the target demands page %llu, wanted the first page of a unit of %u",
+                            (unsigned long long)page, unit);
+    }
     if (!is_due || page >= source->config.page_count) {
         return gw_fault_set(fault, GW_PROTOCOL,
                             "the target demands page %llu of %llu while the source is in state %s",
@@ -89,15 +106,19 @@ enum gw_status gw_source_demand(struct gw_source *source, uint64_t page, struct 
     }
     gw_pages_demanded(&source->pages, page);
     source->demands_open++;
-    *batch = (struct gw_batch){.kind = GW_BATCH_PUSH,
+    /* It crossed an acknowledgement, or the target asks for what it said it had. */
+    bool is_gone = !has_all(source, page, unit);
+    source->answering = (struct gw_run){.page = page, .count = unit};
+    *batch = (struct gw_batch){.kind = is_gone ? GW_BATCH_GONE : GW_BATCH_PUSH,
                                .is_stopped = true,
                                .run_count = 1,
-                               .run = {{.page = page, .count = 1}}};
+                               .run = {source->answering}};
     return GW_OK;
 }
 
 void gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent)
 {
+    source->answering.count = 0;
     source->demands_open -= source->demands_open > 0;
     source->demands++;
     source->lost_ns = 0;
@@ -105,6 +126,16 @@ void gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
     source->postcopy_bytes += sent->wire_bytes;
     source->raw_pages += sent->raw_pages;
     source->zero_pages += sent->zero_pages;
+}
+
+/* Not before the target has said that the guest runs there: until then it may come back. */
+enum gw_status gw_source_next_release(struct gw_source *source, uint64_t run_pages,
+                                      struct gw_run *run)
+{
+    if (gw_source_runner(source) != GW_RUNNER_TARGET) {
+        return GW_AGAIN;
+    }
+    return gw_release_next(&source->release, &source->answering, run_pages, run);
 }
 
 const uint64_t *gw_source_missing(const struct gw_source *source)

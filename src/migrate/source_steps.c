@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "migrate/source_private.h"
+#include "migrate/units.h"
 
 static struct gw_intro intro(const struct gw_source *source, enum gw_role role,
                              enum gw_purpose purpose)
@@ -75,6 +76,7 @@ void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_e
     uint32_t capabilities = event->message->accept.capabilities;
     source->can_postcopy = (capabilities & GW_CAN_POSTCOPY) != 0;
     source->is_acked = source->config.is_ack_ignored || !(capabilities & GW_WILL_ACK_SWITCHOVER);
+    gw_pages_set_unit(&source->pages, UINT32_C(1) << event->message->accept.unit_log2);
     open_bulk(source, GW_PURPOSE_OPEN, false);
 }
 
@@ -147,12 +149,34 @@ static void take_probe(struct gw_source *source, uint64_t now_ns)
     source->probe_sequence = 0;
 }
 
+/* What was acknowledged behind batch `before` the target has for good: its guest runs, and the
+ * first that is placed is the one. Of a larger unit the last batch says so, since it is placed only
+ * as a whole. */
+static void note_placed(struct gw_source *source, uint64_t before)
+{
+    const struct gw_pages *pages = &source->pages;
+    uint64_t unit = pages->unit_pages;
+    for (uint64_t n = before + 1; n <= pages->sequence_acked; n++) {
+        const struct gw_batch *batch = &pages->window[n % GW_WINDOW_BATCHES];
+        for (uint32_t i = 0; batch->kind == GW_BATCH_PUSH && i < batch->run_count; i++) {
+            uint64_t end = batch->run[i].page + batch->run[i].count;
+            if (unit == 1) {
+                gw_release_add(&source->release, batch->run[i].page, batch->run[i].count);
+            } else if (end % unit == 0) {
+                gw_release_add(&source->release, end - unit, unit);
+            }
+        }
+    }
+}
+
 void gw_source_step_count_acked(struct gw_source *source, const struct gw_source_event *event)
 {
     struct gw_fault fault = {0};
     uint64_t bytes = 0;
     struct gw_pages *pages = &source->pages;
+    uint64_t before = pages->sequence_acked;
     enum gw_status status = gw_pages_acked(pages, event->message->ack.sequence, &bytes, &fault);
+    note_placed(source, before);
     gw_pace_acked(&source->pace, bytes, pages->sequence_acked == pages->sequence_picked,
                   event->now_ns);
     source->lost_ns = 0; /* progress: trying again was worth it */
@@ -200,6 +224,7 @@ void gw_source_step_pause(struct gw_source *source, const struct gw_source_event
     source->round_trip_ns = 0; /* it may come back by another way */
     source->resent_pages += gw_pages_rewind(&source->pages);
     source->is_partial = false;
+    source->release.is_on = false;
     source->is_map_told = false;
     source->is_switching = false;
     source->is_verified = false;
@@ -267,12 +292,26 @@ void gw_source_step_collect_last(struct gw_source *source, const struct gw_sourc
     (void)gw_source_emit(source, GW_SOURCE_DO_COLLECT);
 }
 
+/* What lacks is whole units; the rest will be the target's for good when it runs the guest. */
+static void begin_partial(struct gw_source *source)
+{
+    uint32_t own = source->config.own_unit_pages;
+    gw_pages_round_out(&source->pages);
+    if (source->config.is_releasing) {
+        gw_release_begin(&source->release, source->config.page_count, own > 0 ? own : 1,
+                         source->pages.dirty);
+    }
+}
+
 void gw_source_step_last_round(struct gw_source *source, const struct gw_source_event *event)
 {
     source->is_collecting = false;
     gw_source_end_round(source, gw_pages_merge(&source->pages, event->bitmap), event->now_ns);
     gw_pages_begin_round(&source->pages);
     source->is_partial = source->is_postcopy && source->pages.dirty_count > 0;
+    if (source->is_partial) {
+        begin_partial(source);
+    }
     gw_source_begin_round(source, event->now_ns);
     limit_standstill(source, event->now_ns);
 }
@@ -350,10 +389,35 @@ void gw_source_step_reopen_push(struct gw_source *source, const struct gw_source
     open_bulk(source, GW_PURPOSE_SETTLE, true);
 }
 
+/* Units are received whole; and what was given back here because the target had it cannot lack. */
+static enum gw_status check_received(const struct gw_source *source, const uint64_t *received,
+                                     struct gw_fault *fault)
+{
+    uint64_t end = source->config.page_count;
+    uint64_t lost = gw_release_find_lost(&source->release, received);
+    uint64_t part = gw_units_find_part(received, end, source->pages.unit_pages);
+    if (lost < end) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "the target says that it lacks page %llu, which it acknowledged before",
+                            (unsigned long long)lost);
+    }
+    return part == end
+               ? GW_OK
+               : gw_fault_set(fault, GW_PROTOCOL,
+                              "the target says that it has page %llu and not all of its unit of %u",
+                              (unsigned long long)part, source->pages.unit_pages);
+}
+
 void gw_source_step_reconcile(struct gw_source *source, const struct gw_source_event *event)
 {
+    struct gw_fault fault = {0};
     source->limit_ns = event->now_ns + GW_GREETING_NS_MAX;
-    gw_pages_reconcile(&source->pages, event->bitmap);
+    enum gw_status status = check_received(source, event->bitmap, &fault);
+    if (status == GW_OK) {
+        gw_pages_reconcile(&source->pages, event->bitmap);
+        gw_release_add_map(&source->release, event->bitmap);
+    }
+    drop_on_fault(source, status, &fault, event->now_ns);
 }
 
 void gw_source_step_push_again(struct gw_source *source, const struct gw_source_event *event)
@@ -398,6 +462,7 @@ void gw_source_step_done(struct gw_source *source, const struct gw_source_event 
         source->downtime_ns = event->now_ns - source->halted_ns - source->verify_ns;
     }
     gw_fault_clear(&source->fault); /* a link lost on the way was settled */
+    gw_release_add_map(&source->release, NULL);
     record(source, GW_DEPARTURE_LEFT);
 }
 

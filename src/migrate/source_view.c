@@ -71,6 +71,8 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .postcopy_bytes = source->postcopy_bytes,
         .recoveries = source->recoveries,
         .waiting = source->waiting,
+        .released_pages = source->release.released_count,
+        .is_releasing = source->config.is_releasing,
         .is_postcopy = source->is_postcopy,
         .can_postcopy = source->can_postcopy,
         .is_link_lost =

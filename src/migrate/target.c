@@ -11,6 +11,7 @@
 #include "base/bitmap.h"
 #include "migrate/target_private.h"
 #include "migrate/target_table.h"
+#include "migrate/units.h"
 
 /* A row is two bytes, so that a table of every state and event stays small. */
 struct row {
@@ -80,6 +81,8 @@ void gw_target_init(struct gw_target *target, const struct gw_target_config *con
     memset(target, 0, offsetof(struct gw_target, theirs));
     memset(target->row_taken, 0, sizeof(target->row_taken));
     target->config = *config;
+    target->config.unit_pages = config->unit_pages > 0 ? config->unit_pages : 1;
+    GW_ASSERT(config->page_count % target->config.unit_pages == 0);
     target->history = config->history;
     target->action_first = 0;
     target->action_count = 0;
@@ -535,18 +538,56 @@ enum gw_status gw_target_may_place(const struct gw_target *target, bool is_urgen
     return GW_OK;
 }
 
-enum gw_status gw_target_check_urgent(const struct gw_target *target,
-                                      const struct gw_batch_table *pages, struct gw_fault *fault)
+static enum gw_status refuse_pages(const struct gw_batch_table *pages, const char *wanted,
+                                   struct gw_fault *fault)
+{
+    return gw_fault_set(fault, GW_PROTOCOL, "the source sent %u pages from page %llu%s",
+                        pages->record[0].count, (unsigned long long)pages->record[0].page, wanted);
+}
+
+/* On the urgent channel one page that was asked for, or pages of one such unit; how they follow
+ * each other is the assembly's business. */
+static bool is_asked_for(const struct gw_target *target, const struct gw_batch_table *pages)
+{
+    const struct gw_record *last = &pages->record[pages->record_count - 1];
+    uint64_t unit = target->config.unit_pages;
+    uint64_t first = gw_target_unit_of(target, pages->record[0].page);
+    bool is_one = pages->record_count == 1 && pages->record[0].count == 1;
+    bool is_within = last->page >= first && last->page + last->count <= first + unit;
+    return (unit == 1 ? is_one : is_within) && gw_bit_test(target->demanded, first);
+}
+
+enum gw_status gw_target_check_pages(const struct gw_target *target, bool is_urgent,
+                                     const struct gw_batch_table *pages, struct gw_fault *fault)
 {
     const struct gw_record *record = &pages->record[0];
-    if (pages->record_count != 1 || record->count != 1 ||
-        !gw_bit_test(target->demanded, record->page)) {
-        return gw_fault_set(fault, GW_PROTOCOL,
-                            "the source sent %u pages from page %llu on the urgent channel, where "
-                            "one page that was asked for is wanted",
-                            record->count, (unsigned long long)record->page);
+    if (is_urgent && !is_asked_for(target, pages)) {
+        return refuse_pages(
+            pages, " on the urgent channel, where pages that were asked for are wanted", fault);
+    }
+    for (uint32_t i = 0; i < pages->record_count; i++) {
+        if (pages->record[i].kind != GW_RECORD_GONE) {
+            continue;
+        }
+        bool is_whole = is_urgent && pages->record_count == 1 &&
+                        record->page % target->config.unit_pages == 0 &&
+                        record->count == target->config.unit_pages;
+        if (!is_whole || !gw_bit_test(target->received, record->page)) {
+            return refuse_pages(pages, " as gone, and they are not all here", fault);
+        }
     }
     return GW_OK;
+}
+
+enum gw_status gw_target_check_missing(const struct gw_target *target, const uint64_t *missing,
+                                       struct gw_fault *fault)
+{
+    uint64_t end = target->config.page_count;
+    uint64_t part = gw_units_find_part(missing, end, target->config.unit_pages);
+    return part == end ? GW_OK
+                       : gw_fault_set(fault, GW_PROTOCOL,
+                                      "MISSING has page %llu and not all of its unit of %u",
+                                      (unsigned long long)part, target->config.unit_pages);
 }
 
 uint64_t gw_target_deadline(const struct gw_target *target)

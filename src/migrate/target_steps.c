@@ -226,9 +226,10 @@ void gw_target_step_accept(struct gw_target *target, const struct gw_target_even
 {
     (void)event;
     target->is_loaded = false;
-    gw_target_send(target, GW_FRAME_ACCEPT)->accept.capabilities =
-        (target->config.can_postcopy ? GW_CAN_POSTCOPY : 0u) |
-        (target->config.device_count > 0 ? GW_WILL_ACK_SWITCHOVER : 0u);
+    gw_target_send(target, GW_FRAME_ACCEPT)->accept = (struct gw_accept){
+        .capabilities = (target->config.can_postcopy ? GW_CAN_POSTCOPY : 0u) |
+                        (target->config.device_count > 0 ? GW_WILL_ACK_SWITCHOVER : 0u),
+        .unit_log2 = (uint32_t)__builtin_ctz(target->config.unit_pages)};
     prepare_devices(target);
 }
 
@@ -243,42 +244,74 @@ void gw_target_step_count_ready(struct gw_target *target, const struct gw_target
 
 /* Pages */
 
-static void mark_received(struct gw_target *target, const struct gw_batch_placed *placed)
+static void mark_received(struct gw_target *target, uint64_t page, uint64_t count, bool is_suspect)
 {
-    for (uint32_t i = 0; i < placed->table->record_count; i++) {
-        const struct gw_record *record = &placed->table->record[i];
-        uint64_t changed =
-            gw_bits_put(target->received, record->page, record->count, !placed->is_suspect);
-        target->missing =
-            placed->is_suspect ? target->missing + changed : target->missing - changed;
-        *(record->kind == GW_RECORD_RAW ? &target->raw_pages : &target->zero_pages) +=
-            record->count;
-    }
+    uint64_t changed = gw_bits_put(target->received, page, count, !is_suspect);
+    target->missing = is_suspect ? target->missing + changed : target->missing - changed;
 }
 
 /* Nobody waits for these any longer. */
-static void resolve(struct gw_target *target, const struct gw_batch_table *table, uint64_t now_ns)
+static void resolve(struct gw_target *target, uint64_t page, uint64_t count, uint64_t now_ns)
+{
+    uint64_t end = page + count;
+    page = gw_bits_next(target->wanted, page, end, true);
+    for (; page < end; page = gw_bits_next(target->wanted, page, end, true)) {
+        gw_bit_clear(target->wanted, page);
+        gw_blocktime_resolve(&target->blocktime, page, now_ns);
+    }
+}
+
+static void count_pages(struct gw_target *target, const struct gw_batch_table *table)
 {
     for (uint32_t i = 0; i < table->record_count; i++) {
-        uint64_t end = table->record[i].page + table->record[i].count;
-        uint64_t page = gw_bits_next(target->wanted, table->record[i].page, end, true);
-        for (; page < end; page = gw_bits_next(target->wanted, page, end, true)) {
-            gw_bit_clear(target->wanted, page);
-            gw_blocktime_resolve(&target->blocktime, page, now_ns);
-        }
+        const struct gw_record *record = &table->record[i];
+        target->raw_pages += record->kind == GW_RECORD_RAW ? record->count : 0;
+        target->zero_pages += record->kind == GW_RECORD_ZERO ? record->count : 0;
+    }
+}
+
+/* They are in RAM now. */
+static void take_in(struct gw_target *target, uint64_t page, uint64_t count, bool is_suspect,
+                    uint64_t now_ns)
+{
+    mark_received(target, page, count, is_suspect);
+    if (target->is_armed) {
+        resolve(target, page, count, now_ns);
+    }
+}
+
+/* What of the batch is in RAM: its pages, or the unit that it made whole. */
+static void take_in_batch(struct gw_target *target, const struct gw_batch_placed *placed,
+                          uint64_t now_ns)
+{
+    if (target->is_armed && target->config.unit_pages > 1) {
+        take_in(target, placed->whole.page, placed->whole.count, false, now_ns);
+        return;
+    }
+    for (uint32_t i = 0; i < placed->table->record_count; i++) {
+        const struct gw_record *record = &placed->table->record[i];
+        take_in(target, record->page, record->count, placed->is_suspect, now_ns);
+    }
+}
+
+/* That demand is answered, by the last of its batches. */
+static void note_answered(struct gw_target *target, const struct gw_batch_placed *placed)
+{
+    bool is_whole = target->config.unit_pages == 1 || placed->whole.count > 0 ||
+                    placed->table->record[0].kind == GW_RECORD_GONE;
+    target->urgent_sequence = placed->sequence;
+    if (is_whole) {
+        gw_bit_clear(target->demanded, gw_target_unit_of(target, placed->table->record[0].page));
     }
 }
 
 void gw_target_step_place(struct gw_target *target, const struct gw_target_event *event)
 {
     const struct gw_batch_placed *placed = &event->placed;
-    mark_received(target, placed);
-    if (target->is_armed) {
-        resolve(target, placed->table, event->now_ns);
-    }
+    count_pages(target, placed->table);
+    take_in_batch(target, placed, event->now_ns);
     if (placed->is_urgent) {
-        gw_bit_clear(target->demanded, placed->table->record[0].page);
-        target->urgent_sequence = placed->sequence;
+        note_answered(target, placed);
         return;
     }
     target->sequence = placed->sequence;
@@ -451,56 +484,6 @@ void gw_target_step_disarm(struct gw_target *target, const struct gw_target_even
 {
     (void)event;
     disarm(target);
-}
-
-static bool can_demand(const struct gw_target *target)
-{
-    return target->is_urgent_open && target->is_urgent_ready;
-}
-
-void gw_target_urgent_ready(struct gw_target *target)
-{
-    target->is_urgent_ready = true;
-}
-
-enum gw_fault_answer gw_target_page_fault(struct gw_target *target, uint64_t page, uint32_t who,
-                                          uint64_t now_ns)
-{
-    gw_blocktime_wait(&target->blocktime, who, page, now_ns);
-    if (gw_bit_test(target->received, page)) {
-        return GW_FAULT_ZERO;
-    }
-    gw_bit_mark(target->wanted, page);
-    if (!can_demand(target) || gw_bit_test(target->demanded, page)) {
-        return GW_FAULT_WAIT;
-    }
-    gw_bit_mark(target->demanded, page);
-    target->demands++;
-    return GW_FAULT_DEMAND;
-}
-
-enum gw_status gw_target_next_demand(struct gw_target *target, uint64_t *page)
-{
-    uint64_t end = target->config.page_count;
-    for (; can_demand(target) && *page < end; ++*page) {
-        *page = gw_bits_next(target->wanted, *page, end, true);
-        if (*page < end && !gw_bit_test(target->demanded, *page)) {
-            gw_bit_mark(target->demanded, *page);
-            target->demands++;
-            return GW_OK;
-        }
-    }
-    return GW_AGAIN;
-}
-
-void gw_target_zero_placed(struct gw_target *target, uint64_t page, uint64_t now_ns)
-{
-    gw_blocktime_resolve(&target->blocktime, page, now_ns);
-}
-
-const uint64_t *gw_target_received(const struct gw_target *target)
-{
-    return target->received;
 }
 
 /* Endings */

@@ -113,7 +113,9 @@ enum gw_status gw_guest_open(struct gw_fault *fault)
     gw_run_storage.dirty_rate.info.is_by_ring = config->dirty_ring_entries > 0;
     gw_ram_init(&gw_run_storage.ram);
     enum gw_status status =
-        gw_ram_add_memfd(&gw_run_storage.ram, GW_VM_RAM_BASE, config->memory_bytes, fault);
+        config->is_huge
+            ? gw_ram_add_hugetlb(&gw_run_storage.ram, GW_VM_RAM_BASE, config->memory_bytes, fault)
+            : gw_ram_add_memfd(&gw_run_storage.ram, GW_VM_RAM_BASE, config->memory_bytes, fault);
     if (!status) {
         status = gw_vm_open(VM, &vm_config, &gw_run_storage.ram, fault);
     }

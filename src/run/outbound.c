@@ -153,6 +153,16 @@ static void say_postcopy(const struct gw_source_figures *figures, const char *re
     }
 }
 
+/* What release-ram rules out, said before it is too late to be surprised. */
+static void say_release(const struct gw_source_figures *figures)
+{
+    if (figures->is_releasing) {
+        gw_monitor_say("what guest %s has there is given back here (release-ram): from now on this "
+                       "copy cannot be run again, whatever becomes of %s",
+                       MONITOR->config->name, MONITOR->peer);
+    }
+}
+
 /* A line of the log when the link breaks before COMMIT, and one when it is back. */
 static void say_link(const struct gw_source_figures *figures)
 {
@@ -179,6 +189,7 @@ static void told_status(void)
     gw_outgoing_get_figures(OUTGOING, &figures);
     if (figures.state == GW_SOURCE_PUSHING && figures.recoveries == 0) {
         say_postcopy(&figures, "");
+        say_release(&figures);
     }
     say_link(&figures);
     if (gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
@@ -366,6 +377,8 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .resume_ns_max = retry_ms * GW_NS_PER_MS,
                    .recover_ns_max = RECOVER_NS,
                    .is_postcopy = migrate->is_postcopy,
+                   .is_releasing =
+                       migrate->is_release || MONITOR->capability[GW_INFO_CAPABILITY_RELEASE_RAM],
                    .postcopy_bandwidth_max = limits->postcopy_bandwidth_max_bytes,
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
                    .on_deadline = on_deadline(migrate),

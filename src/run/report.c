@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Figures of the engines as the control protocol wants them. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -106,6 +107,26 @@ static uint64_t held_ms(void)
     return MONITOR->held_since_ns ? (gw_clock_now_ns() - MONITOR->held_since_ns) / GW_NS_PER_MS : 0;
 }
 
+/* Postcopy, link lost: what an operator may do, and what release-ram has ruled out. */
+static void report_parted(const struct gw_source_figures *figures, const char *reason,
+                          struct gw_info_held *held)
+{
+    uint64_t released_mib = figures->released_pages * gw_run_storage.ram.page_bytes / GW_MIB;
+    char copy[96] = "running it here again would undo all that it did there";
+    if (figures->released_pages > 0) {
+        (void)snprintf(copy, sizeof(copy),
+                       "this copy cannot be run again: %" PRIu64
+                       " MiB of it were given back (release-ram)",
+                       released_mib);
+    }
+    *held = (struct gw_info_held){.is_held = true,
+                                  .can_give_up = true,
+                                  .can_run_other_is_dead = figures->released_pages == 0};
+    (void)snprintf(held->text, sizeof(held->text),
+                   "the guest went to %.60s and needs memory of this side; %s; tried again: %s",
+                   MONITOR->peer, copy, reason);
+}
+
 static void report_source(struct gw_info_migrate *info)
 {
     struct gw_source_figures figures;
@@ -139,6 +160,7 @@ static void report_source(struct gw_info_migrate *info)
     info->postcopy.sent_bytes = figures.postcopy_bytes;
     info->postcopy.recoveries = figures.recoveries;
     report_waiting(&figures.waiting, &info->postcopy);
+    info->postcopy.released_bytes = figures.released_pages * gw_run_storage.ram.page_bytes;
     info->epoch = figures.epoch;
     info->reason = fault.status;
     (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);
@@ -154,6 +176,8 @@ static void report_source(struct gw_info_migrate *info)
                        "the guest was committed to %s, which has not confirmed that it runs "
                        "there%s%s; it is asked again until it answers",
                        MONITOR->peer, fault.text[0] ? ": " : "", fault.text);
+    } else if (gw_outbound_is_pushing() && figures.is_link_lost) {
+        report_parted(&figures, fault.text, &info->held);
     }
 }
 

@@ -68,6 +68,11 @@ void gw_batch_add_zero(struct gw_batch_builder *builder, uint64_t page, uint32_t
     builder->zero_pages += count;
 }
 
+void gw_batch_add_gone(struct gw_batch_builder *builder, uint64_t page, uint32_t count)
+{
+    add_record(&builder->table, page, count, GW_RECORD_GONE);
+}
+
 void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes)
 {
     if (gw_page_is_zero(bytes, builder->page_bytes)) {
@@ -136,9 +141,9 @@ static enum gw_status decode_record(struct gw_record *record, const uint8_t *byt
             fault, GW_PROTOCOL, "a batch names %u pages from page %llu, RAM has %llu pages",
             record->count, (unsigned long long)record->page, (unsigned long long)page_count);
     }
-    if (record->kind != GW_RECORD_ZERO && record->kind != GW_RECORD_RAW) {
+    if (record->kind > GW_RECORD_GONE) {
         return gw_fault_set(fault, GW_PROTOCOL,
-                            "a batch has a record of kind %u, wanted 0 (zero) or 1 (raw)",
+                            "a batch has a record of kind %u, wanted 0 (zero), 1 (raw) or 2 (gone)",
                             record->kind);
     }
     return GW_OK;

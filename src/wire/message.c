@@ -198,7 +198,7 @@ uint32_t gw_message_encode(const struct gw_message *message, uint8_t *bytes, siz
         return encode_hello(&message->hello, bytes);
     case GW_FRAME_ACCEPT:
         gw_put_32(bytes, message->accept.capabilities);
-        gw_put_32(bytes + 4, 0);
+        gw_put_32(bytes + 4, message->accept.unit_log2);
         return ACCEPT_BYTES;
     case GW_FRAME_DEMAND:
         gw_put_64(bytes, message->demanded_page);
@@ -474,8 +474,11 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
         return decode_hello(&message->hello, bytes, count, fault);
     case GW_FRAME_ACCEPT:
         message->accept.capabilities = gw_get_32(bytes);
-        return gw_get_32(bytes + 4) == 0 ? GW_OK
-                                         : bad(fault, GW_FRAME_ACCEPT, "a reserved field", 1, 0);
+        message->accept.unit_log2 = gw_get_32(bytes + 4);
+        return message->accept.unit_log2 <= GW_UNIT_LOG2_MAX
+                   ? GW_OK
+                   : bad(fault, GW_FRAME_ACCEPT, "log2 of a unit's pages",
+                         message->accept.unit_log2, GW_UNIT_LOG2_MAX);
     case GW_FRAME_DEMAND:
         message->demanded_page = gw_get_64(bytes);
         return GW_OK;

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "../huge.h"
 #include "godwit/limits.h"
 
 enum {
@@ -238,6 +239,9 @@ static bool add_region(uint64_t gpa, uint64_t pages)
             return false;
         }
         status = gw_ram_add_anonymous(&guest.ram, gpa, base, bytes, &fault);
+    } else if (guest.config.is_huge) {
+        huge_pages_allow();
+        status = gw_ram_add_hugetlb(&guest.ram, gpa, bytes, &fault);
     } else {
         status = gw_ram_add_memfd(&guest.ram, gpa, bytes, &fault);
     }
@@ -245,6 +249,20 @@ static bool add_region(uint64_t gpa, uint64_t pages)
         fprintf(stderr, "embedder: guest RAM: %s\n", fault.text);
     }
     return status == GW_OK;
+}
+
+bool guest_probe_huge(uint64_t pages)
+{
+    struct gw_ram ram;
+    struct gw_fault fault = {.status = GW_OK};
+    huge_pages_allow();
+    gw_ram_init(&ram);
+    bool is_there = gw_ram_add_hugetlb(&ram, 0, 2 * pages * ram.page_bytes, &fault) == GW_OK;
+    if (!is_there) {
+        printf("skipped: %s\n", fault.text);
+    }
+    gw_ram_close(&ram);
+    return is_there;
 }
 
 bool guest_open(const struct guest_config *config)

@@ -24,11 +24,15 @@ struct guest_config {
     uint32_t threads;  /* 1..GUEST_THREADS_MAX */
     uint32_t hot;      /* 15 of 16 writes go to the first so many pages */
     bool is_anonymous; /* else memfd */
+    bool is_huge;      /* memfd of huge pages, in this process; pages is a multiple of theirs */
     uint64_t seed;
 };
 
 /* Makes the RAM, untouched, and the threads, parked. False: said why on stderr. */
 bool guest_open(const struct guest_config *config);
+
+/* Can this host give so many pages in huge ones, twice? Says why not on stdout. */
+bool guest_probe_huge(uint64_t pages);
 
 const struct gw_ram *guest_ram(void);
 

@@ -17,6 +17,10 @@
 /* Slow enough that the first round lasts while mishaps happen. */
 #define SLOW .downtime_ms = 20, .bandwidth = 100000000
 
+/* A's huge pages are written as a whole, so that all of RAM is dirty in every round. */
+#define ALL_DIRTY .downtime_ms = 5000
+#define HUGE_BOTH .is_huge_here = true, .is_huge_there = true
+
 static const struct scenario scenarios[] = {
     {"tcp", SMALL, LIMITS, .wanted = GW_SOURCE_COMPLETED},
     {"unix", SMALL, LIMITS, .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
@@ -73,6 +77,34 @@ static const struct scenario scenarios[] = {
      .wanted = GW_SOURCE_FAILED},
     {"postcopy-kill-at-stop", SMALL, LIMITS, .way = POSTCOPY, .is_unix = true,
      .mishap = MISHAP_KILL_AT_STOP, .wanted = GW_SOURCE_FAILED},
+    /* 32 MiB are 16 huge pages. */
+    {"huge", SMALL, ALL_DIRTY, HUGE_BOTH, .wanted = GW_SOURCE_COMPLETED},
+    {"huge-sync", SMALL, ALL_DIRTY, HUGE_BOTH, .tracker = GW_UFFD_WP_SYNC,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"huge-wide", WIDE, HUGE_BOTH, .wanted = GW_SOURCE_COMPLETED},
+    {"huge-verify", SMALL, ALL_DIRTY, HUGE_BOTH, .is_verifying = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"huge-to-normal", SMALL, ALL_DIRTY, .is_huge_here = true, .wanted = GW_SOURCE_COMPLETED},
+    {"normal-to-huge", SMALL, LIMITS, .is_huge_there = true, .is_verifying = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"huge-cancel-at-stop", SMALL, ALL_DIRTY, HUGE_BOTH, .mishap = MISHAP_CANCEL_AT_STOP,
+     .wanted = GW_SOURCE_CANCELLED},
+    {"huge-postcopy", SMALL, LIMITS, HUGE_BOTH, .way = POSTCOPY, .wanted = GW_SOURCE_COMPLETED},
+    {"huge-postcopy-from-normal", SMALL, LIMITS, .is_huge_there = true, .way = POSTCOPY,
+     .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
+    {"huge-postcopy-to-normal", SMALL, LIMITS, .is_huge_here = true, .way = POSTCOPY,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"huge-hybrid", SMALL, SLOW, HUGE_BOTH, .way = HYBRID, .wanted = GW_SOURCE_COMPLETED},
+    {"huge-postcopy-cut", SMALL, LIMITS, HUGE_BOTH, .way = POSTCOPY, .postcopy_bandwidth = 20000000,
+     .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"release", SMALL, LIMITS, .way = POSTCOPY, .is_releasing = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"release-hybrid-anonymous", ANONYMOUS, SLOW, .way = HYBRID, .is_releasing = true,
+     .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
+    {"release-cut", SMALL, LIMITS, .way = POSTCOPY, .is_releasing = true,
+     .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"huge-release-cut", SMALL, LIMITS, HUGE_BOTH, .way = POSTCOPY, .is_releasing = true,
+     .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
     {"misfit", SMALL, LIMITS, .mishap = MISHAP_MISFIT, .wanted = GW_SOURCE_FAILED},
     {"nobody", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_NOBODY, .wanted = GW_SOURCE_FAILED},
 };

@@ -322,6 +322,7 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
                    .is_postcopy = scenario->way == POSTCOPY,
                    .postcopy_bandwidth_max = scenario->postcopy_bandwidth,
                    .recover_ns_max = 30 * GW_NS_PER_S,
+                   .is_releasing = scenario->is_releasing,
                    .is_verifying = scenario->is_verifying},
         .uri = uri,
         .ram = guest_ram(),
@@ -360,11 +361,30 @@ static bool is_guest_unharmed(const struct scenario *scenario)
     return is_right;
 }
 
+/* With release-ram nothing of RAM is left in A. */
+static bool is_all_given_back(void)
+{
+    struct gw_source_figures figures;
+    uint64_t count = 0;
+    const struct gw_ram *ram = guest_ram();
+    gw_outgoing_get_figures(&outgoing, &figures);
+    uint64_t page = gw_ram_next_data(ram, 0, ram->page_count, &count);
+    printf("  A: %llu pages given back\n", (unsigned long long)figures.released_pages);
+    if (page != ram->page_count || figures.released_pages != ram->page_count) {
+        fprintf(stderr, "embedder: page %llu is still in A\n", (unsigned long long)page);
+        return false;
+    }
+    return true;
+}
+
 /* B has the guest, verified it, ran it, verified it again. */
-static bool is_guest_over_there(void)
+static bool is_guest_over_there(bool is_releasing)
 {
     if (guest_is_running()) {
         fprintf(stderr, "embedder: the guest runs in A, too\n");
+        return false;
+    }
+    if (is_releasing && !is_all_given_back()) {
         return false;
     }
     while (hear_other()) {
@@ -385,7 +405,7 @@ static int try_again(const struct scenario *scenario)
         migrate(scenario, other.uri, MISHAP_NONE) != GW_SOURCE_COMPLETED) {
         return 1;
     }
-    return is_guest_over_there() ? 0 : 1;
+    return is_guest_over_there(scenario->is_releasing) ? 0 : 1;
 }
 
 static int run(const struct scenario *scenario)
@@ -406,7 +426,9 @@ static int run(const struct scenario *scenario)
     }
     if (ended == GW_SOURCE_COMPLETED) {
         /* After DIE_AT_RUN the guest ended with B's first life. */
-        return scenario->mishap == MISHAP_DIE_AT_RUN || is_guest_over_there() ? 0 : 1;
+        return scenario->mishap == MISHAP_DIE_AT_RUN || is_guest_over_there(scenario->is_releasing)
+                   ? 0
+                   : 1;
     }
     return is_guest_unharmed(scenario) ? try_again(scenario) : 1;
 }
@@ -443,7 +465,13 @@ int source_main(const struct scenario *scenario, uint64_t seed, const char *own_
     program = own_program;
     (void)snprintf(seed_text, sizeof(seed_text), "%llu", (unsigned long long)seed);
     (void)setvbuf(stdout, NULL, _IOLBF, 0);
-    if (mkdtemp(directory) == NULL || !guest_open(&scenario->guest)) {
+    struct guest_config guest = scenario->guest;
+    guest.is_huge = scenario->is_huge_here;
+    bool has_huge = scenario->is_huge_here || scenario->is_huge_there;
+    if (has_huge && !guest_probe_huge(guest.pages)) {
+        return 77;
+    }
+    if (mkdtemp(directory) == NULL || !guest_open(&guest)) {
         perror("embedder");
         return 1;
     }

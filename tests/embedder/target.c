@@ -195,7 +195,9 @@ static bool serve(const struct scenario *scenario, const char *directory)
 int target_main(const struct scenario *scenario, const char *uri, const char *directory)
 {
     struct gw_fault fault = {.status = GW_OK};
-    if (!guest_open(&scenario->guest)) {
+    struct guest_config guest = scenario->guest;
+    guest.is_huge = scenario->is_huge_there;
+    if (!guest_open(&guest)) {
         return 1;
     }
     embedder_facts(&facts, scenario, true);

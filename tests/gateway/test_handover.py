@@ -17,13 +17,14 @@ SIGUSR1 = 10  # arm64's
 class Cut:
     """A migration whose link is cut at one frame; `more` cuts follow, each after a mend()."""
 
-    def __init__(self, net, frame, when, *options, words="", count=1, more=()):
+    def __init__(self, net, frame, when, *options, words="", count=1, more=(), guest=None):
         self.net = net
+        self.guest = guest or {}  # of both sides: memory, options
         self.cuts = 0
         plan = [word for cut in ((frame, when, count), *more) for word in cut]
-        self.source = Guest(net[1], words=words).boot()
+        self.source = Guest(net[1], words=words, **self.guest).boot()
         self.source.console.wait_for_counts(5)
-        self.target = listen(net[2])
+        self.target = listen(net[2], **self.guest)
         self.cutter = net[1].start("cutter", CUTTER_PORT, net[2].address, 4444, *plan, stdin=None)
         self.cutter.wait_for_output(b"listening")
         if "--postcopy" not in options:
@@ -42,7 +43,7 @@ class Cut:
     def restart_target(self):
         self.target.command.kill(9)
         self.target.command.wait()
-        self.target = listen(self.net[2])
+        self.target = listen(self.net[2], **self.guest)
 
     def report(self):
         return Report(self.migration.wait(120))

@@ -90,9 +90,10 @@ def test_it_moves_back_and_forth(net):
 class PostcopyCut(Cut):
     """A postcopy whose link is cut at one frame after the other, and mended each time."""
 
-    def __init__(self, net, first, *more, words=LOAD):
+    def __init__(self, net, first, *more, words=LOAD, options=(), guest=None):
         frame, when, count = first
-        super().__init__(net, frame, when, "--postcopy", words=words, count=count, more=more)
+        super().__init__(net, frame, when, "--postcopy", *options, words=words, count=count,
+                         more=more, guest=guest)
 
     def expect_pulled(self):
         self.mend()

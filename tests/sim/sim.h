@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "godwit/assembly.h"
 #include "godwit/page_map.h"
 #include "godwit/source.h"
 #include "godwit/target.h"
@@ -23,6 +24,8 @@ enum {
     SIM_FRAME_BYTES = GW_FRAME_HEADER_BYTES + GW_BATCH_PAYLOAD_BYTES_MAX,
     SIM_CONNECTIONS = 8,
     SIM_FAULTS_MAX = 4,
+    SIM_UNIT = 8,       /* pages that some targets place as one */
+    SIM_UNIT_BATCH = 3, /* pages of a batch then: a unit takes several */
 };
 
 /* The guest's registers: what travels as machine state. */
@@ -140,6 +143,10 @@ struct world {
     bool is_disk_full, is_load_failing;
     bool can_postcopy;
     bool is_target_finished;
+    uint32_t unit_pages;            /* of the target: 1 or SIM_UNIT */
+    bool is_releasing;              /* the source gives back what the target has */
+    struct gw_assembly assembly[2]; /* of the bulk and the urgent channel */
+    uint8_t aside[2][SIM_UNIT][SIM_PAGE_BYTES];
 
     char failure[200]; /* what rule was broken; empty: none */
     bool is_verbose;

@@ -14,6 +14,16 @@
 static uint8_t payload_buffer[SIM_FRAME_BYTES];
 static uint8_t page_buffer[GW_BATCH_BYTES_MAX];
 
+/* What is given back holds something that nobody may see from then on. */
+static void release(struct world *world)
+{
+    struct gw_run run;
+    while (gw_source_next_release(&world->source, SIM_UNIT_BATCH, &run) == GW_OK) {
+        memset(world->guest[SOURCE].ram[run.page], 0xdd, (size_t)run.count * SIM_PAGE_BYTES);
+        (void)gw_bits_put(&world->guest[SOURCE].touched, run.page, run.count, true);
+    }
+}
+
 void source_tell(struct world *world, const struct gw_source_event *event)
 {
     struct gw_source_event timed = *event;
@@ -22,6 +32,7 @@ void source_tell(struct world *world, const struct gw_source_event *event)
     if (gw_source_handle(&world->source, &timed, &fault) != GW_OK) {
         say(world, "source", "refuses", fault.text);
     }
+    release(world);
 }
 
 static void source_lost(struct world *world, enum gw_source_event_type type, const char *why)
@@ -155,7 +166,9 @@ static void fill(struct world *world, const struct gw_batch *batch, struct gw_fr
     for (uint32_t i = 0; i < batch->run_count; i++) {
         for (uint32_t j = 0; j < batch->run[i].count; j++) {
             uint64_t page = batch->run[i].page + j;
-            if (batch->kind == GW_BATCH_HOLES || !gw_bit_test(&guest->touched, page)) {
+            if (batch->kind == GW_BATCH_GONE) {
+                gw_batch_add_gone(&builder, page, 1);
+            } else if (batch->kind == GW_BATCH_HOLES || !gw_bit_test(&guest->touched, page)) {
                 gw_batch_add_zero(&builder, page, 1);
             } else {
                 gw_batch_add_page(&builder, page, guest->ram[page]);
@@ -175,6 +188,20 @@ static void fill(struct world *world, const struct gw_batch *batch, struct gw_fr
     sent->zero_pages = builder.zero_pages;
 }
 
+static void send_answer(struct world *world, struct connection *urgent,
+                        const struct gw_batch *batch, struct gw_batch_sent *sent)
+{
+    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                     .type = GW_FRAME_BATCH,
+                                     .flags = GW_FRAME_STOPPED,
+                                     .generation = urgent->generation,
+                                     .sequence = ++urgent->answers};
+    fill(world, batch, &header, sent);
+    sent->wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
+    say(world, "source", "answers", "DEMAND");
+    link_send(world, urgent, SOURCE, &header, payload_buffer);
+}
+
 /* The urgent channel's thread. */
 static void source_answer(struct world *world, struct connection *urgent, uint64_t page)
 {
@@ -185,15 +212,14 @@ static void source_answer(struct world *world, struct connection *urgent, uint64
         source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.text);
         return;
     }
-    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
-                                     .type = GW_FRAME_BATCH,
-                                     .flags = GW_FRAME_STOPPED,
-                                     .generation = urgent->generation,
-                                     .sequence = ++urgent->answers};
-    fill(world, &batch, &header, &sent);
-    sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
-    say(world, "source", "answers", "DEMAND");
-    link_send(world, urgent, SOURCE, &header, payload_buffer);
+    struct gw_run left = batch.run[0];
+    while (left.count > 0) {
+        bool is_part = batch.kind != GW_BATCH_GONE && left.count > SIM_UNIT_BATCH;
+        batch.run[0] = (struct gw_run){left.page, is_part ? SIM_UNIT_BATCH : left.count};
+        left.page += batch.run[0].count;
+        left.count -= batch.run[0].count;
+        send_answer(world, urgent, &batch, &sent);
+    }
     gw_source_answered(&world->source, &sent);
 }
 

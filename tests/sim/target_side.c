@@ -38,7 +38,8 @@ static void target_load(struct world *world)
 static void target_demand(struct world *world, uint64_t page)
 {
     struct connection *urgent = world_channel(world, TARGET, GW_ROLE_URGENT);
-    struct gw_message demand = {.type = GW_FRAME_DEMAND, .demanded_page = page};
+    struct gw_message demand = {.type = GW_FRAME_DEMAND,
+                                .demanded_page = gw_target_unit_of(&world->target, page)};
     if (urgent) {
         send_message(world, urgent, TARGET, &demand);
     }
@@ -55,7 +56,8 @@ void target_fault(struct world *world, uint32_t page)
         target_demand(world, page);
         break;
     case GW_FAULT_ZERO:
-        guest->absent &= ~(UINT64_C(1) << page);
+        (void)gw_bits_put(&guest->absent, gw_target_unit_of(&world->target, page),
+                          world->unit_pages, false);
         gw_target_zero_placed(&world->target, page, world->now_ns);
         break;
     }
@@ -80,7 +82,14 @@ static void target_arm(struct world *world)
             guest->touched &= ~(UINT64_C(1) << page);
         }
     }
-    guest->absent = ~guest->touched; /* a hole faults too, even when it is known to be zero */
+    guest->absent = 0;
+    for (uint32_t page = 0; page < SIM_PAGES; page += world->unit_pages) {
+        uint64_t end = page + world->unit_pages;
+        if (gw_bits_next(&guest->touched, page, end, true) == end) {
+            /* a hole faults too, even when it is known to be zero */
+            (void)gw_bits_put(&guest->absent, page, world->unit_pages, true);
+        }
+    }
     target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_ARMED});
 }
 
@@ -106,6 +115,7 @@ static void target_act(struct world *world, struct gw_target_action *action)
     case GW_TARGET_DO_ADMIT_BULK:
     case GW_TARGET_DO_ADMIT_URGENT:
         send_message(world, candidate, TARGET, &action->message);
+        world->assembly[candidate->role == GW_ROLE_URGENT].unit.count = 0;
         if (action->has_map) {
             send_received(world, candidate);
         }
@@ -194,6 +204,9 @@ static void place(struct world *world, const struct gw_batch_table *table, const
             uint64_t page = table->record[i].page + j;
             bool is_raw = table->record[i].kind == GW_RECORD_RAW;
             uint64_t bit = UINT64_C(1) << page;
+            if (table->record[i].kind == GW_RECORD_GONE) {
+                continue;
+            }
             if (placing == GW_PLACE_DIRECT || guest->absent & bit) {
                 if (is_raw) {
                     memcpy(guest->ram[page], raw, SIM_PAGE_BYTES);
@@ -211,12 +224,52 @@ static void place(struct world *world, const struct gw_batch_table *table, const
     }
 }
 
+/* Larger units: put aside until one is whole, then placed if none is there. */
+static enum gw_status place_part(struct world *world, bool is_urgent,
+                                 const struct gw_batch_table *table, const uint8_t *raw,
+                                 struct gw_run *whole, struct gw_fault *fault)
+{
+    struct guest *guest = &world->guest[TARGET];
+    struct gw_assembly *assembly = &world->assembly[is_urgent];
+    if (gw_assembly_check(assembly, table, SIM_UNIT, is_urgent, fault) != GW_OK) {
+        return GW_PROTOCOL;
+    }
+    if (table->record[0].kind == GW_RECORD_GONE) {
+        return GW_OK;
+    }
+    gw_assembly_begin(assembly, table, SIM_UNIT);
+    for (uint32_t i = 0; i < table->record_count; i++) {
+        bool is_raw = table->record[i].kind == GW_RECORD_RAW;
+        size_t bytes = (size_t)table->record[i].count * SIM_PAGE_BYTES;
+        uint8_t *slot = world->aside[is_urgent][table->record[i].page - assembly->unit.page];
+        if (is_raw) {
+            memcpy(slot, raw, bytes);
+            raw += bytes;
+        } else {
+            memset(slot, 0, bytes);
+        }
+        gw_assembly_add(assembly, table->record[i].count, is_raw);
+    }
+    if (!gw_assembly_is_whole(assembly)) {
+        return GW_OK;
+    }
+    *whole = assembly->unit;
+    if (gw_bit_test(&guest->absent, whole->page)) {
+        memcpy(guest->ram[whole->page], world->aside[is_urgent], SIM_UNIT * SIM_PAGE_BYTES);
+        (void)gw_bits_put(&guest->touched, whole->page, SIM_UNIT, true);
+        (void)gw_bits_put(&guest->absent, whole->page, SIM_UNIT, false);
+    }
+    assembly->unit.count = 0;
+    return GW_OK;
+}
+
 static void target_batch(struct world *world, bool is_urgent, const struct gw_frame_header *header,
                          const uint8_t *payload)
 {
     enum gw_placing placing;
     static struct gw_batch_table table;
     struct gw_fault fault = {0};
+    struct gw_run whole = {.count = 0};
     uint32_t table_bytes = 0;
     bool is_whole = gw_crc32c(0, payload, header->payload_bytes) == header->payload_crc;
     if (gw_target_may_place(&world->target, is_urgent, header->sequence, &placing, &fault) !=
@@ -224,7 +277,7 @@ static void target_batch(struct world *world, bool is_urgent, const struct gw_fr
         gw_batch_table_bytes(payload, header->payload_bytes, &table_bytes, &fault) != GW_OK ||
         gw_batch_decode_table(&table, payload, table_bytes, header->payload_bytes, SIM_PAGE_BYTES,
                               SIM_PAGES, &fault) != GW_OK ||
-        (is_urgent && gw_target_check_urgent(&world->target, &table, &fault) != GW_OK)) {
+        gw_target_check_pages(&world->target, is_urgent, &table, &fault) != GW_OK) {
         target_lost(world, fault.text);
         return;
     }
@@ -232,7 +285,12 @@ static void target_batch(struct world *world, bool is_urgent, const struct gw_fr
         target_lost(world, "a batch arrived damaged");
         return;
     }
-    if (placing != GW_PLACE_NOT) {
+    if (placing == GW_PLACE_STAGED && world->unit_pages > 1) {
+        if (place_part(world, is_urgent, &table, payload + table_bytes, &whole, &fault) != GW_OK) {
+            target_lost(world, fault.text);
+            return;
+        }
+    } else if (placing != GW_PLACE_NOT) {
         place(world, &table, payload + table_bytes, placing);
     }
     if (!is_whole && (header->flags & GW_FRAME_STOPPED)) {
@@ -243,7 +301,8 @@ static void target_batch(struct world *world, bool is_urgent, const struct gw_fr
                                                  .placed = {.is_urgent = is_urgent,
                                                             .sequence = header->sequence,
                                                             .is_suspect = !is_whole,
-                                                            .table = &table}});
+                                                            .table = &table,
+                                                            .whole = whole}});
 }
 
 static void target_verify(struct world *world, const struct gw_frame_header *header,
@@ -273,7 +332,8 @@ static void target_map(struct world *world, const struct gw_frame_header *header
     struct gw_fault fault = {0};
     enum gw_placing placing;
     if (gw_target_may_place(&world->target, false, header->sequence, &placing, &fault) != GW_OK ||
-        gw_page_map_decode(bitmap, SIM_PAGES, payload, header->payload_bytes, &fault)) {
+        gw_page_map_decode(bitmap, SIM_PAGES, payload, header->payload_bytes, &fault) ||
+        gw_target_check_missing(&world->target, bitmap, &fault) != GW_OK) {
         target_lost(world, fault.text);
         return;
     }
@@ -384,6 +444,7 @@ void target_boot(struct world *world)
     const struct gw_target_config config = {.facts = &world->facts,
                                             .page_count = SIM_PAGES,
                                             .page_bytes = SIM_PAGE_BYTES,
+                                            .unit_pages = world->unit_pages,
                                             .vcpu_count = 1,
                                             .can_postcopy = world->can_postcopy,
                                             .recover_ns_max = UINT64_C(100000000000),

@@ -61,6 +61,8 @@ void world_init(struct world *world, const struct plan *plan, bool is_verbose)
     world->is_alive[SOURCE] = true;
     world->is_patient = world_random(world, 2) == 0;
     world->can_postcopy = world_random(world, 8) > 0;
+    world->unit_pages = plan->seed % 3 == 0 ? SIM_UNIT : 1;
+    world->is_releasing = plan->seed % 2 == 0;
     guest_boot(world);
     target_boot(world);
 }
@@ -91,7 +93,11 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
     world->is_source_started = true;
     world->is_source_finished = false;
     world->bulk_stage = 0;
+    config.is_releasing = world->is_releasing;
     gw_source_init(&world->source, &config);
+    if (world->unit_pages > 1) {
+        world->source.pages.batch_pages = SIM_UNIT_BATCH;
+    }
     source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_START});
 }
 

@@ -159,7 +159,7 @@ static void a_lying_table_is_refused(void **state)
         {UINT64_MAX - 5, UINT32_MAX, GW_RECORD_ZERO, 0, 32, "RAM has"},
         {1, UINT32_MAX, GW_RECORD_RAW, UINT32_MAX, 32, "RAM has"},
         {0, 0, GW_RECORD_ZERO, 0, 32, "a batch names 0 pages"},
-        {0, 1, 2, 0, 32, "a record of kind 2, wanted 0 (zero) or 1 (raw)"},
+        {0, 1, 3, 0, 32, "a record of kind 3, wanted 0 (zero), 1 (raw) or 2 (gone)"},
         {0, 1, GW_RECORD_RAW, 0, 32 + PAGE, "lengths disagree"},
         {0, 1, GW_RECORD_RAW, 1, 32, "lengths disagree"},
         {0, 1, GW_RECORD_RAW, 1, 32 + PAGE + 1, "lengths disagree"},
@@ -270,7 +270,7 @@ static void forged_tables_pass_only_within_bounds(void **state)
         for (uint32_t i = 0; i < records; i++) {
             uint64_t page = chance_next(&chance, PAGES + 2);
             uint32_t count = 1 + (uint32_t)chance_next(&chance, 8);
-            uint32_t kind = (uint32_t)chance_next(&chance, 2) + !chance_next(&chance, 32);
+            uint32_t kind = (uint32_t)chance_next(&chance, 3) + !chance_next(&chance, 32);
             page = chance_next(&chance, 16) ? page : chance_next(&chance, 0) << 20;
             count = chance_next(&chance, 16) ? count : (uint32_t)chance_next(&chance, 0);
             raw += kind == GW_RECORD_RAW ? count : 0;

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "../huge.h"
 #include "dirty/bitmap.h"
 #include "godwit/marks.h"
 #include "godwit/uffd_wp.h"
@@ -228,7 +229,7 @@ static void *scribble(void *argument)
 {
     uint64_t seed = (uintptr_t)argument;
     while (!atomic_load_explicit(&is_over, memory_order_relaxed)) {
-        uint64_t page = next_random(&seed) % PAGES;
+        uint64_t page = next_random(&seed) % ram.page_count;
         uint64_t index = next_random(&seed) % (ram.page_bytes / 8);
         __atomic_store_n(word_of(page, index), seed, __ATOMIC_RELAXED);
         if (next_random(&seed) % 64 == 0) {
@@ -238,9 +239,8 @@ static void *scribble(void *argument)
     return NULL;
 }
 
-static void one_trial(bool is_anonymous, enum gw_uffd_wp_mode mode, uint64_t seed)
+static void race_against_scribblers(enum gw_uffd_wp_mode mode, uint64_t seed)
 {
-    given_ram(is_anonymous);
     pthread_t thread[SCRIBBLERS];
     atomic_store(&is_over, false);
     for (uint64_t i = 0; i < SCRIBBLERS; i++) {
@@ -272,7 +272,8 @@ static void no_write_is_lost(bool is_anonymous, enum gw_uffd_wp_mode mode)
     const char *text = getenv("GODWIT_TRIALS");
     uint64_t trials = text == NULL ? 20 : strtoull(text, NULL, 10);
     for (uint64_t seed = 1; seed <= trials; seed++) {
-        one_trial(is_anonymous, mode, seed);
+        given_ram(is_anonymous);
+        race_against_scribblers(mode, seed);
         (void)teardown(NULL);
     }
 }
@@ -301,6 +302,85 @@ static void sync_anonymous_loses_nothing(void **state)
     no_write_is_lost(true, GW_UFFD_WP_SYNC);
 }
 
+/* ---- Huge pages: one is written, and armed, as a whole ---- */
+
+static bool given_huge_ram(void)
+{
+    huge_pages_allow();
+    gw_fault_clear(&fault);
+    gw_marks_reset(&marks);
+    gw_ram_init(&ram);
+    return gw_ram_add_hugetlb(&ram, 0x40000000, 4 * GW_HUGE_PAGE_BYTES, &fault) == GW_OK;
+}
+
+static void huge_pages_are_reported_whole(enum gw_uffd_wp_mode mode)
+{
+    if (!given_huge_ram()) {
+        skip();
+    }
+    gw_tracker_uffd_wp_init(&wp, &ram, &marks, mode);
+    write_page(3, 1);
+    if (!mirror_start(&mirror, &wp.tracker, &ram, &fault)) {
+        skip();
+    }
+    uint64_t unit = ram.unit_pages;
+    assert_int_equal(mirror_send(&mirror, 64, &fault), unit);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+    write_page(3, 2);
+    write_page(2 * unit + 1, 1); /* a hole */
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 2 * unit);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+    assert_true(mirror_is_equal(&mirror));
+
+    /* Its first pages are read, one of them is written, and the others are read. */
+    write_page(9, 1);
+    uint64_t added;
+    const struct gw_tracker_operations *operations = wp.tracker.operations;
+    assert_int_equal(operations->collect(&wp.tracker, mirror.dirty, &added, &fault), GW_OK);
+    assert_int_equal(operations->rearm(&wp.tracker, 0, 16, &fault), GW_OK);
+    write_page(5, 7);
+    assert_int_equal(operations->rearm(&wp.tracker, 16, unit - 16, &fault), GW_OK);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), unit);
+    assert_true(mirror_is_equal(&mirror));
+}
+
+static void async_huge_is_exact(void **state)
+{
+    (void)state;
+    huge_pages_are_reported_whole(GW_UFFD_WP_ASYNC);
+}
+
+static void sync_huge_is_exact(void **state)
+{
+    (void)state;
+    huge_pages_are_reported_whole(GW_UFFD_WP_SYNC);
+}
+
+static void huge_trials(enum gw_uffd_wp_mode mode)
+{
+    const char *text = getenv("GODWIT_TRIALS");
+    uint64_t trials = text == NULL ? 5 : strtoull(text, NULL, 10);
+    for (uint64_t seed = 1; seed <= trials; seed++) {
+        if (!given_huge_ram()) {
+            skip();
+        }
+        race_against_scribblers(mode, seed);
+        (void)teardown(NULL);
+    }
+}
+
+static void async_huge_loses_nothing(void **state)
+{
+    (void)state;
+    huge_trials(GW_UFFD_WP_ASYNC);
+}
+
+static void sync_huge_loses_nothing(void **state)
+{
+    (void)state;
+    huge_trials(GW_UFFD_WP_SYNC);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, teardown)
 
 int main(void)
@@ -317,6 +397,10 @@ int main(void)
         TEST(async_anonymous_loses_nothing),
         TEST(sync_memfd_loses_nothing),
         TEST(sync_anonymous_loses_nothing),
+        TEST(async_huge_is_exact),
+        TEST(sync_huge_is_exact),
+        TEST(async_huge_loses_nothing),
+        TEST(sync_huge_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -264,6 +264,107 @@ static void a_session_that_falls_silent_is_given_up(void **context)
     expect_success();
 }
 
+/* ---- To the target, by a source that was let in ---- */
+
+enum { MAP_WORDS = 1, MAP_BYTES = 8 + 8 * MAP_WORDS };
+
+/* A session up to its bulk channel. */
+static void open_session(int *control, int *bulk)
+{
+    static struct gw_facts facts = {
+        .count = 1, .fact = {{.name = "machine", .form = GW_FACT_DECIMAL, .value = 7}}};
+    static uint8_t session = 100;
+    uint8_t bytes[GW_FRAME_HEADER_BYTES + GW_MESSAGE_SMALL_BYTES];
+    struct gw_message intro = intro_of(GW_ROLE_CONTROL, ++session);
+    struct gw_message hello = {.type = GW_FRAME_HELLO,
+                               .hello = {.guest_name = "forged",
+                                         .page_count = PAIR_PAGES,
+                                         .page_bytes = pair.target_ram.page_bytes,
+                                         .fact_count = 1,
+                                         .facts = &facts}};
+    *control = pair_connect();
+    put(*control, bytes, frame_of(bytes, &intro, 1, 1));
+    put(*control, bytes, frame_of(bytes, &hello, 1, 2));
+    (void)get(*control, bytes, GW_FRAME_HEADER_BYTES + 16); /* WELCOME */
+    (void)get(*control, bytes, GW_FRAME_HEADER_BYTES + 8);
+    assert_int_equal(bytes[5], GW_FRAME_ACCEPT);
+    intro.intro.role = GW_ROLE_BULK;
+    *bulk = pair_connect();
+    put(*bulk, bytes, frame_of(bytes, &intro, 1, 0));
+    (void)get(*bulk, bytes, GW_FRAME_HEADER_BYTES + 16);
+    assert_int_equal(bytes[5], GW_FRAME_WELCOME);
+}
+
+/* The target gives the session up for this frame, and says so; then the next source is served. */
+static void expect_breach(enum gw_frame_type type, uint64_t sequence, const uint8_t *payload,
+                          uint32_t count, const char *part)
+{
+    int control;
+    int bulk;
+    uint8_t bytes[512];
+    struct gw_fault fault;
+    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                     .type = (uint8_t)type,
+                                     .flags = GW_FRAME_STOPPED,
+                                     .payload_bytes = count,
+                                     .payload_crc = gw_crc32c(0, payload, count),
+                                     .generation = 1,
+                                     .sequence = sequence};
+    open_session(&control, &bulk);
+    gw_frame_encode_header(&header, bytes);
+    put(bulk, bytes, GW_FRAME_HEADER_BYTES);
+    put(bulk, payload, count);
+    while (gw_incoming_state(&pair_incoming) != GW_TARGET_LISTENING) {
+        pair_step();
+    }
+    gw_incoming_get_fault(&pair_incoming, &fault);
+    if (strstr(fault.text, part) == NULL) {
+        fail_msg("it ended with '%s', where '%s' was wanted", fault.text, part);
+    }
+    (void)close(control);
+    (void)close(bulk);
+}
+
+static void maps_of_another_guest_are_refused(void **context)
+{
+    (void)context;
+    uint8_t map[MAP_BYTES + 8] = {PAIR_PAGES};
+    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES - 8, "MISSING 1 has 8 bytes, wanted 16");
+    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES + 8, "MISSING 1 has 24 bytes, wanted 16");
+    map[0] = PAIR_PAGES + 1;
+    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES, "a map of 25 pages");
+    map[0] = PAIR_PAGES;
+    map[8 + PAIR_PAGES / 8] = 1;
+    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES, "above the last, 23");
+    map[8 + PAIR_PAGES / 8] = 0;
+    expect_breach(GW_FRAME_MISSING, 2, map, MAP_BYTES, "batch 2, wanted 1");
+    expect_success();
+}
+
+/* A batch of one record without bytes. */
+static void expect_batch_refused(uint64_t page, uint32_t count, uint32_t kind, const char *part)
+{
+    static struct gw_batch_builder builder;
+    uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
+    uint32_t ignored;
+    gw_batch_begin(&builder, NULL, pair.target_ram.page_bytes);
+    builder.table.record_count = 1;
+    builder.table.record[0] = (struct gw_record){.page = page, .count = count, .kind = kind};
+    uint32_t bytes = gw_batch_finish(&builder, table, &ignored);
+    expect_breach(GW_FRAME_BATCH, 1, table, bytes, part);
+}
+
+static void pages_that_cannot_be_are_refused(void **context)
+{
+    (void)context;
+    expect_batch_refused(PAIR_PAGES, 1, GW_RECORD_ZERO, "RAM has 24 pages");
+    expect_batch_refused(PAIR_PAGES - 1, 2, GW_RECORD_ZERO, "RAM has 24 pages");
+    expect_batch_refused(UINT64_MAX, UINT32_MAX, GW_RECORD_ZERO, "RAM has 24 pages");
+    expect_batch_refused(3, 1, GW_RECORD_GONE, "page 3 as gone");
+    expect_batch_refused(3, 1, GW_RECORD_GONE + 1, "a record of kind 3");
+    expect_success();
+}
+
 /* ---- To the source ---- */
 
 /* What a target that is none says, to the first connection; then it closes, or is silent. */
@@ -399,6 +500,8 @@ int main(void)
         TEST(anything_but_intro_first_is_refused),
         TEST(a_length_beyond_all_bounds_is_refused),
         TEST(a_session_that_falls_silent_is_given_up),
+        TEST(maps_of_another_guest_are_refused),
+        TEST(pages_that_cannot_be_are_refused),
         TEST(a_target_that_is_another_program),
         TEST(a_target_that_hangs_up),
         TEST(a_target_that_ends_within_a_frame),

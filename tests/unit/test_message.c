@@ -44,7 +44,8 @@ static const struct gw_message *samples(size_t *count)
                                               .page_bytes = 4096,
                                               .fact_count = 2,
                                               .facts = &facts}};
-    list[n++] = (struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY}};
+    list[n++] =
+        (struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY, GW_UNIT_LOG2_MAX}};
     list[n++] = (struct gw_message){.type = GW_FRAME_DEMAND, .demanded_page = 77};
     list[n++] = (struct gw_message){.type = GW_FRAME_PING, .ping_ns = 12345};
     list[n++] = (struct gw_message){.type = GW_FRAME_PONG, .ping_ns = UINT64_MAX};
@@ -216,7 +217,7 @@ static void fields_out_of_range_are_refused_by_name(void **state)
         {GW_FRAME_PREPARE, 16, sizeof(machine_state) - 1, "length is"},
         {GW_FRAME_PREPARE, 19, 0xff, "length is"},
         {GW_FRAME_PREPARE, 12, 1, "missing pages without postcopy is 7"},
-        {GW_FRAME_ACCEPT, 4, 1, "a reserved field"},
+        {GW_FRAME_ACCEPT, 4, GW_UNIT_LOG2_MAX + 1, "log2 of a unit's pages is 10, wanted 9"},
         {GW_FRAME_ABORTED, 16, 0x1b, "its reason is no text"},
         {GW_FRAME_REFUSE, 20, 0, "its reason is no text"},
         {GW_FRAME_ABORT, 31, '\r', "its reason is no text"},

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "../huge.h"
 #include "godwit/missing.h"
 
 enum { PAGES = 24, FIRST_REGION = 16 };
@@ -58,7 +59,7 @@ static void start(uint64_t received)
 {
     struct gw_fault fault = {.status = GW_OK};
     uint64_t bitmap[GW_BITMAP_WORDS] = {received};
-    if (gw_missing_probe(true, &fault) != GW_OK) {
+    if (gw_missing_probe(&ram, true, &fault) != GW_OK) {
         print_message("%s\n", fault.text);
         skip();
     }
@@ -164,6 +165,81 @@ static void stopping_lets_sleepers_go(void **state)
     gw_missing_stop(&missing);
 }
 
+/* ---- Huge pages: each is there or missing as a whole ---- */
+
+enum { HUGE_PAGES = 4 };
+
+static uint64_t given_huge_pages(void)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    huge_pages_allow();
+    gw_ram_close(&ram);
+    if (gw_ram_add_hugetlb(&ram, 0, HUGE_PAGES * GW_HUGE_PAGE_BYTES, &fault) != GW_OK) {
+        print_message("%s\n", fault.text);
+        skip();
+    }
+    free(staging);
+    staging = malloc(HUGE_PAGES * GW_HUGE_PAGE_BYTES);
+    for (uint64_t page = 0; page < ram.page_count; page++) {
+        memset(staging + page * ram.page_bytes, (int)(page % 250) + 1, ram.page_bytes);
+    }
+    return ram.unit_pages;
+}
+
+static void start_with_huge_pages(const uint64_t *received)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    if (gw_missing_probe(&ram, true, &fault) != GW_OK) {
+        print_message("%s\n", fault.text);
+        skip();
+    }
+    gw_missing_prepare(&ram);
+    assert_int_equal(gw_missing_start(&missing, &ram, received, true, &fault), GW_OK);
+}
+
+static void touchers_of_a_huge_page_are_woken(void **state)
+{
+    (void)state;
+    uint64_t unit = given_huge_pages();
+    static uint64_t none[GW_BITMAP_WORDS];
+    start_with_huge_pages(none);
+    for (int is_zero = 0; is_zero < 2; is_zero++) {
+        uint64_t page = (uint64_t)(is_zero + 1) * unit + 77;
+        pthread_t thread;
+        void *result = NULL;
+        uint32_t who = 0;
+        assert_int_equal(pthread_create(&thread, NULL, touch, &page), 0);
+        uint64_t told = next_fault(&who);
+        assert_int_equal(told / unit, page / unit);
+        uint64_t first = page - page % unit;
+        assert_int_equal(is_zero ? gw_missing_place_zero(&missing, first, unit, NULL)
+                                 : gw_missing_place(&missing, first, unit, staging, NULL),
+                         GW_OK);
+        assert_int_equal(pthread_join(thread, &result), 0);
+        assert_ptr_equal(result, is_zero ? NULL : &page);
+        assert_true(holds(page, is_zero ? 0 : 78));
+    }
+}
+
+static void a_huge_page_that_is_there_is_kept(void **state)
+{
+    (void)state;
+    uint64_t unit = given_huge_pages();
+    static uint64_t received[GW_BITMAP_WORDS];
+    memset(gw_ram_page(&ram, 3 * unit), 99, GW_HUGE_PAGE_BYTES);
+    memset(gw_ram_page(&ram, unit), 98, GW_HUGE_PAGE_BYTES);
+    memset(received, 0, sizeof(received));
+    for (uint64_t page = 3 * unit; page < 4 * unit; page++) {
+        received[page / 64] |= UINT64_C(1) << page % 64;
+    }
+    start_with_huge_pages(received);
+    assert_int_equal(gw_missing_place_zero(&missing, 2 * unit, unit, NULL), GW_OK);
+    assert_int_equal(gw_missing_place(&missing, 0, 4 * unit, staging, NULL), GW_OK);
+    assert_int_equal(gw_missing_place_zero(&missing, 0, 4 * unit, NULL), GW_OK);
+    assert_true(holds(0, 1) && holds(unit + 1, (int)((unit + 1) % 250) + 1));
+    assert_true(holds(2 * unit, 0) && holds(4 * unit - 1, 99));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +250,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_not_received_is_a_hole_from_the_start, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(stopping_lets_sleepers_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(touchers_of_a_huge_page_are_woken, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_huge_page_that_is_there_is_kept, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

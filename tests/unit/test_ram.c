@@ -6,12 +6,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "../huge.h"
 #include "godwit/ram.h"
 
 static struct gw_ram ram;
@@ -176,6 +178,131 @@ static void anonymous_memory_has_holes_too(void **state)
     (void)munmap(base, pages * page);
 }
 
+/* ---- Huge pages ---- */
+
+/* Four of them, at page 0 of guest RAM; skips where there are none to be had. */
+static uint64_t given_huge_pages(void)
+{
+    huge_pages_allow();
+    if (gw_ram_add_hugetlb(&ram, 0x40000000, 4 * GW_HUGE_PAGE_BYTES, &fault) != GW_OK) {
+        print_message("skipped: %s\n", fault.text);
+        skip();
+    }
+    assert_int_equal(ram.unit_pages, GW_HUGE_PAGE_BYTES / ram.page_bytes);
+    return ram.unit_pages;
+}
+
+static void huge_pages_are_touched_as_a_whole(void **state)
+{
+    (void)state;
+    uint64_t unit = given_huge_pages();
+    uint64_t count = 99;
+    assert_int_equal(gw_ram_next_data(&ram, 0, ram.page_count, &count), ram.page_count);
+    *gw_ram_page(&ram, unit + 5) = 1;
+    *gw_ram_page(&ram, 2 * unit) = 1;
+    assert_int_equal(gw_ram_next_data(&ram, 0, ram.page_count, &count), unit);
+    assert_int_equal(count, 2 * unit);
+    assert_int_equal(gw_ram_next_data(&ram, unit + 7, unit + 9, &count), unit + 7);
+    assert_int_equal(count, 2);
+    assert_int_equal(gw_ram_next_data(&ram, 3 * unit, ram.page_count, &count), ram.page_count);
+}
+
+/* Whole ones are given back, the parts of others zeroed, and no hole is filled by that. */
+static void discard_is_exact_within_huge_pages(void **state)
+{
+    (void)state;
+    uint64_t unit = given_huge_pages();
+    for (uint64_t page = 0; page < 3 * unit; page++) {
+        *gw_ram_page(&ram, page) = 0x5a;
+    }
+    assert_int_equal(gw_ram_discard(&ram, unit - 2, unit + 3, &fault), GW_OK);
+    assert_int_equal(gw_ram_discard(&ram, 3 * unit + 1, 4, &fault), GW_OK);
+    assert_int_equal(gw_ram_discard(&ram, 3, 2, &fault), GW_OK);
+    uint64_t count;
+    assert_int_equal(gw_ram_next_data(&ram, 0, ram.page_count, &count), 0);
+    assert_int_equal(count, unit);
+    assert_int_equal(gw_ram_next_data(&ram, unit, ram.page_count, &count), 2 * unit);
+    assert_int_equal(count, unit);
+    for (uint64_t page = 0; page < unit; page++) {
+        bool is_zero = page == 3 || page == 4 || page >= unit - 2;
+        assert_int_equal(*gw_ram_page(&ram, page), is_zero ? 0 : 0x5a);
+    }
+    assert_int_equal(*gw_ram_page(&ram, 2 * unit), 0);
+    assert_int_equal(*gw_ram_page(&ram, 2 * unit + 1), 0x5a);
+}
+
+static uint64_t promised(void)
+{
+    static const char path[] = GW_HUGE_PAGES_PATH "/resv_hugepages";
+    char text[24] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_true(read(fd, text, sizeof(text) - 1) > 0);
+    (void)close(fd);
+    return strtoull(text, NULL, 10);
+}
+
+/* The next touch of it must not fail because somebody else took the last page meanwhile. Others
+ * may use huge pages while this runs: what moves without us is tried again. */
+static void a_discarded_huge_page_stays_promised(void **state)
+{
+    (void)state;
+    uint64_t unit = given_huge_pages();
+    for (int tries = 0;; tries++) {
+        uint64_t before = promised();
+        *gw_ram_page(&ram, unit) = 1;
+        uint64_t touched = promised();
+        assert_int_equal(gw_ram_discard(&ram, unit, unit, &fault), GW_OK);
+        uint64_t discarded = promised();
+        if (touched + 1 == before && discarded == before) {
+            break;
+        }
+        assert_true(tries < 1000);
+    }
+    for (int tries = 0;; tries++) {
+        *gw_ram_page(&ram, unit) = 1;
+        uint64_t before = promised();
+        assert_int_equal(gw_ram_release(&ram, unit, unit, &fault), GW_OK);
+        if (promised() == before) {
+            break;
+        }
+        assert_true(tries < 1000);
+    }
+}
+
+static void huge_pages_and_others_are_whole_units(void **state)
+{
+    (void)state;
+    uint64_t page = ram.page_bytes;
+    assert_int_equal(gw_ram_add_hugetlb(&ram, 0, GW_HUGE_PAGE_BYTES + page, &fault), GW_ARGUMENT);
+    assert_non_null(strstr(fault.text, "2097152"));
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_hugetlb(&ram, page, GW_HUGE_PAGE_BYTES, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    (void)given_huge_pages();
+    assert_int_equal(gw_ram_add_memfd(&ram, 0x80000000, page, &fault), GW_ARGUMENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0x80000000, GW_HUGE_PAGE_BYTES, &fault), GW_OK);
+    gw_ram_close(&ram);
+    assert_int_equal(gw_ram_add_memfd(&ram, 0x80000000, page, &fault), GW_OK);
+    assert_int_equal(gw_ram_add_hugetlb(&ram, 0, GW_HUGE_PAGE_BYTES, &fault), GW_ARGUMENT);
+}
+
+/* More than any host has: says how many, and what to do. */
+static void huge_pages_that_are_not_there_are_named(void **state)
+{
+    (void)state;
+    struct gw_huge_pages pages;
+    gw_huge_pages_count(&pages);
+    if (!pages.is_known || pages.available >= GW_RAM_BYTES_MAX / GW_HUGE_PAGE_BYTES) {
+        skip();
+    }
+    assert_int_equal(gw_ram_add_hugetlb(&ram, 0, GW_RAM_BYTES_MAX, &fault), GW_HOST);
+    assert_non_null(strstr(fault.text, "wanted 2048"));
+    assert_non_null(strstr(fault.text, "/nr_hugepages"));
+    assert_int_equal(ram.region_count, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -189,6 +316,11 @@ int main(void)
         TEST(memfd_is_sealed),
         TEST(wrong_regions_are_refused),
         TEST(anonymous_memory_has_holes_too),
+        TEST(huge_pages_are_touched_as_a_whole),
+        TEST(discard_is_exact_within_huge_pages),
+        TEST(a_discarded_huge_page_stays_promised),
+        TEST(huge_pages_and_others_are_whole_units),
+        TEST(huge_pages_that_are_not_there_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,7 @@ int gw_run(const struct gw_run_config *config)
     (void)printf("plaintext=%d clock_stopped=%d lingering=%d once=%d\n", config->is_plaintext,
                  config->is_guest_clock_stopped, config->is_lingering, config->is_once);
     (void)printf("ring=%u\n", (unsigned int)config->dirty_ring_entries);
+    (void)printf("hugepages=%d\n", config->is_huge);
     return GW_RUN_EXIT_MIGRATED;
 }
 

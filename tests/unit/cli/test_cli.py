@@ -205,17 +205,18 @@ class Run(Case):
             "name": "g", "kernel": "K", "initrd": "none", "cmdline": "none", "flat": "none",
             "incoming": "none", "console": "0 none", "control": "/c", "state_dir": "/s",
             "memory": "268435456", "cpus": "1",
-            "plaintext": "0 clock_stopped=0 lingering=0 once=0", "ring": "0"})
+            "plaintext": "0 clock_stopped=0 lingering=0 once=0", "ring": "0", "hugepages": "0"})
 
     def test_everything(self):
         config = self.config(
             "--name=g", "--kernel", "K", "--initrd", "I", "--cmdline", "console=ttyAMA0 x",
             "--memory", "1G", "--cpus", "4", "--console", "unix:/tmp/c", "--guest-clock", "stop",
-            "--plaintext", "--linger")
+            "--plaintext", "--linger", "--hugepages")
         self.assertEqual(config["cmdline"], "console=ttyAMA0 x")
         self.assertEqual((config["memory"], config["cpus"]), ("1073741824", "4"))
         self.assertEqual(config["console"], "2 /tmp/c")
         self.assertEqual(config["plaintext"], "1 clock_stopped=1 lingering=1 once=0")
+        self.assertEqual(config["hugepages"], "1")
         incoming = self.config("g", "--incoming", "tcp:0.0.0.0:1", "--once", "--console", "/f",
                                "--guest-clock", "continue")
         self.assertEqual((incoming["console"], incoming["kernel"]), ("1 /f", "none"))
@@ -304,6 +305,18 @@ class Migrate(Case):
     def test_monitor_dies(self):
         done = self.migrate(in_turn(migration("active"), Close()), code=6)
         self.assertIn("the outcome is not known: godwit resolve router", done.stderr)
+
+    def test_memory_given_back_is_asked_for_and_told(self):
+        asked = {}
+
+        def answer(command, arguments):
+            if command == "migrate":
+                asked.update(arguments)
+                return {}
+            return COMPLETED if command == "query-migrate" else {}
+        self.migrate(answer, "--postcopy", "--release-ram", code=0)
+        self.assertIs(asked["__org.godwit_release-ram"], True)
+        self.assertIs(asked["__org.godwit_postcopy"], True)
 
     def test_final_event_is_enough(self):
         def answer(command, _arguments):
