@@ -25,7 +25,7 @@
 #include "godwit/transport.h"
 
 enum {
-    GW_ANSWER_BYTES = 65536, /* one page of the largest page size */
+    GW_ANSWER_BYTES = 65536, /* the largest answer's: one page of the largest page size */
 };
 
 struct gw_answerer {
@@ -42,13 +42,14 @@ struct gw_answerer {
 
     /* The thread's. */
     struct gw_connection connection;
+    uint8_t ahead[4 * GW_FRAME_HEADER_BYTES]; /* a demand's header and page, read at once */
     uint32_t generation;
     uint64_t sequence; /* of the last BATCH sent */
     struct gw_ram_data data;
     struct gw_batch batch;
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];
-    uint8_t page[GW_ANSWER_BYTES];
+    uint8_t page[GW_ANSWER_BYTES]; /* part of a unit larger than a page */
 
     struct gw_thread thread;
 };

@@ -78,6 +78,9 @@ void gw_batch_add_gone(struct gw_batch_builder *builder, uint64_t page, uint32_t
 /* Adds one page: zero if it reads as zero, else a copy of it. The guest may be writing to it. */
 void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes);
 
+/* The only page of a batch: zero, or in place. Nobody writes to it until the batch is sent. */
+void gw_batch_put_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes);
+
 /* Writes the table with its CRC to `bytes` (GW_BATCH_TABLE_BYTES_MAX of room) and returns its
  * length. The payload is then these bytes followed by raw_pages * page_bytes of
  * builder->pages; *payload_crc is the CRC32C of both. */

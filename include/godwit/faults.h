@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Faults: the target's thread that hears of touched missing pages, and demands them on the urgent
- * channel (postcopy). Zero pages it places by itself. The answers are a receiver's business
- * (godwit/receiver.h).
+ * Faults: the target hears of touched missing pages, and demands them on the urgent channel
+ * (postcopy). Zero pages it places by itself. The answers are a receiver's business
+ * (godwit/receiver.h), and while there is one, its thread also hears of the faults: a page then
+ * costs no change of threads between its demand and its answer. A thread of its own hears of them
+ * as long as there is none.
  *
  * Owner: part of struct gw_incoming, whose thread starts it for ARM and stops it for DISARM; in
  * between urgent channels come and go. The lock around the engine is never held during I/O.
@@ -23,6 +25,13 @@
 #include "godwit/thread.h"
 #include "godwit/transport.h"
 
+enum {
+    /* Asked for and not answered, on one channel: while there are more, answers are read first. So
+     * few demands fit any socket's buffer, and writing one does not wait for the peer, who may be
+     * waiting until its answers are read. */
+    GW_FAULTS_DEMANDS_MAX = 64,
+};
+
 struct gw_faults {
     /* Set once, before the first start. */
     pthread_mutex_t *lock;
@@ -32,7 +41,7 @@ struct gw_faults {
 
     struct gw_missing missing; /* on from start to stop: receivers place by it */
 
-    /* Under channel_lock, which is held while a demand is written. */
+    /* Under channel_lock, which is held while a fault is taken and its demand written. */
     pthread_mutex_t channel_lock;
     _Atomic(struct gw_connection *) channel; /* urgent; NULL: none */
     uint32_t generation;
@@ -42,6 +51,8 @@ struct gw_faults {
 
     struct gw_notify kick;        /* a channel came, or it is to stop */
     bool is_stopping, is_started; /* under the engine's lock */
+    bool is_served;               /* under it: the receiver hears of faults, the thread does not */
+    int wait_fd;                  /* epoll: what gw_faults_await waits for */
     struct gw_thread thread;
 };
 
@@ -53,7 +64,14 @@ GW_MUST_USE enum gw_status gw_faults_start(struct gw_faults *faults, bool is_use
  * by its receiver. */
 void gw_faults_attach(struct gw_faults *faults, struct gw_connection *channel, uint32_t generation);
 
-/* The fault thread does not touch the channel any more when this returns. Interrupts it.
+/* For the receiver of that channel, where a frame may begin: waits until there is something to
+ * read, or the channel was interrupted, and serves faults meanwhile once it is started. `answered`:
+ * the last demand that was. gw_faults_leave: it ends, and serves no more. */
+GW_MUST_USE enum gw_status gw_faults_await(struct gw_faults *faults, struct gw_connection *channel,
+                                           uint64_t answered, struct gw_fault *fault);
+void gw_faults_leave(struct gw_faults *faults, const struct gw_connection *channel);
+
+/* Nobody touches the channel here any more when this returns. Interrupts it.
  * Idempotent; to be said again when its receiver is back, who may have attached it meanwhile. */
 void gw_faults_detach(struct gw_faults *faults);
 

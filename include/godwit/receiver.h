@@ -28,6 +28,12 @@
 #include "godwit/thread.h"
 #include "godwit/transport.h"
 
+enum {
+    /* Read at once: header, table of one page and the page, where pages are small. */
+    GW_RECEIVER_AHEAD_BYTES = GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_HEADER_BYTES +
+                              GW_BATCH_RUN_BYTES + GW_PAGE_BYTES_MIN,
+};
+
 struct gw_receiver {
     /* Set once, before the first start. */
     pthread_mutex_t *lock;
@@ -45,9 +51,11 @@ struct gw_receiver {
 
     /* The thread's. */
     struct gw_connection *connection;
+    uint8_t ahead[GW_RECEIVER_AHEAD_BYTES];
     struct gw_message welcome;
     uint32_t generation;
     bool has_map;            /* RECEIVED follows WELCOME */
+    uint64_t answered;       /* the last batch's number */
     struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */

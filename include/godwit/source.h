@@ -325,10 +325,11 @@ GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint64
 
 /* DEMAND came on the urgent channel: *batch is what to read and send there, before anything else,
  * one run, in as many BATCHes as it takes; then gw_source_answered. GW_PROTOCOL when the page does
- * not exist or is no unit's first, or none can be wanted. */
+ * not exist or is no unit's first, or none can be wanted.
+ * gw_source_answered: true when the bulk channel gave way, and may be asked again now. */
 GW_MUST_USE enum gw_status gw_source_demand(struct gw_source *source, uint64_t page,
                                             struct gw_batch *batch, struct gw_fault *fault);
-void gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent);
+bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent);
 
 /* The next pages, at most run_pages of them, whose memory is to be given back (gw_ram_release), by
  * any thread, outside the lock. They are gone as soon as this returns. GW_AGAIN: none now. */
@@ -391,6 +392,7 @@ struct gw_source {
     bool is_bulk_up;
     uint32_t demands_open;   /* being answered: the bulk channel gives way */
     struct gw_run answering; /* being read for one of them; count 0: none */
+    bool has_given_way;      /* it asked meanwhile, and got nothing */
     uint64_t demands, postcopy_bytes, recoveries;
     struct gw_waiting waiting; /* by COMPLETE */
     uint64_t retry_ns;         /* back-off while the link is lost */

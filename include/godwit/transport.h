@@ -137,6 +137,10 @@ struct gw_connection {
     int fd;                       /* -1: not connected */
     struct gw_notify cancel;
     atomic_bool is_interrupted; /* sticks until the next open */
+
+    /* gw_connection_read_ahead. */
+    uint8_t *ahead;
+    size_t ahead_bytes, ahead_at, ahead_end;
 };
 
 /* Makes the storage ready for one connect or accept, and for interrupts, not yet connected. */
@@ -162,6 +166,16 @@ void gw_connection_interrupt(struct gw_connection *connection);
 
 /* For the event loop. -1 when not connected. */
 int gw_connection_fd(const struct gw_connection *connection);
+
+/* From now on reads of less than `count` bytes take what is there up to so many, and keep the rest
+ * here for the next: a frame of a few parts then costs one system call. Not for a connection that
+ * an event loop watches: its descriptor does not tell of what is kept. `bytes` outlives it. */
+void gw_connection_read_ahead(struct gw_connection *connection, uint8_t *bytes, size_t count);
+bool gw_connection_has_ahead(const struct gw_connection *connection);
+
+/* The next `count` bytes where they are kept, valid until the next read; NULL: not all of them are
+ * here, and nothing was taken. */
+const uint8_t *gw_connection_take_ahead(struct gw_connection *connection, size_t count);
 
 /* Non-blocking: GW_OK with *bytes > 0 (perhaps less than asked), GW_AGAIN (wait for EPOLLIN or
  * EPOLLOUT), GW_LINK, GW_CANCELLED. count 1..GW_CONNECTION_PARTS_MAX, not all parts empty. */

@@ -19,8 +19,9 @@ static enum gw_status take_demand(struct gw_answerer *answerer, uint64_t page,
 static void tell_answered(struct gw_answerer *answerer, const struct gw_batch_sent *sent)
 {
     pthread_mutex_lock(answerer->lock);
-    gw_source_answered(answerer->source, sent);
-    pthread_cond_broadcast(answerer->kicked);
+    if (gw_source_answered(answerer->source, sent)) {
+        pthread_cond_broadcast(answerer->kicked);
+    }
     pthread_mutex_unlock(answerer->lock);
 }
 
@@ -33,10 +34,16 @@ static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run
                                    .table = answerer->table};
     struct gw_batch_sent sent = {.sequence = frame.sequence};
     enum gw_status status = GW_OK;
-    gw_batch_begin(&answerer->builder, answerer->page, answerer->ram->page_bytes);
     if (answerer->batch.kind == GW_BATCH_GONE) {
+        gw_batch_begin(&answerer->builder, NULL, answerer->ram->page_bytes);
         gw_batch_add_gone(&answerer->builder, run->page, run->count);
-    } else {
+    } else if (run->count == 1) {
+        /* In place: no guest writes there any more. The target knows of all holes and asks for
+         * none; one that does anyway has it allocated, and nothing else. */
+        gw_batch_begin(&answerer->builder, NULL, answerer->ram->page_bytes);
+        gw_batch_put_page(&answerer->builder, run->page, gw_ram_page(answerer->ram, run->page));
+    } else { /* a larger unit may hold holes */
+        gw_batch_begin(&answerer->builder, answerer->page, answerer->ram->page_bytes);
         status =
             gw_ram_io_read(answerer->ram, &answerer->data, NULL, run, &answerer->builder, fault);
     }
@@ -75,7 +82,10 @@ static enum gw_status serve(struct gw_answerer *answerer, uint64_t sequence, str
 {
     struct gw_frame_header header;
     struct gw_message message;
-    enum gw_status status = gw_exchange_wait_header(&answerer->connection, &header, fault);
+    enum gw_status status = gw_exchange_wait(&answerer->connection, fault);
+    if (status == GW_OK) {
+        status = gw_exchange_read_header(&answerer->connection, &header, fault);
+    }
     if (status == GW_OK) {
         status = gw_exchange_check_generation(&answerer->connection, &header, answerer->generation,
                                               fault);
@@ -98,6 +108,7 @@ static void run(void *context)
     struct gw_answerer *answerer = context;
     struct gw_fault fault = {.status = GW_OK};
     uint64_t sequence = 1;
+    gw_thread_set_slice(GW_THREAD_BRIEF_NS);
     while (serve(answerer, sequence, &fault) == GW_OK) {
         sequence++;
     }
@@ -115,6 +126,7 @@ enum gw_status gw_answerer_start(struct gw_answerer *answerer, uint32_t generati
     answerer->sequence = 0;
     answerer->data = (struct gw_ram_data){0};
     answerer->has_ended = false;
+    gw_connection_read_ahead(&answerer->connection, answerer->ahead, sizeof(answerer->ahead));
     gw_fault_clear(&answerer->fault);
     return gw_thread_start(&answerer->thread, "gw-answerer", run, answerer, fault);
 }

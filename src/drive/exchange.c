@@ -30,25 +30,25 @@ enum gw_status gw_exchange_send(struct gw_connection *connection, const struct g
     return gw_exchange_write(connection, bytes, count, fault);
 }
 
-enum gw_status gw_exchange_wait_header(struct gw_connection *connection,
-                                       struct gw_frame_header *header, struct gw_fault *fault)
+enum gw_status gw_exchange_wait(struct gw_connection *connection, struct gw_fault *fault)
 {
-    uint8_t bytes[GW_FRAME_HEADER_BYTES];
-    struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};
-    size_t got = 0;
-    enum gw_status status = GW_AGAIN;
-    while ((status = gw_connection_read(connection, &part, 1, &got, fault)) == GW_AGAIN) {
-        struct pollfd wait[2] = {
-            {.fd = gw_connection_fd(connection), .events = POLLIN},
-            {.fd = connection->cancel.fd, .events = POLLIN},
-        };
-        if (poll(wait, 2, -1) < 0 && errno != EINTR) {
+    struct pollfd wait[2] = {
+        {.fd = gw_connection_fd(connection), .events = POLLIN},
+        {.fd = connection->cancel.fd, .events = POLLIN},
+    };
+    while (!gw_connection_has_ahead(connection) && poll(wait, 2, -1) < 0) {
+        if (errno != EINTR) {
             return gw_fault_set_os(fault, errno, "waiting for a channel's bytes");
         }
     }
-    if (status == GW_OK && got < sizeof(bytes)) {
-        status = gw_exchange_read(connection, bytes + got, sizeof(bytes) - got, fault);
-    }
+    return GW_OK;
+}
+
+enum gw_status gw_exchange_read_header(struct gw_connection *connection,
+                                       struct gw_frame_header *header, struct gw_fault *fault)
+{
+    uint8_t bytes[GW_FRAME_HEADER_BYTES];
+    enum gw_status status = gw_exchange_read(connection, bytes, sizeof(bytes), fault);
     return status == GW_OK ? gw_frame_decode_header(header, bytes, fault) : status;
 }
 

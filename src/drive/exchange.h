@@ -22,9 +22,13 @@ GW_MUST_USE enum gw_status gw_exchange_send(struct gw_connection *connection,
                                             const struct gw_message *message, uint32_t generation,
                                             uint64_t sequence, struct gw_fault *fault);
 
-/* The next header, whenever it comes: between frames a channel may be silent for as long as it
- * likes (a bandwidth limit, a held guest); within one the idle time counts. */
-GW_MUST_USE enum gw_status gw_exchange_wait_header(struct gw_connection *connection,
+/* Until a frame begins or the connection is interrupted: between frames a channel may be silent for
+ * as long as it likes (a bandwidth limit, a held guest); within one the idle time counts. */
+GW_MUST_USE enum gw_status gw_exchange_wait(struct gw_connection *connection,
+                                            struct gw_fault *fault);
+
+/* The header of a frame that begins. */
+GW_MUST_USE enum gw_status gw_exchange_read_header(struct gw_connection *connection,
                                                    struct gw_frame_header *header,
                                                    struct gw_fault *fault);
 

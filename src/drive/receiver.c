@@ -177,9 +177,9 @@ static enum gw_status refuse_damaged(const struct gw_receiver *receiver,
                         receiver->connection->peer, header->sequence);
 }
 
-static enum gw_status place_staged(struct gw_receiver *receiver, struct gw_fault *fault)
+static enum gw_status place_staged(struct gw_receiver *receiver, const uint8_t *bytes,
+                                   struct gw_fault *fault)
 {
-    const uint8_t *bytes = receiver->staging;
     enum gw_status status = GW_OK;
     for (uint32_t i = 0; i < receiver->records.record_count && status == GW_OK; i++) {
         const struct gw_record *record = &receiver->records.record[i];
@@ -195,21 +195,34 @@ static enum gw_status place_staged(struct gw_receiver *receiver, struct gw_fault
     return status;
 }
 
+/* A page that came with its header is taken from where it lies. */
+static enum gw_status read_staged(struct gw_receiver *receiver, size_t count, const uint8_t **bytes,
+                                  struct gw_fault *fault)
+{
+    *bytes = gw_connection_take_ahead(receiver->connection, count);
+    if (*bytes != NULL) {
+        return GW_OK;
+    }
+    *bytes = receiver->staging;
+    return read_bytes(receiver, receiver->staging, count, fault);
+}
+
 /* The guest runs: only what is whole and checked becomes its memory. */
 static enum gw_status receive_staged(struct gw_receiver *receiver,
                                      const struct gw_frame_header *header, uint32_t table_bytes,
                                      enum gw_placing placing, struct gw_fault *fault)
 {
-    size_t bytes = (size_t)receiver->records.raw_pages * receiver->ram->page_bytes;
-    enum gw_status status = read_bytes(receiver, receiver->staging, bytes, fault);
+    size_t count = (size_t)receiver->records.raw_pages * receiver->ram->page_bytes;
+    const uint8_t *bytes = NULL;
+    enum gw_status status = read_staged(receiver, count, &bytes, fault);
     if (status != GW_OK) {
         return status;
     }
-    uint32_t crc = gw_crc32c(gw_crc32c(0, receiver->table, table_bytes), receiver->staging, bytes);
+    uint32_t crc = gw_crc32c(gw_crc32c(0, receiver->table, table_bytes), bytes, count);
     if (crc != header->payload_crc) {
         return refuse_damaged(receiver, header, fault);
     }
-    return placing == GW_PLACE_STAGED ? place_staged(receiver, fault) : GW_OK;
+    return placing == GW_PLACE_STAGED ? place_staged(receiver, bytes, fault) : GW_OK;
 }
 
 /* ---- Units larger than a page ---- */
@@ -343,6 +356,7 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
                    .whole = whole},
     };
     tell(receiver, &event);
+    receiver->answered = header->sequence;
     return GW_OK;
 }
 
@@ -426,10 +440,20 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
 
 /* ---- Frames ---- */
 
+static enum gw_status wait_for_frame(struct gw_receiver *receiver, struct gw_fault *fault)
+{
+    return receiver->is_urgent
+               ? gw_faults_await(receiver->faults, receiver->connection, receiver->answered, fault)
+               : gw_exchange_wait(receiver->connection, fault);
+}
+
 static enum gw_status receive_frame(struct gw_receiver *receiver, struct gw_fault *fault)
 {
     struct gw_frame_header header;
-    enum gw_status status = gw_exchange_wait_header(receiver->connection, &header, fault);
+    enum gw_status status = wait_for_frame(receiver, fault);
+    if (status == GW_OK) {
+        status = gw_exchange_read_header(receiver->connection, &header, fault);
+    }
     if (status == GW_OK) {
         status = gw_exchange_check_generation(receiver->connection, &header, receiver->generation,
                                               fault);
@@ -457,11 +481,15 @@ static void run(void *context)
     struct gw_receiver *receiver = context;
     struct gw_fault fault = {.status = GW_OK};
     enum gw_status status = welcome(receiver, &fault);
+    gw_thread_set_slice(receiver->is_urgent ? GW_THREAD_BRIEF_NS : GW_THREAD_LONG_NS);
     if (status == GW_OK && receiver->is_urgent) {
         gw_faults_attach(receiver->faults, receiver->connection, receiver->generation);
     }
     while (status == GW_OK) {
         status = receive_frame(receiver, &fault);
+    }
+    if (receiver->is_urgent) {
+        gw_faults_leave(receiver->faults, receiver->connection);
     }
     pthread_mutex_lock(receiver->lock);
     receiver->fault = fault;
@@ -482,6 +510,8 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->generation = generation;
     receiver->has_ended = false;
     receiver->assembly = (struct gw_assembly){.aside = 0}; /* what was half there never came */
+    receiver->answered = 0;
+    gw_connection_read_ahead(connection, receiver->ahead, sizeof(receiver->ahead));
     gw_fault_clear(&receiver->fault);
     return gw_thread_start(&receiver->thread, receiver->is_urgent ? "gw-urgent" : "gw-receiver",
                            run, receiver, fault);

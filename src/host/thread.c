@@ -3,9 +3,13 @@
 #include "godwit/thread.h"
 
 #include <errno.h>
+#include <linux/sched/types.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static void *run(void *argument)
 {
@@ -62,6 +66,16 @@ enum gw_status gw_thread_start(struct gw_thread *thread, const char *name, void 
     (void)snprintf(short_name, sizeof(short_name), "%.15s", name);
     (void)pthread_setname_np(thread->id, short_name);
     return GW_OK;
+}
+
+void gw_thread_set_slice(uint64_t slice_ns)
+{
+    struct sched_attr attributes = {.size = sizeof(attributes)};
+    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) == 0 &&
+        attributes.sched_policy == SCHED_OTHER) {
+        attributes.sched_runtime = slice_ns;
+        (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
+    }
 }
 
 void gw_thread_join(struct gw_thread *thread)

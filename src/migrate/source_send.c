@@ -39,9 +39,9 @@ static enum gw_status pick(struct gw_source *source, uint64_t now_ns, struct gw_
     case GW_SOURCE_FINISHING:
         return pick_last(source, now_ns, batch);
     case GW_SOURCE_PUSHING:
-        return source->demands_open > 0
-                   ? GW_AGAIN
-                   : gw_pages_pick_around(&source->pages, GW_BATCH_PUSH, batch);
+        source->has_given_way = source->demands_open > 0;
+        return source->has_given_way ? GW_AGAIN
+                                     : gw_pages_pick_around(&source->pages, GW_BATCH_PUSH, batch);
     case GW_SOURCE_ACTIVE:
         if (source->is_postcopy) {
             return gw_pages_pick_hole(&source->pages, batch);
@@ -116,7 +116,7 @@ enum gw_status gw_source_demand(struct gw_source *source, uint64_t page, struct 
     return GW_OK;
 }
 
-void gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent)
+bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent)
 {
     source->answering.count = 0;
     source->demands_open -= source->demands_open > 0;
@@ -126,6 +126,7 @@ void gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
     source->postcopy_bytes += sent->wire_bytes;
     source->raw_pages += sent->raw_pages;
     source->zero_pages += sent->zero_pages;
+    return source->has_given_way && source->demands_open == 0;
 }
 
 /* Not before the target has said that the guest runs there: until then it may come back. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Connections of any kind. The contract: godwit/transport.h. */
 #include <poll.h>
+#include <string.h>
 
 #include "godwit/clock.h"
 #include "godwit/units.h"
@@ -18,6 +19,9 @@ enum gw_status gw_connection_open(struct gw_connection *connection, struct gw_fa
     connection->options = gw_transport_defaults;
     connection->peer[0] = '\0';
     connection->fd = -1;
+    connection->ahead_bytes = 0;
+    connection->ahead_at = 0;
+    connection->ahead_end = 0;
     atomic_store(&connection->is_interrupted, false);
     return gw_notify_open(&connection->cancel, fault);
 }
@@ -72,6 +76,61 @@ int gw_connection_fd(const struct gw_connection *connection)
     return connection->operations == NULL ? -1 : connection->fd;
 }
 
+/* ---- Reading ahead ---- */
+
+void gw_connection_read_ahead(struct gw_connection *connection, uint8_t *bytes, size_t count)
+{
+    GW_ASSERT(connection->ahead_at == connection->ahead_end);
+    connection->ahead = bytes;
+    connection->ahead_bytes = count;
+}
+
+bool gw_connection_has_ahead(const struct gw_connection *connection)
+{
+    return connection->ahead_at < connection->ahead_end;
+}
+
+const uint8_t *gw_connection_take_ahead(struct gw_connection *connection, size_t count)
+{
+    if (connection->ahead_end - connection->ahead_at < count) {
+        return NULL;
+    }
+    connection->ahead_at += count;
+    return connection->ahead + connection->ahead_at - count;
+}
+
+static size_t copy_ahead(struct gw_connection *connection, const struct iovec *parts, int count)
+{
+    size_t taken = 0;
+    for (int i = 0; i < count && connection->ahead_at < connection->ahead_end; i++) {
+        size_t left = connection->ahead_end - connection->ahead_at;
+        size_t here = parts[i].iov_len < left ? parts[i].iov_len : left;
+        memcpy(parts[i].iov_base, connection->ahead + connection->ahead_at, here);
+        connection->ahead_at += here;
+        taken += here;
+    }
+    return taken;
+}
+
+static bool is_less(const struct iovec *parts, int count, size_t bytes)
+{
+    size_t sum = 0;
+    for (int i = 0; i < count && sum < bytes; i++) {
+        sum += parts[i].iov_len;
+    }
+    return sum < bytes;
+}
+
+static enum gw_status fill_ahead(struct gw_connection *connection, struct gw_fault *fault)
+{
+    const struct iovec room = {.iov_base = connection->ahead, .iov_len = connection->ahead_bytes};
+    connection->ahead_at = 0;
+    connection->ahead_end = 0;
+    return connection->operations->read(connection, &room, 1, &connection->ahead_end, fault);
+}
+
+/* ---- Reading and writing ---- */
+
 enum gw_status gw_connection_read(struct gw_connection *connection, const struct iovec *parts,
                                   int count, size_t *bytes, struct gw_fault *fault)
 {
@@ -79,7 +138,17 @@ enum gw_status gw_connection_read(struct gw_connection *connection, const struct
     if (atomic_load(&connection->is_interrupted)) {
         return gw_socket_interrupted(connection->peer, fault);
     }
-    return connection->operations->read(connection, parts, count, bytes, fault);
+    if (connection->ahead_at == connection->ahead_end) {
+        if (!is_less(parts, count, connection->ahead_bytes)) {
+            return connection->operations->read(connection, parts, count, bytes, fault);
+        }
+        enum gw_status status = fill_ahead(connection, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+    }
+    *bytes = copy_ahead(connection, parts, count);
+    return GW_OK;
 }
 
 enum gw_status gw_connection_write(struct gw_connection *connection, const struct iovec *parts,

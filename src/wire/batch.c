@@ -86,6 +86,18 @@ void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const ui
     add_record(&builder->table, page, 1, GW_RECORD_RAW);
 }
 
+void gw_batch_put_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes)
+{
+    GW_ASSERT(builder->table.record_count == 0);
+    if (gw_page_is_zero(bytes, builder->page_bytes)) {
+        gw_batch_add_zero(builder, page, 1);
+        return;
+    }
+    builder->pages = (uint8_t *)(uintptr_t)bytes; /* only read from here on */
+    builder->table.raw_pages = 1;
+    add_record(&builder->table, page, 1, GW_RECORD_RAW);
+}
+
 static uint32_t encode_table(const struct gw_batch_table *table, uint32_t page_bytes,
                              uint8_t *bytes)
 {

@@ -207,6 +207,13 @@ void guest_wait(uint64_t writes)
     pthread_mutex_unlock(&guest.lock);
 }
 
+void guest_fill(void)
+{
+    for (uint64_t page = 0; page < guest.config.pages; page++) {
+        write_page(page, ++guest.state.version[page]);
+    }
+}
+
 /* ---- State ---- */
 
 uint32_t guest_save(uint8_t *bytes)

@@ -16,7 +16,7 @@
 
 #include "godwit/ram.h"
 
-enum { GUEST_PAGES_MAX = 16384, GUEST_THREADS_MAX = 4 };
+enum { GUEST_PAGES_MAX = 61440, GUEST_THREADS_MAX = 4 };
 
 struct guest_config {
     uint64_t pages;    /* 64..GUEST_PAGES_MAX */
@@ -43,6 +43,9 @@ bool guest_is_running(void);
 
 /* Waits until the threads have made so many more writes. */
 void guest_wait(uint64_t writes);
+
+/* While halted: writes every page once. */
+void guest_fill(void);
 
 /* While halted: the state, at most GW_STATE_BYTES_MAX bytes; and back (false: not a state). */
 uint32_t guest_save(uint8_t *bytes);

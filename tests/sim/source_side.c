@@ -220,7 +220,7 @@ static void source_answer(struct world *world, struct connection *urgent, uint64
         left.count -= batch.run[0].count;
         send_answer(world, urgent, &batch, &sent);
     }
-    gw_source_answered(&world->source, &sent);
+    (void)gw_source_answered(&world->source, &sent);
 }
 
 /* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */

@@ -58,6 +58,25 @@ static void read_back(uint32_t used)
     }
 }
 
+static void one_page_can_go_from_where_it_lies(void **state)
+{
+    (void)state;
+    uint32_t crc = 0;
+    begin();
+    gw_batch_put_page(&builder, 77, filled);
+    uint32_t used = gw_batch_finish(&builder, table_bytes, &crc);
+    assert_ptr_equal(builder.pages, filled);
+    assert_int_equal(crc, gw_crc32c(gw_crc32c(0, table_bytes, used), filled, PAGE));
+    read_back(used);
+    assert_int_equal(table.record_count, 1);
+    expect_record(0, 77, 1, GW_RECORD_RAW);
+    begin();
+    gw_batch_put_page(&builder, 78, zeros);
+    read_back(finish());
+    expect_record(0, 78, 1, GW_RECORD_ZERO);
+    assert_int_equal(table.raw_pages, 0);
+}
+
 static void neighbours_of_one_kind_become_one_record(void **state)
 {
     (void)state;
@@ -299,6 +318,7 @@ static void forged_tables_pass_only_within_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_page_can_go_from_where_it_lies),
         cmocka_unit_test(neighbours_of_one_kind_become_one_record),
         cmocka_unit_test(a_page_is_zero_only_if_every_byte_is),
         cmocka_unit_test(what_was_added_is_a_copy),

@@ -66,6 +66,22 @@ static void every_length_at_every_alignment_agrees_with_the_definition(void **st
     }
 }
 
+/* Long ones are taken in three lanes at a time; a page and a batch are such. */
+static void long_ones_agree_with_the_definition(void **state)
+{
+    (void)state;
+    static uint8_t bytes[3 * 4096 + 8];
+    struct chance chance = chance_of(2);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)chance_next(&chance, 256);
+    }
+    for (size_t length = 4070; length <= 4110; length++) {
+        assert_int_equal(gw_crc32c(0, bytes + 3, length), crc_by_bits(bytes + 3, length));
+        assert_int_equal(gw_crc32c(0, bytes, 2 * length), crc_by_bits(bytes, 2 * length));
+    }
+    assert_int_equal(gw_crc32c(0, bytes, sizeof(bytes)), crc_by_bits(bytes, sizeof(bytes)));
+}
+
 static void a_crc_continues_over_any_cut(void **state)
 {
     (void)state;
@@ -85,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_vectors_hold),
         cmocka_unit_test(every_length_at_every_alignment_agrees_with_the_definition),
+        cmocka_unit_test(long_ones_agree_with_the_definition),
         cmocka_unit_test(a_crc_continues_over_any_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* Threads, the event loop, clocks, record files, Unix sockets and the probe (src/host). */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched/types.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +82,35 @@ static void thread_runs_on_its_own_stack_twice(void **state)
     sigset_t mask;
     (void)pthread_sigmask(SIG_BLOCK, NULL, &mask);
     assert_int_equal(sigismember(&mask, SIGTERM), 0);
+}
+
+static void look_at_slice(void *context)
+{
+    struct sched_attr before = {.size = sizeof(before)};
+    struct sched_attr *after = context;
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &before, sizeof(before), 0), 0);
+    gw_thread_set_slice(GW_THREAD_LONG_NS);
+    assert_int_equal(syscall(SYS_sched_getattr, 0, after, sizeof(*after), 0), 0);
+    assert_int_equal(after->sched_policy, before.sched_policy);
+    assert_int_equal(after->sched_nice, before.sched_nice);
+}
+
+static void a_slice_is_the_threads_own(void **state)
+{
+    (void)state;
+    struct sched_attr there = {.size = sizeof(there)};
+    struct sched_attr here = {.size = sizeof(here)};
+    if (syscall(SYS_sched_getattr, 0, &here, sizeof(here), 0) != 0) {
+        print_message("sched_getattr: %s\n", strerror(errno)); /* QEMU's user emulation */
+        skip();
+    }
+    assert_int_equal(gw_thread_start(&thread, "slice", look_at_slice, &there, &fault), GW_OK);
+    gw_thread_join(&thread);
+    if (there.sched_runtime == here.sched_runtime) {
+        print_message("this kernel has no slices: Linux 6.12 has\n");
+        skip();
+    }
+    assert_int_equal(there.sched_runtime, GW_THREAD_LONG_NS);
 }
 
 static void touch_guard(void *context)
@@ -427,6 +458,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(thread_runs_on_its_own_stack_twice),
+        TEST(a_slice_is_the_threads_own),
         TEST(overflow_is_a_fault),
         TEST(clocks_go_on),
         TEST(removed_watch_is_not_called),

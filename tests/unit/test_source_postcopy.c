@@ -218,8 +218,13 @@ static void a_demanded_page_goes_first_and_its_neighbours_next(void **state)
     assert_int_equal(gw_source_demand(&source, 4, &demanded, NULL), GW_OK);
     assert_true(demanded.run[0].page == 4 && demanded.run[0].count == 1);
     assert_false(next(&batch)); /* the bulk channel gives way */
-    gw_source_answered(&source, &(struct gw_batch_sent){.raw_pages = 1, .wire_bytes = 4200});
+    assert_int_equal(gw_source_demand(&source, 4, &demanded, NULL), GW_OK);
+    const struct gw_batch_sent answer = {.raw_pages = 1, .wire_bytes = 4200};
+    assert_false(gw_source_answered(&source, &answer)); /* another one is waited for */
+    assert_true(gw_source_answered(&source, &answer));  /* now the bulk channel may ask again */
     assert_true(next(&batch));
+    assert_int_equal(gw_source_demand(&source, 4, &demanded, NULL), GW_OK);
+    assert_false(gw_source_answered(&source, &answer)); /* it never asked: nobody to wake */
     assert_true(batch.run[0].page == 5 && batch.run[0].count == 3);
     sent(batch.sequence);
     assert_true(next(&batch)); /* around, and not the demanded one again */

@@ -251,6 +251,52 @@ static void nothing_there_is_again(void **state)
     assert_int_equal(status, GW_AGAIN);
 }
 
+/* What one call brought is handed out in pieces; what is larger than the room goes its own way. */
+static void reading_ahead_changes_no_byte(void **state)
+{
+    (void)state;
+    enum { ROOM = 64, ALL = 1000 };
+    static uint8_t whole[ALL], got[ALL], ahead[ROOM];
+    static const size_t pieces[] = {1, 40, 20, 3, 64, 63, 200, 10, 0};
+    for (size_t i = 0; i < ALL; i++) {
+        whole[i] = (uint8_t)(i * 7 + i / 256);
+    }
+    given_pair("tcp:127.0.0.1:0");
+    gw_connection_read_ahead(&server, ahead, sizeof(ahead));
+    struct iovec all = {whole, sizeof(whole)};
+    assert_int_equal(gw_connection_write_all(&client, &all, 1, &fault), GW_OK);
+    size_t at = 0;
+    for (int i = 0; at < ALL; i = pieces[i + 1] == 0 ? 0 : i + 1) {
+        size_t count = pieces[i] < ALL - at ? pieces[i] : ALL - at;
+        struct iovec parts[2] = {{got + at, count / 2}, {got + at + count / 2, count - count / 2}};
+        assert_int_equal(gw_connection_read_all(&server, parts, 2, &fault), GW_OK);
+        at += count;
+    }
+    assert_memory_equal(got, whole, ALL);
+    assert_false(gw_connection_has_ahead(&server));
+}
+
+static void kept_bytes_can_be_had_where_they_lie(void **state)
+{
+    (void)state;
+    uint8_t ahead[64];
+    uint8_t first;
+    struct iovec part = {&first, 1};
+    char letters[] = "abcdef";
+    struct iovec text = {letters, 6};
+    given_pair("tcp:127.0.0.1:0");
+    gw_connection_read_ahead(&server, ahead, sizeof(ahead));
+    assert_int_equal(gw_connection_write_all(&client, &text, 1, &fault), GW_OK);
+    assert_int_equal(gw_connection_read_all(&server, &part, 1, &fault), GW_OK);
+    assert_int_equal(first, 'a');
+    assert_true(gw_connection_has_ahead(&server));
+    assert_null(gw_connection_take_ahead(&server, 6));
+    const uint8_t *bytes = gw_connection_take_ahead(&server, 5);
+    assert_true(bytes > ahead && bytes < ahead + sizeof(ahead));
+    assert_memory_equal(bytes, "bcdef", 5);
+    assert_false(gw_connection_has_ahead(&server));
+}
+
 static void closed_peer_is_a_link_fault_without_a_signal(void **state)
 {
     (void)state;
@@ -414,6 +460,8 @@ int main(void)
         TEST(names_are_resolved),
         TEST(unknown_name_is_a_link_fault),
         TEST(nothing_there_is_again),
+        TEST(reading_ahead_changes_no_byte),
+        TEST(kept_bytes_can_be_had_where_they_lie),
         TEST(closed_peer_is_a_link_fault_without_a_signal),
         TEST(refused_connect_names_the_peer),
         TEST(silent_peer_is_given_up),

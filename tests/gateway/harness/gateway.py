@@ -22,12 +22,13 @@ class Gateway:
     """Attributes: number, address ("10.0.0.N"), folder, clock_uncertainty_ns."""
 
     def __init__(self, folder, number, network, cpu=FAST_CPU, gic=3, pages="4k", smp=1,
-                 memory="1G", mtu=65000, extra=None):
+                 memory="1G", mtu=65000, extra=None, disk=None):
         self.folder, self.number = Path(folder), number
         self.address = f"10.0.0.{number}"
         self._network = network
         self._cpu, self._gic, self._pages, self._smp = cpu, gic, pages, smp
         self._memory, self._mtu, self._extra = memory, mtu, extra
+        self._disk = disk
         self._connection = None
         self._process = None
         self.clock_uncertainty_ns = None
@@ -180,6 +181,10 @@ class Gateway:
         for port in range(AGENT_PORTS):
             ports += ["-chardev", f"socket,id=a{port},path=agent.{port}.sock,server=on,wait=off",
                       "-device", f"virtserialport,chardev=a{port},name=agent.{port}"]
+        disk = []
+        if self._disk is not None:
+            disk = ["-drive", f"file={self._disk},format=raw,if=none,id=d0,readonly=on",
+                    "-device", "virtio-blk-pci,drive=d0"]
         return [
             EMULATOR, "-name", f"gateway{self.number}",
             "-M", f"virt,virtualization=on,gic-version={self._gic}", "-cpu", self._cpu,
@@ -188,7 +193,7 @@ class Gateway:
             "-serial", "file:console.log", "-qmp", "unix:qmp.sock,server=on,wait=off",
             "-kernel", images.gateway_kernel(self._pages), "-initrd", initrd,
             "-append", f"console=ttyAMA0 quiet panic=-1 gateway={self.number} mtu={self._mtu}",
-            "-device", "virtio-serial-pci", *ports,
+            "-device", "virtio-serial-pci", *ports, *disk,
             "-netdev", self._network.netdev(self.number),
             "-device", f"virtio-net-pci,id=net0,netdev=n0,mac=52:54:00:00:00:{self.number:02x},romfile=",
         ]

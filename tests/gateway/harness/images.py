@@ -25,6 +25,12 @@ mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 exec </dev/console >/dev/console 2>&1
+# fill=MB: so many megabytes that do not compress, in a tmpfs.
+for word in $(cat /proc/cmdline); do
+    case $word in
+    fill=*) mount -t tmpfs fill /tmp && dd if=/dev/urandom of=/tmp/fill bs=1M count="${word#*=}" 2>/dev/null ;;
+    esac
+done
 exec /bin/counter
 """
 
@@ -66,7 +72,7 @@ while :; do wait; sleep 3600; done
 def build_programs(godwit=True):
     """Compiles the release binary and the programs that run inside."""
     targets = [f"tests/gateway/{tool}" for tool in TOOLS]
-    targets += ["tests/guest/counter", "tests/guest/sweep/sweep.bin"]
+    targets += ["tests/guest/counter", "tests/guest/sweep/sweep.bin", "tests/bench/ready"]
     targets += ["godwit"] if godwit else []
     subprocess.run([TOP / "tools/build", "aarch64", "--", *targets], check=True)
 
