@@ -26,8 +26,8 @@ def check_pulled(source, target, report):
     assert told["status"] == "completed" and own["missing"] == 0 and own["faults"] > 0, told
     assert own["min-us"] <= own["p50-us"] <= own["p99-us"] <= own["max-us"], own
     assert told["postcopy-blocktime"] <= own["time"], told
-    ours = report.last["__org.godwit"]["postcopy"]  # the source hears of it, unless the link broke then
-    assert "faults" not in ours or ours["faults"] == own["faults"], (ours, own)
+    ours = report.last["__org.godwit"]["postcopy"]  # as of COMPLETE, unless the link broke then
+    assert ours.get("faults", 0) <= own["faults"], (ours, own)
     print(f"     downtime {report.downtime_ms:.0f} ms, blocktime {told['postcopy-blocktime']} of "
           f"{own['time']} ms, {own['faults']} faults: p50 {own['p50-us']} us, p99 {own['p99-us']} us",
           flush=True)
