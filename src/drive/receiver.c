@@ -481,8 +481,8 @@ static void run(void *context)
     struct gw_receiver *receiver = context;
     struct gw_fault fault = {.status = GW_OK};
     enum gw_status status = welcome(receiver, &fault);
-    gw_thread_set_slice(receiver->is_urgent ? GW_THREAD_BRIEF_NS : GW_THREAD_LONG_NS);
     if (status == GW_OK && receiver->is_urgent) {
+        gw_thread_set_slice(GW_THREAD_BRIEF_NS);
         gw_faults_attach(receiver->faults, receiver->connection, receiver->generation);
     }
     while (status == GW_OK) {

@@ -251,7 +251,6 @@ static void run_send(void *context)
 {
     struct gw_sender *sender = context;
     struct gw_fault fault = {.status = GW_OK};
-    gw_thread_set_slice(GW_THREAD_LONG_NS);
     enum gw_status status = introduce(sender, &sender->bulk, GW_ROLE_BULK, &fault);
     if (status == GW_OK && sender->has_map) {
         status = reconcile(sender, &fault);

@@ -89,7 +89,7 @@ static void look_at_slice(void *context)
     struct sched_attr before = {.size = sizeof(before)};
     struct sched_attr *after = context;
     assert_int_equal(syscall(SYS_sched_getattr, 0, &before, sizeof(before), 0), 0);
-    gw_thread_set_slice(GW_THREAD_LONG_NS);
+    gw_thread_set_slice(GW_THREAD_BRIEF_NS);
     assert_int_equal(syscall(SYS_sched_getattr, 0, after, sizeof(*after), 0), 0);
     assert_int_equal(after->sched_policy, before.sched_policy);
     assert_int_equal(after->sched_nice, before.sched_nice);
@@ -110,7 +110,7 @@ static void a_slice_is_the_threads_own(void **state)
         print_message("this kernel has no slices: Linux 6.12 has\n");
         skip();
     }
-    assert_int_equal(there.sched_runtime, GW_THREAD_LONG_NS);
+    assert_int_equal(there.sched_runtime, GW_THREAD_BRIEF_NS);
 }
 
 static void touch_guard(void *context)
