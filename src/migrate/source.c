@@ -143,10 +143,11 @@ static void go(struct gw_source *source, const struct row *row, const struct gw_
 static void raise_self(struct gw_source *source, enum gw_source_event_type type, uint64_t now_ns);
 
 /* A peer that breaks the protocol would do so again: where that matters, it has a row of its own.
+ * One that refuses a channel (GW_REFUSED) may only have noticed first that the link to it is lost.
  */
 static void lose_link(struct gw_source *source, const struct gw_fault *fault, uint64_t now_ns)
 {
-    bool is_breach = fault->status == GW_PROTOCOL || fault->status == GW_REFUSED;
+    bool is_breach = fault->status == GW_PROTOCOL;
     struct gw_source_event lost = {
         .type = GW_SOURCE_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
     if (is_breach && is_legal(&table[source->state][GW_SOURCE_EV_BREACH])) {
