@@ -6,9 +6,10 @@
 #include "base/bitmap.h"
 #include "migrate/target_private.h"
 
+/* Pages wanted by a guest that never ran are nobody's wish any more (DISARM, or a new session). */
 static bool can_demand(const struct gw_target *target)
 {
-    return target->is_urgent_open && target->is_urgent_ready;
+    return target->is_armed && target->is_urgent_open && target->is_urgent_ready;
 }
 
 void gw_target_urgent_ready(struct gw_target *target)

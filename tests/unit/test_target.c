@@ -420,8 +420,8 @@ static void what_the_host_says_too_late_is_ignored(void **state)
 {
     (void)state;
     static const enum gw_target_event_type late[] = {
-        GW_TARGET_EV_RECORDED,  GW_TARGET_EV_LOADED,     GW_TARGET_EV_STARTED,
-        GW_TARGET_EV_LINK_LOST, GW_TARGET_EV_HOST_FAULT, GW_TARGET_EV_TICK};
+        GW_TARGET_EV_RECORDED,   GW_TARGET_EV_LOADED, GW_TARGET_EV_STARTED, GW_TARGET_EV_LINK_LOST,
+        GW_TARGET_EV_HOST_FAULT, GW_TARGET_EV_TICK,   GW_TARGET_EV_ARMED};
     for (int at = 0; at < GW_TARGET_STATE_COUNT; at++) {
         for (size_t i = 0; i < sizeof(late) / sizeof(late[0]); i++) {
             if (!is_legal[at][late[i]]) {

@@ -234,6 +234,24 @@ static void a_source_that_resumes_disarms(void **state)
     expect_state(GW_TARGET_ABORTING);
 }
 
+/* Its state touched a page when it was loaded; then the source came back, and everything began
+ * anew. */
+static void a_guest_that_was_taken_back_demands_nothing(void **state)
+{
+    uint64_t page = 0;
+    (void)state;
+    reach(GW_TARGET_ARMING);
+    happens(GW_TARGET_EV_ARMED);
+    assert_int_equal(gw_target_page_fault(&target, MISSING_A, THREAD, now_ns), GW_FAULT_WAIT);
+    happens(GW_TARGET_EV_LOADED);
+    happens(GW_TARGET_EV_LINK_LOST);
+    comes('A', GW_PURPOSE_RESUME, 2);
+    comes_bulk(2, 2);
+    comes_urgent(2);
+    gw_target_urgent_ready(&target);
+    assert_int_equal(gw_target_next_demand(&target, &page), GW_AGAIN);
+}
+
 static void a_link_lost_while_it_starts_strands_it(void **state)
 {
     (void)state;
@@ -312,6 +330,7 @@ int main(void)
         cmocka_unit_test(a_map_that_says_otherwise_than_prepare_is_refused),
         cmocka_unit_test(what_lacks_cannot_be_run_by_an_operator),
         cmocka_unit_test(a_source_that_resumes_disarms),
+        cmocka_unit_test(a_guest_that_was_taken_back_demands_nothing),
         cmocka_unit_test(a_link_lost_while_it_starts_strands_it),
         cmocka_unit_test(a_page_that_comes_before_the_start_is_told_counts),
         cmocka_unit_test(a_stranded_guest_is_lost_after_its_time),
