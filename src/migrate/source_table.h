@@ -19,17 +19,18 @@
     T(state, DEADLINE, CANCELLED, end) \
     UNCOMMITTED(T, state)
 
+/* The same, and nobody is there yet who could refuse. */
+#define BEFORE_LINK(T, state)          \
+    T(state, LINK_LOST, FAILED, end)   \
+    T(state, DEADLINE, CANCELLED, end) \
+    T(state, HOST_FAULT, FAILED, end)  \
+    T(state, CANCEL, CANCELLED, end)
+
 /* Pages were sent: what the target has of them is worth a second try. */
 #define WITH_PAGES(T, state)                  \
     T(state, LINK_LOST, RETRY_WAITING, pause) \
     T(state, BREACH, FAILED, end)             \
     UNCOMMITTED(T, state)
-
-/* The guest stands still, too. */
-#define AFTER_STOP(T, state)        \
-    WITH_PAGES(T, state)            \
-    T(state, MISMATCH, FAILED, end) \
-    T(state, ABORTED, FAILED, end)
 
 /* The link is lost, the guest runs here. */
 #define WHILE_RETRYING(T, state)       \
@@ -67,7 +68,7 @@
                                                                                                    \
     T(CONNECTING, LINK_UP, GREETING, introduce)                                                    \
     BEFORE_SWITCH(T, CONNECTING)                                                                   \
-    BEFORE_PAGES(T, CONNECTING)                                                                    \
+    BEFORE_LINK(T, CONNECTING)                                                                     \
                                                                                                    \
     T(GREETING, WELCOMED, NEGOTIATING, hello)                                                      \
     T(GREETING, TIME_OUT, FAILED, end)                                                             \
@@ -169,19 +170,22 @@
     T(COLLECTING, ACK, COLLECTING, count_acked)                                                    \
     T(COLLECTING, SUSPECT, COLLECTING, take_back)                                                  \
     T(COLLECTING, COLLECTED, FINISHING, last_round)                                                \
-    AFTER_STOP(T, COLLECTING)                                                                      \
+    WITH_PAGES(T, COLLECTING)                                                                      \
                                                                                                    \
     T(FINISHING, BATCH_SENT, FINISHING, count_sent)                                                \
     T(FINISHING, ACK, FINISHING, count_acked)                                                      \
     T(FINISHING, SUSPECT, FINISHING, take_back)                                                    \
     T(FINISHING, DRAINED, PREPARED, prepare)                                                       \
     T(FINISHING, TIME_OUT, FAILED, end)                                                            \
-    AFTER_STOP(T, FINISHING)                                                                       \
+    T(FINISHING, MISMATCH, FAILED, end)                                                            \
+    WITH_PAGES(T, FINISHING)                                                                       \
                                                                                                    \
     T(PREPARED, ACK, PREPARED, count_acked)                                                        \
     T(PREPARED, READY, HELD, commit)                                                               \
     T(PREPARED, TIME_OUT, FAILED, end)                                                             \
-    AFTER_STOP(T, PREPARED)                                                                        \
+    T(PREPARED, MISMATCH, FAILED, end)                                                             \
+    T(PREPARED, ABORTED, FAILED, end)                                                              \
+    WITH_PAGES(T, PREPARED)                                                                        \
                                                                                                    \
     T(HELD, RUNNING, SETTLING, done)                                                               \
     T(HELD, PULLS, PUSHING, push)                                                                  \

@@ -108,7 +108,6 @@
     T(PULLING, LINK_LOST, STRANDED, strand)                                                        \
                                                                                                    \
     T(STRANDED, INTRO_SAME, PULLING, recover)                                                      \
-    T(STRANDED, LINK_LOST, STRANDED, nothing)                                                      \
     T(STRANDED, TIME_OUT, LOST, lose)                                                              \
     T(STRANDED, GIVE_UP, LOST, lose)                                                               \
                                                                                                    \
