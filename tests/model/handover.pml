@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The handover (docs/HANDOVER.md) as a model for spin: source, target, one connection at a time, an
+ * The handover (docs/HANDOVER.md) as a model for spin: source, target, their connections, an
  * environment that cuts, crashes, restarts and loses records, and an operator.
  *
- * What is abstract: pages (PREPARE stands for "everything is there"), facts, refusals by name. What
- * is exact: who may run the guest, epochs, generations, records and when they are written, what is
+ * Order is kept within a connection, and nowhere else: a control, a bulk and (in postcopy) an urgent
+ * channel are three, and what is under way on an old connection may arrive after what comes on a newer
+ * one.
+ *
+ * What is abstract: pages (one batch stands for all that an epoch's PREPARE needs), facts, refusals by
+ * name. What is exact: who may run the guest, epochs, generations, records and when they are written, what is
  * answered to whom after which loss. States are those of src/migrate/{source,target}_table.h, the
  * ones that differ only in pages taken together.
  *
@@ -33,13 +37,14 @@ mtype = { OPEN, SETTLE, RESUME, PREPARE, COMMIT, DONE, ABORT };     /* source to
 mtype = { NEW, OPENED, READY, RUNNING, ABORTED, UNKNOWN, PULLING, LOST_THERE, COMPLETE }; /* back */
 mtype = { ACTIVE, STOPPED, HELD, RETRY, WAITING, ASKING, SETTLING, GONE, STAYS, GIVEN_UP,
           PUSHING, PARTED, PUSH_ASKING };
-mtype = { LISTENING, RECEIVING, AWAITING, LOADED, TAKING, TOOK, OURS, SETTLED };
+mtype = { LISTENING, RECEIVING, AWAITING, GATHERING, LOADED, TAKING, TOOK, OURS, SETTLED };
 mtype = { NONE, LEFT, OPEN_RECORD, TOOK_RECORD, ABORTED_RECORD, PULL_RECORD };
 
 /* Room for what each of a few connections may leave under way: a full channel would stop the model,
  * not the protocol. */
 chan to_target = [5] of { mtype, byte, byte }; /* what, epoch, generation */
 chan to_source = [5] of { mtype, byte, byte };
+chan bulk = [3] of { byte, byte };        /* the last pages of an epoch, generation */
 
 mtype s = ACTIVE;  /* the source's state */
 mtype t = LISTENING;
@@ -47,6 +52,7 @@ mtype s_record = NONE, t_record = NONE;
 byte t_record_epoch;
 byte s_epoch, t_epoch;             /* of the last PREPARE */
 byte s_generation = 1, t_generation;
+byte t_pages;                      /* the epoch whose last pages are in the target's RAM */
 bool s_alive = true, t_alive = true;
 bool s_linked, t_linked;
 bool is_known;                     /* the target process has the session at hand */
@@ -64,9 +70,15 @@ bool has_lost_records;
 #ifdef POSTCOPY
 #define TAKEN_RECORD PULL_RECORD
 bool t_whole;                      /* no page lacks at the target */
+byte opened;                       /* the generation of the bulk and urgent channels there are */
+byte t_demanded;                   /* on which of them the target asked */
+#define OPENS_CHANNELS opened = s_generation
+chan demands = [2] of { byte };    /* generation */
+chan answers = [2] of { byte };
 #else
 #define TAKEN_RECORD TOOK_RECORD
 bool t_whole = true;
+#define OPENS_CHANNELS skip
 #endif
 
 #define QUIET (cuts == 0 && crashes == 0 && !may_operate && s_alive && t_alive)
@@ -93,15 +105,22 @@ inline t_says(what, e, g) { to_source!what,e,g }
 
 inline t_starts()
 {
-    /* Its copy is of the moment of PREPARE: nobody may have gone on from there. */
-    assert(!s_runs && !is_stale && t_epoch == s_epoch);
+    /* Its copy is of the moment of PREPARE, RAM included: nobody may have gone on from there. */
+    assert(!s_runs && !is_stale && t_epoch == s_epoch && t_pages == t_epoch);
     t_runs = true;
     has_moved = true;
     check();
 }
 
+#define FORGET m = 0; e = 0; g = 0 /* a local value is no state of its own */
+
 inline s_connects(purpose, next)
 {
+    do /* nothing of an older connection is read any more */
+    :: nempty(to_source) -> to_source?m,e,g
+    :: empty(to_source) -> break
+    od;
+    FORGET;
     s_generation++;
     s_linked = true;
     s = next;
@@ -126,6 +145,18 @@ inline s_loses()
     fi
 }
 
+/* The next one of any connection: of the oldest, or of the newest. (The source closes an old connection
+ * before it opens a newer one, so only the target's side can see both.) */
+inline arrives(m, e, g)
+{
+    if
+    :: to_target?m,e,g
+    :: to_target??[m,e,eval(s_generation)] ->
+       to_target??m,e,eval(s_generation); g = s_generation
+    fi
+}
+
+
 active proctype Source()
 {
     mtype m;
@@ -136,9 +167,9 @@ end:
     do
     /* stop, last pages, PREPARE: acknowledged rounds are not modelled */
     :: atomic { s_alive && s == ACTIVE && s_linked && t == RECEIVING && t_generation == s_generation &&
-                s_epoch < EPOCHS && nfull(to_target) ->
+                s_epoch < EPOCHS && nfull(to_target) && nfull(bulk) ->
            s = STOPPED; s_runs = false; s_record = LEFT; s_epoch++; is_stale = false;
-           to_target!PREPARE,s_epoch,s_generation }
+           OPENS_CHANNELS; bulk!s_epoch,s_generation; to_target!PREPARE,s_epoch,s_generation }
     :: atomic { nempty(to_source) && nfull(to_target) -> /* on a link that is given up: nothing */
            to_source?m,e,g;
            if
@@ -148,10 +179,15 @@ end:
               :: m == READY && (s == STOPPED || s == ASKING) && e == s_epoch ->
                  s = HELD; to_target!COMMIT,s_epoch,g
 #if defined(POSTCOPY) && !defined(BREAK_LETS_GO)
-              :: m == RUNNING && s == HELD && e == s_epoch -> s = PUSHING
+              :: m == RUNNING && s == HELD && e == s_epoch ->
+                 s = PUSHING
+#ifndef BREAK_BARE_PUSHES /* COMMIT went over a connection that has no other channels yet */
+                 ; OPENS_CHANNELS
+#endif
               :: m == RUNNING && (s == ASKING || s == PUSH_ASKING) && e == s_epoch ->
                  s = SETTLING; s_record = LEFT; to_target!DONE,e,g
-              :: m == PULLING && (s == ASKING || s == PUSH_ASKING) && e == s_epoch -> s = PUSHING
+              :: m == PULLING && (s == ASKING || s == PUSH_ASKING) && e == s_epoch ->
+                 s = PUSHING; OPENS_CHANNELS
               :: m == COMPLETE && s == PUSHING && e == s_epoch ->
                  s = SETTLING; s_record = LEFT; to_target!DONE,e,g
               :: m == LOST_THERE && s == ASKING && e == s_epoch -> s = PARTED; s_linked = false
@@ -168,7 +204,8 @@ end:
               :: m == OPENED && s == RETRY -> s = ACTIVE
               :: else
               fi
-           fi }
+           fi;
+           FORGET }
     /* trying again, when there is somebody */
     :: atomic { s_alive && !s_linked && s == RETRY && t_alive && s_generation < TRIES &&
                 nfull(to_target) -> s_connects(RESUME, RETRY) }
@@ -187,17 +224,46 @@ end:
 }
 
 #ifdef POSTCOPY
-/* Demanded and pushed pages: they come from a copy that stands still, as it was at PREPARE. */
+/* Demanded and pushed pages: they come from a copy that stands still, as it was at PREPARE. A DEMAND may
+ * come before RUNNING, which is on another channel. */
 active proctype Pages()
 {
+    byte g;
 end:
     do
+    :: atomic { t_alive && t == OURS && !t_whole && t_linked && opened == t_generation &&
+                t_demanded != opened && nfull(demands) ->
+           t_demanded = t_generation; demands!t_generation }
+    :: atomic { nempty(demands) && nfull(answers) ->
+           demands?g;
+           if
+           :: s_alive && s_linked && g == s_generation && (s == PUSHING || s == HELD) ->
+              assert(!s_runs && !is_stale);
+              answers!g
+           :: s_alive && s_linked && g == s_generation && s != PUSHING && s != HELD ->
+              assert(s == SETTLING); /* it was pushed meanwhile, and COMPLETE overtook the DEMAND */
+              s_linked = false; s = GONE
+           :: else
+           fi;
+           g = 0 }
     :: atomic { s_alive && t_alive && t == OURS && !t_whole && t_linked && s_linked &&
-                t_generation == s_generation && (s == PUSHING || s == HELD) && nfull(to_source) ->
+                t_generation == s_generation && opened == s_generation && s == PUSHING &&
+                nfull(to_source) -> /* by itself */
            assert(!s_runs && !is_stale && t_epoch == s_epoch);
            t_whole = true;
            t_record = TOOK_RECORD;
            t_says(COMPLETE, t_epoch, t_generation) }
+    :: atomic { nempty(answers) && nfull(to_source) ->
+           answers?g;
+           if
+           :: t_alive && t == OURS && !t_whole && t_linked && g == t_generation ->
+              assert(t_epoch == s_epoch);
+              t_whole = true;
+              t_record = TOOK_RECORD;
+              t_says(COMPLETE, t_epoch, t_generation)
+           :: else
+           fi;
+           g = 0 }
     od
 }
 #endif
@@ -223,11 +289,20 @@ inline t_aborts(epoch_given_up)
     t = LISTENING; is_known = false; t_linked = false;
 }
 
+/* All pages up to PREPARE's last are here: does the state load? */
+inline t_judges()
+{
+    if
+    :: t = LOADED; t_says(READY, t_epoch, t_generation)
+    :: t_aborts(t_epoch); t_says(ABORTED, t_epoch, t_generation)
+    fi
+}
+
 inline t_loses()
 {
     t_linked = false;
     if
-    :: t == RECEIVING -> t = AWAITING
+    :: t == RECEIVING || t == GATHERING -> t = AWAITING
 #ifdef BREAK_READY_RUNS
     :: t == LOADED -> t_record = TOOK_RECORD; t_record_epoch = t_epoch; t = TOOK
 #endif
@@ -242,8 +317,27 @@ active proctype Target()
     bool is_ours, is_newer;
 end:
     do
+    :: atomic { nempty(bulk) && nfull(to_source) ->
+           if
+           :: bulk?e,g
+           :: bulk??[e,eval(s_generation)] -> bulk??e,eval(s_generation); g = s_generation
+           fi;
+           if
+#ifdef BREAK_OLD_BATCH
+           :: t_alive && (t == RECEIVING || t == GATHERING) ->
+#else
+           :: t_alive && t_linked && g == t_generation && (t == RECEIVING || t == GATHERING) ->
+#endif
+              t_pages = e;
+              if
+              :: t == GATHERING && t_pages == t_epoch -> t_judges()
+              :: else
+              fi
+           :: else
+           fi;
+           FORGET }
     :: atomic { nempty(to_target) && nfull(to_source) ->
-           to_target?m,e,g;
+           arrives(m, e, g);
            is_ours = t_linked && g == t_generation;
            is_newer = is_known && g > t_generation;
            if
@@ -252,7 +346,7 @@ end:
               t = RECEIVING; t_record = OPEN_RECORD; t_record_epoch = ALL;
               t_generation = g; t_linked = true; is_known = true; t_says(NEW, 0, g)
            :: t_alive && m == RESUME && is_newer &&
-              (t == RECEIVING || t == AWAITING || t == LOADED) ->
+              (t == RECEIVING || t == AWAITING || t == GATHERING || t == LOADED) ->
               t = RECEIVING; t_generation = g; t_linked = true; t_says(OPENED, 0, g)
            :: t_alive && m == SETTLE && is_newer && t == LOADED ->
               t_generation = g; t_linked = true; t_says(READY, t_epoch, g)
@@ -265,11 +359,16 @@ end:
            :: t_alive && m == PREPARE && is_ours && t == RECEIVING && e > t_epoch ->
               t_epoch = e;
               if
-              :: t = LOADED; t_says(READY, e, g)
-              :: t_aborts(e); t_says(ABORTED, e, g) /* the state does not load here */
+#ifdef BREAK_PREPARE_OVERTAKES
+              :: true -> t_judges()
+#else
+              :: t_pages == e -> t_judges()
+              :: else -> t = GATHERING
+#endif
               fi
            :: t_alive && m == COMMIT && is_ours && t == LOADED && e == t_epoch -> t = TAKING
-           :: t_alive && m == ABORT && is_ours && (t == RECEIVING || t == LOADED) -> t_aborts(ALL)
+           :: t_alive && m == ABORT && is_ours &&
+              (t == RECEIVING || t == GATHERING || t == LOADED) -> t_aborts(ALL)
            :: t_alive && m == DONE && is_ours && t == OURS && e == t_epoch -> t = SETTLED
            :: else ->
               if
@@ -277,7 +376,7 @@ end:
               :: else
               fi
            fi;
-           is_ours = false; is_newer = false }
+           is_ours = false; is_newer = false; FORGET }
     /* `took` is on the disk, then the guest runs, then RUNNING is said */
 #ifdef BREAK_RUNS_UNRECORDED
     :: atomic { t_alive && t == TAKING -> t = TOOK }
@@ -314,11 +413,16 @@ end:
            :: nempty(to_source) -> to_source?m,e,g
            :: break
            od;
+           do
+           :: nempty(bulk) -> bulk?e,g
+           :: break
+           od;
            if /* who notices at once; the other does by silence, or by the next connection */
            :: s_linked -> s_loses()
            :: t_linked -> t_loses()
            :: s_linked && t_linked -> s_loses(); t_loses()
-           fi }
+           fi;
+           FORGET }
     /* what one side lost, the other notices some time: silence */
     :: atomic { s_alive && s_linked && (!t_alive || !t_linked || t_generation != s_generation) &&
                 empty(to_target) && empty(to_source) && s != ACTIVE -> s_loses() }
@@ -338,14 +442,17 @@ end:
     :: atomic { crashes > 0 && t_alive -> /* the target's process, or its host with its records */
            crashes--;
            t_alive = false; t_runs = false; t_linked = false; is_known = false;
+           t_pages = 0;
            do
            :: nempty(to_target) -> to_target?m,e,g
-           :: empty(to_target) -> break
+           :: nempty(bulk) -> bulk?e,g
+           :: empty(to_target) && empty(bulk) -> break
            od;
            if
            :: may_lose_records -> t_record = NONE; t_record_epoch = 0; has_lost_records = true
            :: true
-           fi }
+           fi;
+           FORGET }
     :: atomic { !t_alive -> /* and starts again: sessions it opened and did not take never will */
            t_alive = true; t = LISTENING; t_epoch = 0;
 #ifndef BREAK_FORGETS_OPENED
