@@ -46,7 +46,8 @@ struct gw_outgoing_config {
     struct gw_source_config source;        /* page_count and page_bytes are taken from ram */
     const char *uri;                       /* where the target listens; needed only in start */
     const struct gw_ram *ram;              /* outlives the migration */
-    struct gw_tracker *tracker;            /* off; outlives the migration */
+    struct gw_tracker *tracker;            /* off; outlives the migration. Unused, and may be NULL,
+                                              when source.is_ram_shared */
     struct gw_transport_options transport; /* gw_transport_defaults; plaintext is in here */
 };
 

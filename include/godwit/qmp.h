@@ -62,7 +62,8 @@ enum {
     X(BLOCK, "__org.godwit_block")                              \
     X(UNBLOCK, "__org.godwit_unblock")                          \
     X(STATUS, "__org.godwit_status")                            \
-    X(RESOLVE, "__org.godwit_resolve")
+    X(RESOLVE, "__org.godwit_resolve")                          \
+    X(UPGRADE, "__org.godwit_upgrade")
 
 #define GW_QMP_ENUM(name, text) GW_QMP_##name,
 enum gw_qmp_command { GW_QMP_COMMANDS(GW_QMP_ENUM) GW_QMP_COMMAND_COUNT };
@@ -154,6 +155,10 @@ struct gw_qmp_resolve {
     enum gw_qmp_resolve_action action;
     char token[GW_INFO_TOKEN_BYTES]; /* "" but for RUN_TOKEN */
 };
+
+/* __org.godwit_upgrade {}: the guest goes to the process at the other end of the socket whose
+ * descriptor the client sent with the command (SCM_RIGHTS). Returns at once, as migrate does, and
+ * is followed and cancelled in the same way. */
 
 struct gw_qmp_request {
     enum gw_qmp_command command;

@@ -68,6 +68,11 @@ GW_MUST_USE enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, ui
  * cannot be reserved: then nothing fails later. GW_LIMIT on a board without room for a unit. */
 GW_MUST_USE enum gw_status gw_ram_add_hugetlb(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
                                               struct gw_fault *fault);
+/* Maps and appends memory that another process made with gw_ram_add_memfd and shares: a memfd of
+ * exactly `bytes`, sealed as there, not of huge pages. Nothing is touched. The fd is the ram's from
+ * then on; on an error it stays the caller's. GW_REFUSED when it is something else, naming what. */
+GW_MUST_USE enum gw_status gw_ram_add_shared(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
+                                             int fd, struct gw_fault *fault);
 
 /* Appends memory the embedder mapped itself (private, anonymous, page aligned); it stays the
  * embedder's and must outlive the ram. */

@@ -58,11 +58,15 @@ struct gw_run_config {
     bool is_huge;                /* --hugepages: RAM in huge pages (godwit/ram.h) */
     bool is_lingering;           /* stay in postmigrate after the guest left */
     bool is_once;                /* a target whose migration failed ends instead of waiting */
+    bool is_taking_over; /* the guest comes from the godwit at the other end of take_over_fd, with
+                            all of the above but name */
+    int take_over_fd;    /* one end of gw_parcel_pair(); gw_run's from then on */
 };
 
 /* Runs the guest until it or the monitor ends. Every error has been told on standard error as a
- * sentence when it returns an enum gw_run_exit. Exactly one of kernel, flat and incoming_uri is
- * not NULL (the command line has checked it). The process exits with the value returned. */
+ * sentence when it returns an enum gw_run_exit (to the old godwit, when taking over). Exactly one
+ * of kernel, flat and incoming_uri is not NULL, or is_taking_over (the command line has checked
+ * it). The process exits with the value returned. */
 int gw_run(const struct gw_run_config *config);
 
 /* One item of static storage; its bytes are bytes_each * count. */

@@ -75,56 +75,58 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
 /* Events: name and where it comes from. A PEER event with no row in the table is a protocol
  * fault; a HOST event with none came too late and is ignored; an OPERATOR one is refused. SELF
  * events are the engine's own. */
-#define GW_SOURCE_EVENTS(E)                                                                     \
-    E(START, OPERATOR)                                                                          \
-    E(CANCEL, OPERATOR)                                                                         \
-    E(GIVE_UP, OPERATOR)    /* resolve: this copy never runs again */                           \
-    E(RUN_ANYWAY, OPERATOR) /* resolve: run here; the caller checked the token or was warned */ \
-    E(POSTCOPY, OPERATOR)   /* switch now; what lacks follows while the guest runs there */     \
-    E(CONTINUE, OPERATOR)   /* after PRE_SWITCHOVER: hand over as soon as what is left fits */  \
-    E(PAUSE, OPERATOR)      /* postcopy: let go of the link until RECOVER */                    \
-    E(RECOVER, OPERATOR)    /* postcopy: connect again now */                                   \
-    E(LINK_UP, HOST)        /* the control connection asked for by CONNECT is there */          \
-    E(BULK_UP, HOST)        /* the bulk connection is introduced and welcomed */                \
-    E(LINK_LOST, HOST)      /* a connection failed; `fault` says how. All are closed */         \
-    E(LINK_CLOSED, HOST)    /* the peer closed the control connection in order */               \
-    E(TRACKED, HOST)        /* answer to TRACK; `bitmap` has a bit per page ever touched */     \
-    E(COLLECTED, HOST)      /* answer to COLLECT; `bitmap` has a bit per dirty page */          \
-    E(RECORDED, HOST)       /* answer to RECORD */                                              \
-    E(STOPPED, HOST)        /* answer to STOP: guest halted, state saved; `halted_ns` */        \
-    E(HOST_FAULT, HOST)     /* an action could not be done; `fault` */                          \
-    E(BATCH_SENT, HOST)     /* by the channel's thread; `sent` */                               \
-    E(RECONCILED, HOST)     /* by the channel's thread: RECEIVED came; `bitmap` has its bits */ \
-    E(TICK, HOST)           /* at gw_source_deadline() */                                       \
-    E(MESSAGE, HOST)        /* a message came on the control channel; becomes one of these: */  \
-    E(WELCOMED, PEER)       /* WELCOME, standing NEW */                                         \
-    E(STANDS_OPEN, PEER)    /* WELCOME, standing OPEN */                                        \
-    E(STANDS_READY, PEER)   /* WELCOME, standing READY for our epoch */                         \
-    E(STANDS_RUNNING, PEER) /* WELCOME, standing RUNNING for our epoch */                       \
-    E(STANDS_ABORTED, PEER) /* WELCOME, standing ABORTED for our epoch */                       \
-    E(STANDS_PULLING, PEER) /* WELCOME, standing PULLING for our epoch */                       \
-    E(STANDS_LOST, PEER)    /* WELCOME, standing LOST for our epoch */                          \
-    E(STANDS_UNKNOWN, PEER) /* WELCOME, any other standing */                                   \
-    E(REFUSE, PEER)                                                                             \
-    E(ACCEPT, PEER)                                                                             \
-    E(SWITCHOVER_ACK, PEER) /* the target's devices are ready for the guest */                  \
-    E(ACK, PEER)                                                                                \
-    E(SUSPECT, PEER)                                                                            \
-    E(MISMATCH, PEER)                                                                           \
-    E(READY, PEER)                                                                              \
-    E(ABORTED, PEER)                                                                            \
-    E(RUNNING, PEER)                                                                            \
-    E(PULLS, PEER)      /* RUNNING, without all of its RAM, and the channels are there */       \
-    E(PULLS_BARE, PEER) /* the same, and they must come again first */                          \
-    E(COMPLETE, PEER)                                                                           \
-    E(ROUND_END, SELF) /* nothing of the round is left to pick, all of it sent */               \
-    E(SWITCH, SELF)    /* it fits into the downtime limit, or is to go first, or is late */     \
-    E(HOLD, SELF)      /* the same, and the operator wants to be asked first */                 \
-    E(DRAINED, SELF)   /* stopped, and everything is sent */                                    \
-    E(BREACH, SELF)    /* the link was given up because the peer broke the protocol */          \
-    E(DEADLINE, SELF)  /* config.deadline_ns has passed, and it stays here */                   \
-    E(EXHAUSTED, SELF) /* the link stayed lost for config.resume_ns_max */                      \
-    E(TIME_OUT, SELF)  /* the state's own limit has passed */
+#define GW_SOURCE_EVENTS(E)                                                                      \
+    E(START, OPERATOR)                                                                           \
+    E(CANCEL, OPERATOR)                                                                          \
+    E(GIVE_UP, OPERATOR)    /* resolve: this copy never runs again */                            \
+    E(RUN_ANYWAY, OPERATOR) /* resolve: run here; the caller checked the token or was warned */  \
+    E(POSTCOPY, OPERATOR)   /* switch now; what lacks follows while the guest runs there */      \
+    E(CONTINUE, OPERATOR)   /* after PRE_SWITCHOVER: hand over as soon as what is left fits */   \
+    E(PAUSE, OPERATOR)      /* postcopy: let go of the link until RECOVER */                     \
+    E(RECOVER, OPERATOR)    /* postcopy: connect again now */                                    \
+    E(LINK_UP, HOST)        /* the control connection asked for by CONNECT is there */           \
+    E(BULK_UP, HOST)        /* the bulk connection is introduced and welcomed */                 \
+    E(LINK_LOST, HOST)      /* a connection failed; `fault` says how. All are closed */          \
+    E(LINK_CLOSED, HOST)    /* the peer closed the control connection in order */                \
+    E(TRACKED, HOST)        /* answer to TRACK; `bitmap` has a bit per page ever touched */      \
+    E(COLLECTED, HOST)      /* answer to COLLECT; `bitmap` has a bit per dirty page */           \
+    E(RECORDED, HOST)       /* answer to RECORD */                                               \
+    E(STOPPED, HOST)        /* answer to STOP: guest halted, state saved; `halted_ns` */         \
+    E(HOST_FAULT, HOST)     /* an action could not be done; `fault` */                           \
+    E(BATCH_SENT, HOST)     /* by the channel's thread; `sent` */                                \
+    E(RECONCILED, HOST)     /* by the channel's thread: RECEIVED came; `bitmap` has its bits */  \
+    E(TICK, HOST)           /* at gw_source_deadline() */                                        \
+    E(MESSAGE, HOST)        /* a message came on the control channel; becomes one of these: */   \
+    E(WELCOMED, PEER)       /* WELCOME, standing NEW */                                          \
+    E(STANDS_OPEN, PEER)    /* WELCOME, standing OPEN */                                         \
+    E(STANDS_READY, PEER)   /* WELCOME, standing READY for our epoch */                          \
+    E(STANDS_RUNNING, PEER) /* WELCOME, standing RUNNING for our epoch */                        \
+    E(STANDS_ABORTED, PEER) /* WELCOME, standing ABORTED for our epoch */                        \
+    E(STANDS_PULLING, PEER) /* WELCOME, standing PULLING for our epoch */                        \
+    E(STANDS_LOST, PEER)    /* WELCOME, standing LOST for our epoch */                           \
+    E(STANDS_UNKNOWN, PEER) /* WELCOME, any other standing */                                    \
+    E(REFUSE, PEER)                                                                              \
+    E(ACCEPT, PEER)                                                                              \
+    E(SWITCHOVER_ACK, PEER) /* the target's devices are ready for the guest */                   \
+    E(ACK, PEER)                                                                                 \
+    E(SUSPECT, PEER)                                                                             \
+    E(MISMATCH, PEER)                                                                            \
+    E(READY, PEER)                                                                               \
+    E(ABORTED, PEER)                                                                             \
+    E(RUNNING, PEER)                                                                             \
+    E(PULLS, PEER)      /* RUNNING, without all of its RAM, and the channels are there */        \
+    E(PULLS_BARE, PEER) /* the same, and they must come again first */                           \
+    E(COMPLETE, PEER)                                                                            \
+    E(ACCEPT_SHARED, PEER)  /* ACCEPT, and RAM is shared: no page travels */                     \
+    E(STOPPED_SHARED, SELF) /* STOPPED, the same */                                              \
+    E(ROUND_END, SELF)      /* nothing of the round is left to pick, all of it sent */           \
+    E(SWITCH, SELF)         /* it fits into the downtime limit, or is to go first, or is late */ \
+    E(HOLD, SELF)           /* the same, and the operator wants to be asked first */             \
+    E(DRAINED, SELF)        /* stopped, and everything is sent */                                \
+    E(BREACH, SELF)         /* the link was given up because the peer broke the protocol */      \
+    E(DEADLINE, SELF)       /* config.deadline_ns has passed, and it stays here */               \
+    E(EXHAUSTED, SELF)      /* the link stayed lost for config.resume_ns_max */                  \
+    E(TIME_OUT, SELF)       /* the state's own limit has passed */
 
 #define GW_SOURCE_EVENT_ENUM(name, origin) GW_SOURCE_EV_##name,
 enum gw_source_event_type { GW_SOURCE_EVENTS(GW_SOURCE_EVENT_ENUM) GW_SOURCE_EVENT_COUNT };
@@ -145,6 +147,7 @@ struct gw_source_event {
         const uint64_t *bitmap;           /* TRACKED, COLLECTED, RECONCILED; GW_BITMAP_WORDS, during
                                              the call */
         uint64_t halted_ns;               /* STOPPED: when the saved counter was read */
+        bool has_token;                   /* RUN_ANYWAY: by the target's word, not the operator's */
         struct gw_batch_sent sent;        /* BATCH_SENT */
     };
 };
@@ -252,6 +255,10 @@ struct gw_source_config {
     bool is_releasing;       /* postcopy: pages that the target has are given back here
                                 (gw_source_next_release): then this copy never runs again */
     uint32_t own_unit_pages; /* of this side's RAM (godwit/ram.h); 0: 1 */
+    bool is_ram_shared; /* the target has the very same memory: no page travels, and from COMMIT on
+                           this copy is worth nothing. The target's config says so too, and the
+                           facts name the memory, so that no two sides think differently. Nothing
+                           of pages, verification, postcopy or trying again applies */
 };
 
 #define GW_AUTO_THROTTLE_PERCENT 50 /* auto: a guest is not slowed down by more than that */

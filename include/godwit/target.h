@@ -169,13 +169,15 @@ struct gw_target_config {
     const struct gw_facts *facts; /* ours; outlives the engine's use */
     uint64_t page_count;
     uint32_t page_bytes;
-    uint32_t unit_pages;       /* what is placed as one (godwit/ram.h), a power of two that divides
-                                  page_count; 0: 1 */
-    uint32_t vcpu_count;       /* for the blocktime; 0: not known */
-    bool can_postcopy;         /* ARM can be done on this host */
-    uint32_t device_count;     /* that must be ready (DEVICE_READY) before the source stops the
-                                  guest; 0: it need not ask */
-    uint64_t recover_ns_max;   /* how long a stranded guest waits for its source; 0: for ever */
+    uint32_t unit_pages;     /* what is placed as one (godwit/ram.h), a power of two that divides
+                                page_count; 0: 1 */
+    uint32_t vcpu_count;     /* for the blocktime; 0: not known */
+    bool can_postcopy;       /* ARM can be done on this host */
+    uint32_t device_count;   /* that must be ready (DEVICE_READY) before the source stops the
+                                guest; 0: it need not ask */
+    uint64_t recover_ns_max; /* how long a stranded guest waits for its source; 0: for ever */
+    bool is_ram_shared;      /* RAM is the very same as the source's (source.h): all of it is here,
+                                and none of it is touched before RUN: no DISCARD, no pages */
     struct gw_history history; /* read from the state directory */
 };
 

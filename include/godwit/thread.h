@@ -39,8 +39,8 @@ GW_MUST_USE enum gw_status gw_thread_start(struct gw_thread *thread, const char 
                                            void (*function)(void *), void *context,
                                            struct gw_fault *fault);
 
-/* How long the calling thread wants to run at a time, once it has the CPU. Whoever wants little gets
- * it soon when woken, before who wants much; nobody gets more time in all. From Linux 6.12 on
+/* How long the calling thread wants to run at a time, once it has the CPU. Whoever wants little
+ * gets it soon when woken, before who wants much; nobody gets more time in all. From Linux 6.12 on
  * (sched_setattr(2): the slice of a thread with an ordinary policy; the default is about 3 ms);
  * before, and where it is not permitted, nothing changes. */
 #define GW_THREAD_BRIEF_NS UINT64_C(100000) /* mostly waits, and is waited for */

@@ -16,6 +16,7 @@ const struct gw_cli_command *const gw_cli_commands[] = {
     &gw_cli_command_migrate_continue,
     &gw_cli_command_migrate_pause,
     &gw_cli_command_migrate_recover,
+    &gw_cli_command_upgrade,
     &gw_cli_command_status,
     &gw_cli_command_list,
     &gw_cli_command_dirty_rate,

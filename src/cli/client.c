@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "godwit/parcel.h"
 #include "godwit/unix_socket.h"
 #include "places.h"
 
@@ -114,6 +115,17 @@ static enum gw_status send_output(struct gw_cli_client *client, struct gw_fault 
     return GW_OK;
 }
 
+/* A command with a descriptor. */
+static enum gw_status send_parcel(struct gw_cli_client *client, struct gw_fault *fault)
+{
+    const struct gw_parcel parcel = {.bytes = (uint8_t *)client->output,
+                                     .size = client->json.used,
+                                     .fd_count = 1,
+                                     .fd = {client->passed_fd}};
+    client->passed_fd = -1;
+    return gw_parcel_send(client->fd, &parcel, client->reply_ns_max, fault);
+}
+
 /* True for the reply to the last command: an error may come without an id. */
 static bool is_reply(const struct gw_cli_client *client)
 {
@@ -163,7 +175,8 @@ enum gw_status gw_cli_client_end(struct gw_cli_client *client, struct gw_fault *
     if (gw_json_end(&client->json) != GW_OK)
         return gw_fault_set(fault, GW_LIMIT, "the command is longer than %u bytes",
                             (unsigned int)sizeof(client->output) - 1);
-    enum gw_status status = send_output(client, fault);
+    enum gw_status status =
+        client->passed_fd >= 0 ? send_parcel(client, fault) : send_output(client, fault);
     return status == GW_OK ? take_reply(client, fault) : status;
 }
 
@@ -195,6 +208,7 @@ enum gw_status gw_cli_client_open(struct gw_cli_client *client, const char *path
                                   uint64_t reply_ns_max, struct gw_fault *fault)
 {
     client->fd = -1;
+    client->passed_fd = -1;
     client->reply_ns_max = reply_ns_max;
     client->id = 0;
     client->used = client->input_begin = client->input_end = 0;

@@ -16,7 +16,8 @@
 #define GW_CLI_REPLY_NS_MAX (10 * GW_NS_PER_S)
 
 struct gw_cli_client {
-    int fd; /* -1: not connected */
+    int fd;        /* -1: not connected */
+    int passed_fd; /* goes with the next command, and stays the caller's; -1: none */
     uint64_t id;
     uint64_t reply_ns_max;
     struct gw_json json; /* the command being written, after gw_cli_client_begin() */

@@ -41,6 +41,8 @@ struct gw_cli_values {
     uint64_t retry_ns;
     uint64_t deadline_ns;
     const char *on_deadline;
+    const char *binary;
+    const char *take_over; /* "fd:N" */
     bool is_postcopy;
     bool is_precopy;
     bool is_pausing;

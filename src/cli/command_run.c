@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit run: checks what the operator wants and hands it to the monitor. Main thread. */
+#include <limits.h>
 #include <string.h>
 
 #include "commands.h"
@@ -124,11 +125,34 @@ static enum gw_status make_config(struct gw_cli_values *values, struct gw_cli_pl
     return status;
 }
 
+/* fd:N; everything but the name comes through it. */
+static enum gw_status decode_take_over(struct gw_cli_values *values, struct gw_run_config *config,
+                                       struct gw_fault *fault)
+{
+    uint64_t number = 0;
+    const char *text = values->take_over;
+    if (strncmp(text, "fd:", 3) != 0)
+        return gw_fault_set(fault, GW_ARGUMENT, "--take-over is \"%.60s\"; wanted fd:N", text);
+    enum gw_status status =
+        gw_units_decode_number(text + 3, "--take-over", 3, INT_MAX, &number, fault);
+    if (status == GW_OK)
+        status = check_name(values, fault);
+    config->is_taking_over = true;
+    config->take_over_fd = (int)number;
+    config->name = values->name;
+    return status;
+}
+
 static int run_run(struct gw_cli_values *values)
 {
     static struct gw_cli_places places;
     static struct gw_run_config config;
     struct gw_fault fault = {.status = GW_OK};
+    if (values->take_over) {
+        if (decode_take_over(values, &config, &fault) != GW_OK)
+            return gw_cli_fail(GW_RUN_EXIT_USAGE, "%s", fault.text);
+        return gw_run(&config);
+    }
     if (make_config(values, &places, &config, &fault) != GW_OK)
         return gw_cli_fail(GW_RUN_EXIT_USAGE, "%s", fault.text);
     return gw_run(&config);
@@ -170,6 +194,10 @@ static const struct gw_cli_option options[] = {
      "after the guest has moved away stay in postmigrate,\ninstead of ending with 20"},
     {"--once", NULL, GW_CLI_FLAG, GW_CLI_AT(is_once), 0,
      "with --incoming: end after a migration that failed,\ninstead of waiting for the next"},
+    {"--take-over", "fd:N", GW_CLI_TEXT, GW_CLI_AT(take_over), 0,
+     "for `godwit upgrade`, which starts this: the guest and all\noptions come from the godwit "
+     "that "
+     "runs it now"},
     {"--control", "PATH", GW_CLI_TEXT, GW_CLI_AT(control), 0,
      "the control socket (default: NAME.sock, see godwit help)"},
     {"--state-dir", "DIR", GW_CLI_TEXT, GW_CLI_AT(state_dir), 0,

@@ -276,7 +276,10 @@ enum gw_status gw_outgoing_run_anyway(struct gw_outgoing *outgoing, const struct
     if (status != GW_OK) {
         return status;
     }
-    return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_RUN_ANYWAY}, fault);
+    return say(
+        outgoing,
+        (struct gw_source_event){.type = GW_SOURCE_EV_RUN_ANYWAY, .has_token = token != NULL},
+        fault);
 }
 
 void gw_outgoing_set_limits(struct gw_outgoing *outgoing, uint64_t downtime_ns_max,

@@ -7,9 +7,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "godwit/huge_pages.h"
@@ -17,6 +20,8 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3, include/uapi/linux/memfd.h */
 #endif
+
+enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 /* Linux Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
@@ -101,8 +106,7 @@ static enum gw_status add_sealed(struct gw_ram *ram, struct gw_ram_region region
     int fd = region.fd;
     enum gw_status status = GW_OK;
     /* Sealed, so that no one who is given the fd can make a mapped page vanish (SIGBUS). */
-    if (ftruncate(fd, (off_t)bytes) != 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    if (ftruncate(fd, (off_t)bytes) != 0 || fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
         status = gw_fault_set_os(fault, errno, "sealed memfd of %" PRIu64 " bytes", bytes);
         (void)close(fd);
         return status;
@@ -197,6 +201,60 @@ enum gw_status gw_ram_add_hugetlb(struct gw_ram *ram, uint64_t gpa, uint64_t byt
         return lack_huge_pages(bytes, cause.os_error, fault);
     }
     ram->unit_pages = (uint32_t)(GW_HUGE_PAGE_BYTES / ram->page_bytes);
+    return GW_OK;
+}
+
+/* A descriptor from elsewhere: is it what gw_ram_add_memfd makes? The seals tell a memfd from a
+ * file, and promise that no mapped page can vanish. */
+static enum gw_status check_shared(uint64_t bytes, int fd, struct gw_fault *fault)
+{
+    struct stat found;
+    struct statfs system;
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0) {
+        return gw_fault_set(fault, GW_REFUSED, "shared guest memory is no memfd");
+    }
+    if (fstatfs(fd, &system) != 0) {
+        return gw_fault_set_os(fault, errno, "shared guest memory");
+    }
+    if ((uint32_t)system.f_type == HUGETLBFS_MAGIC) { /* its holes are not to be seen from here */
+        return gw_fault_set(fault, GW_REFUSED, "shared guest memory is of huge pages");
+    }
+    if ((seals & SEALS) != SEALS) {
+        return gw_fault_set(
+            fault, GW_REFUSED,
+            "shared guest memory has seals 0x%x, wanted 0x%x: it could be cut short",
+            (unsigned)seals, (unsigned)SEALS);
+    }
+    if (fstat(fd, &found) != 0) {
+        return gw_fault_set_os(fault, errno, "shared guest memory");
+    }
+    if ((uint64_t)found.st_size != bytes) {
+        return gw_fault_set(fault, GW_REFUSED,
+                            "shared guest memory has %" PRIu64 " bytes, wanted %" PRIu64,
+                            (uint64_t)found.st_size, bytes);
+    }
+    return GW_OK;
+}
+
+enum gw_status gw_ram_add_shared(struct gw_ram *ram, uint64_t gpa, uint64_t bytes, int fd,
+                                 struct gw_fault *fault)
+{
+    enum gw_status status = check_region(ram, gpa, bytes, ram->page_bytes, fault);
+    if (status == GW_OK) {
+        status = check_shared(bytes, fd, fault);
+    }
+    if (status != GW_OK) {
+        return status;
+    }
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (base == MAP_FAILED) {
+        return gw_fault_set_os(fault, errno, "mapping %" PRIu64 " bytes of shared guest memory",
+                               bytes);
+    }
+    append_region(ram,
+                  (struct gw_ram_region){
+                      .gpa = gpa, .bytes = bytes, .base = base, .fd = fd, .kind = GW_RAM_MEMFD});
     return GW_OK;
 }
 

@@ -224,7 +224,7 @@ static enum gw_source_event_type classify(const struct gw_source *source,
     case GW_FRAME_REFUSE:
         return GW_SOURCE_EV_REFUSE;
     case GW_FRAME_ACCEPT:
-        return GW_SOURCE_EV_ACCEPT;
+        return source->config.is_ram_shared ? GW_SOURCE_EV_ACCEPT_SHARED : GW_SOURCE_EV_ACCEPT;
     case GW_FRAME_ACK:
         return GW_SOURCE_EV_ACK;
     case GW_FRAME_SUSPECT:
@@ -350,9 +350,20 @@ static enum gw_status refuse_operator(const struct gw_source *source,
 }
 
 /* A wish that the state allows; is it possible for this migration? */
-static enum gw_status check_wish(const struct gw_source *source, enum gw_source_event_type type,
-                                 struct gw_fault *fault)
+static enum gw_status check_wish(const struct gw_source *source,
+                                 const struct gw_source_event *event, struct gw_fault *fault)
 {
+    enum gw_source_event_type type = event->type;
+    if (type == GW_SOURCE_EV_POSTCOPY && source->config.is_ram_shared) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the target shares this guest's memory: none of it is left to follow");
+    }
+    if (type == GW_SOURCE_EV_RUN_ANYWAY && source->config.is_ram_shared && !event->has_token) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "the target shares this guest's memory and may have changed it since "
+                            "COMMIT: what is here is no whole guest any more, unless the target's "
+                            "own word says that it never ran there");
+    }
     if (type == GW_SOURCE_EV_POSTCOPY && source->config.is_verifying) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "this migration compares all RAM while the guest stands still "
@@ -459,6 +470,14 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
     case GW_SOURCE_EV_LINK_LOST:
         lose_link(source, event->fault, event->now_ns);
         break;
+    case GW_SOURCE_EV_STOPPED: {
+        struct gw_source_event stopped = *event;
+        if (source->config.is_ram_shared && source->state == GW_SOURCE_STOPPING) {
+            stopped.type = GW_SOURCE_EV_STOPPED_SHARED;
+        }
+        handle_host(source, &stopped);
+        break;
+    }
     case GW_SOURCE_EV_RECORDED:
         source->records_owed -= source->records_owed > 0;
         if (source->records_owed == 0) {
@@ -473,7 +492,7 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
                                     "what was asked for before is not done yet: ask again");
             }
             enum gw_status status = is_legal(&table[source->state][event->type])
-                                        ? check_wish(source, event->type, fault)
+                                        ? check_wish(source, event, fault)
                                         : refuse_operator(source, event->type, fault);
             if (status != GW_OK) {
                 return status;

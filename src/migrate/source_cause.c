@@ -6,6 +6,9 @@
 /* How long a lost link is tried again. */
 uint64_t gw_source_patience_ns(const struct gw_source *source)
 {
+    if (source->config.is_ram_shared) {
+        return 0; /* the target is a process of this host: lost is gone */
+    }
     return source->state == GW_SOURCE_PUSH_WAITING ? source->config.recover_ns_max
                                                    : source->config.resume_ns_max;
 }

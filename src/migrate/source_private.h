@@ -39,7 +39,8 @@ typedef void gw_source_step(struct gw_source *source, const struct gw_source_eve
     X(last_round) X(prepare) X(commit) X(done) X(done_again) X(back_off) X(ask) X(give_up) \
     X(finish) X(nothing) X(end) X(pause) X(ask_again) X(reopen) X(resume) X(merge) \
     X(want_postcopy) X(push) X(reopen_push) X(reconcile) X(push_again) X(part) X(let_go) \
-    X(acknowledge) X(hold) X(go_on) X(complete)
+    X(acknowledge) X(hold) X(go_on) X(complete) \
+    X(leave_shared) X(prepare_shared)
 /* clang-format on */
 
 #define GW_SOURCE_STEP_DECLARE(name) gw_source_step gw_source_step_##name;

@@ -60,7 +60,7 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
                                     struct gw_batch *batch, uint64_t *retry_ns)
 {
     *retry_ns = UINT64_MAX;
-    if (!is_sending(source) || source->is_collecting) {
+    if (!is_sending(source) || source->is_collecting || source->config.is_ram_shared) {
         return GW_AGAIN;
     }
     if (gw_pace_free_at(&source->pace) > now_ns) {

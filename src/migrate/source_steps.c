@@ -278,6 +278,13 @@ void gw_source_step_record_leaving(struct gw_source *source, const struct gw_sou
     record(source, GW_DEPARTURE_LEAVING);
 }
 
+void gw_source_step_leave_shared(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->setup_ns = event->now_ns - source->start_ns;
+    source->is_acked = true; /* it is built for this guest, by now */
+    gw_source_step_record_leaving(source, event);
+}
+
 void gw_source_step_stop(struct gw_source *source, const struct gw_source_event *event)
 {
     (void)event;
@@ -327,6 +334,13 @@ void gw_source_step_prepare(struct gw_source *source, const struct gw_source_eve
         .is_postcopy = source->is_partial,
         .missing_pages = source->is_partial ? (uint32_t)source->pages.dirty_count : 0};
     source->limit_ns = event->now_ns + GW_PREPARED_NS_MAX;
+}
+
+/* RAM is shared: what the guest wrote last is there already, and no page was ever dirty. */
+void gw_source_step_prepare_shared(struct gw_source *source, const struct gw_source_event *event)
+{
+    source->halted_ns = event->halted_ns;
+    gw_source_step_prepare(source, event);
 }
 
 void gw_source_step_commit(struct gw_source *source, const struct gw_source_event *event)

@@ -76,6 +76,7 @@
     BEFORE_PAGES(T, GREETING)                                                                      \
                                                                                                    \
     T(NEGOTIATING, ACCEPT, OPENING, open_bulk)                                                     \
+    T(NEGOTIATING, ACCEPT_SHARED, LEAVING, leave_shared)                                           \
     T(NEGOTIATING, TIME_OUT, FAILED, end)                                                          \
     BEFORE_SWITCH(T, NEGOTIATING)                                                                  \
     BEFORE_PAGES(T, NEGOTIATING)                                                                   \
@@ -145,6 +146,7 @@
     T(STOPPING, ACK, STOPPING, count_acked)                                                        \
     T(STOPPING, SUSPECT, STOPPING, take_back)                                                      \
     T(STOPPING, STOPPED, COLLECTING, collect_last)                                                 \
+    T(STOPPING, STOPPED_SHARED, PREPARED, prepare_shared)                                          \
     T(STOPPING, LINK_LOST, PAUSING, nothing)                                                       \
     T(STOPPING, BREACH, FALLING_BACK, nothing)                                                     \
     T(STOPPING, REFUSE, FALLING_BACK, nothing)                                                     \

@@ -8,10 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/bitmap.h"
 #include "migrate/target_private.h"
 #include "migrate/target_table.h"
-#include "migrate/units.h"
 
 /* A row is two bytes, so that a table of every state and event stays small. */
 struct row {
@@ -232,6 +230,9 @@ static enum gw_target_event_type classify_intro(const struct gw_target *target,
                                                 const struct gw_intro *intro)
 {
     bool is_same = is_at_hand(target) && is_session(target, &intro->session);
+    if (intro->role != GW_ROLE_CONTROL && target->config.is_ram_shared) {
+        return GW_TARGET_EV_INTRO; /* no page may come: it would hit the source's running guest */
+    }
     if (intro->role == GW_ROLE_URGENT) {
         bool is_awaited = is_same && target->is_bulk_open && !target->is_urgent_open &&
                           target->config.can_postcopy && intro->generation == target->generation;
@@ -318,6 +319,12 @@ static enum gw_target_event_type classify_hello(struct gw_target *target,
     return GW_TARGET_EV_HELLO;
 }
 
+static bool is_possible(const struct gw_target *target, const struct gw_prepare *prepare)
+{
+    bool has_pages = prepare->sequence_last[0] > 0 || prepare->is_postcopy;
+    return prepare->epoch > target->epoch && !(target->config.is_ram_shared && has_pages);
+}
+
 /* Which event a message is; GW_TARGET_EV_MESSAGE when it is none a source may send now. */
 static enum gw_target_event_type classify(struct gw_target *target,
                                           const struct gw_message *message)
@@ -328,7 +335,7 @@ static enum gw_target_event_type classify(struct gw_target *target,
         return target->state == GW_TARGET_NEGOTIATING ? classify_hello(target, &message->hello)
                                                       : GW_TARGET_EV_MESSAGE;
     case GW_FRAME_PREPARE:
-        return message->prepare.epoch > target->epoch ? GW_TARGET_EV_PREPARE : GW_TARGET_EV_MESSAGE;
+        return is_possible(target, &message->prepare) ? GW_TARGET_EV_PREPARE : GW_TARGET_EV_MESSAGE;
     case GW_FRAME_COMMIT:
         return is_ours ? GW_TARGET_EV_COMMIT : GW_TARGET_EV_MESSAGE;
     case GW_FRAME_DONE:
@@ -497,97 +504,6 @@ enum gw_status gw_target_handle(struct gw_target *target, const struct gw_target
     judge_gathered(target, event->now_ns);
     judge_pulling(target, event->now_ns);
     return status;
-}
-
-/* The guest may run here, if only since a moment of which the engine has not heard yet. */
-static bool is_taken(const struct gw_target *target)
-{
-    return target->state == GW_TARGET_STARTING || target->state == GW_TARGET_PULLING ||
-           target->state == GW_TARGET_RUNNING;
-}
-
-enum gw_status gw_target_may_place(const struct gw_target *target, bool is_urgent,
-                                   uint64_t sequence, enum gw_placing *placing,
-                                   struct gw_fault *fault)
-{
-    bool is_running = target->state == GW_TARGET_PULLING ||
-                      (target->state == GW_TARGET_RUNNING && target->is_partial);
-    bool is_coming = target->state == GW_TARGET_ACTIVE ||
-                     (target->state == GW_TARGET_GATHERING && sequence <= target->sequence_last);
-    uint64_t next = (is_urgent ? target->urgent_sequence : target->sequence) + 1;
-    *placing = target->state == GW_TARGET_RUNNING ? GW_PLACE_NOT
-               : target->is_armed                 ? GW_PLACE_STAGED
-                                                  : GW_PLACE_DIRECT;
-    bool is_wanted =
-        is_urgent ? target->is_urgent_open && is_taken(target) : is_running || is_coming;
-    if (!target->is_bulk_open || !is_wanted) {
-        return gw_fault_set(fault, GW_PROTOCOL,
-                            "the source sent batch %llu in state %s, where none is expected",
-                            (unsigned long long)sequence, states[target->state].name);
-    }
-    if (target->suspect_count == GW_WINDOW_BATCHES) {
-        return gw_fault_set(fault, GW_CORRUPT,
-                            "the last %u batches all arrived damaged, and the source goes on "
-                            "without hearing so",
-                            target->suspect_count);
-    }
-    if (sequence != next) {
-        return gw_fault_set(fault, GW_PROTOCOL, "the source sent batch %llu, wanted %llu",
-                            (unsigned long long)sequence, (unsigned long long)next);
-    }
-    return GW_OK;
-}
-
-static enum gw_status refuse_pages(const struct gw_batch_table *pages, const char *wanted,
-                                   struct gw_fault *fault)
-{
-    return gw_fault_set(fault, GW_PROTOCOL, "the source sent %u pages from page %llu%s",
-                        pages->record[0].count, (unsigned long long)pages->record[0].page, wanted);
-}
-
-/* On the urgent channel one page that was asked for, or pages of one such unit; how they follow
- * each other is the assembly's business. */
-static bool is_asked_for(const struct gw_target *target, const struct gw_batch_table *pages)
-{
-    const struct gw_record *last = &pages->record[pages->record_count - 1];
-    uint64_t unit = target->config.unit_pages;
-    uint64_t first = gw_target_unit_of(target, pages->record[0].page);
-    bool is_one = pages->record_count == 1 && pages->record[0].count == 1;
-    bool is_within = last->page >= first && last->page + last->count <= first + unit;
-    return (unit == 1 ? is_one : is_within) && gw_bit_test(target->demanded, first);
-}
-
-enum gw_status gw_target_check_pages(const struct gw_target *target, bool is_urgent,
-                                     const struct gw_batch_table *pages, struct gw_fault *fault)
-{
-    const struct gw_record *record = &pages->record[0];
-    if (is_urgent && !is_asked_for(target, pages)) {
-        return refuse_pages(
-            pages, " on the urgent channel, where pages that were asked for are wanted", fault);
-    }
-    for (uint32_t i = 0; i < pages->record_count; i++) {
-        if (pages->record[i].kind != GW_RECORD_GONE) {
-            continue;
-        }
-        bool is_whole = is_urgent && pages->record_count == 1 &&
-                        record->page % target->config.unit_pages == 0 &&
-                        record->count == target->config.unit_pages;
-        if (!is_whole || !gw_bit_test(target->received, record->page)) {
-            return refuse_pages(pages, " as gone, and they are not all here", fault);
-        }
-    }
-    return GW_OK;
-}
-
-enum gw_status gw_target_check_missing(const struct gw_target *target, const uint64_t *missing,
-                                       struct gw_fault *fault)
-{
-    uint64_t end = target->config.page_count;
-    uint64_t part = gw_units_find_part(missing, end, target->config.unit_pages);
-    return part == end ? GW_OK
-                       : gw_fault_set(fault, GW_PROTOCOL,
-                                      "MISSING has page %llu and not all of its unit of %u",
-                                      (unsigned long long)part, target->config.unit_pages);
 }
 
 uint64_t gw_target_deadline(const struct gw_target *target)

@@ -178,7 +178,8 @@ void gw_target_step_reopen(struct gw_target *target, const struct gw_target_even
 /* The source may come back, or another one; nobody can have committed. */
 void gw_target_step_await(struct gw_target *target, const struct gw_target_event *event)
 {
-    target->limit_ns = event->now_ns + GW_AWAITING_NS_MAX;
+    uint64_t wait_ns = target->config.is_ram_shared ? 0 : GW_AWAITING_NS_MAX; /* nothing to keep */
+    target->limit_ns = event->now_ns + wait_ns;
 }
 
 static struct gw_target_action *admit_channel(struct gw_target *target,
@@ -216,18 +217,21 @@ void gw_target_step_open(struct gw_target *target, const struct gw_target_event 
 {
     memcpy(target->guest_name, event->message->hello.guest_name, GW_NAME_BYTES);
     memset(target->received, 0, bitmap_bytes(target));
-    target->missing = target->config.page_count;
+    target->missing = target->config.is_ram_shared ? 0 : target->config.page_count;
     gw_history_put(&target->history, &target->session, GW_RECORD_OPENED, 0);
-    (void)gw_target_emit(target, GW_TARGET_DO_DISCARD);
+    if (!target->config.is_ram_shared) {
+        (void)gw_target_emit(target, GW_TARGET_DO_DISCARD);
+    }
     (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
 }
 
 void gw_target_step_accept(struct gw_target *target, const struct gw_target_event *event)
 {
     (void)event;
+    bool can_postcopy = target->config.can_postcopy && !target->config.is_ram_shared;
     target->is_loaded = false;
     gw_target_send(target, GW_FRAME_ACCEPT)->accept = (struct gw_accept){
-        .capabilities = (target->config.can_postcopy ? GW_CAN_POSTCOPY : 0u) |
+        .capabilities = (can_postcopy ? GW_CAN_POSTCOPY : 0u) |
                         (target->config.device_count > 0 ? GW_WILL_ACK_SWITCHOVER : 0u),
         .unit_log2 = (uint32_t)__builtin_ctz(target->config.unit_pages)};
     prepare_devices(target);

@@ -12,9 +12,18 @@
 
 #define CLIENTS (&gw_run_storage.clients)
 
+static void close_passed(struct gw_client *client)
+{
+    if (client->passed_fd >= 0) {
+        (void)close(client->passed_fd);
+    }
+    client->passed_fd = -1;
+}
+
 static void drop(struct gw_client *client)
 {
     gw_loop_remove(&client->watch);
+    close_passed(client);
     (void)close(client->fd);
     client->fd = -1;
 }
@@ -74,7 +83,9 @@ static void serve(struct gw_client *client)
             break;
         }
         if (status == GW_OK) {
+            CLIENTS->asking = client;
             gw_command_execute(&request, message);
+            CLIENTS->asking = NULL;
         } else {
             gw_qmp_encode_bad(message, &bad);
         }
@@ -91,19 +102,31 @@ static void watch(struct gw_client *client)
     gw_loop_change(&client->watch, in | (client->out_count > 0 ? (uint32_t)EPOLLOUT : 0));
 }
 
+/* A descriptor that comes with the bytes is kept: the last one, as QEMU's getfd does. */
+static void keep_fd(struct gw_client *client, struct gw_parcel *parcel)
+{
+    if (parcel->fd_count > 0) {
+        close_passed(client);
+        client->passed_fd = parcel->fd[--parcel->fd_count];
+        gw_parcel_close_fds(parcel);
+    }
+}
+
 static void read_some(struct gw_client *client)
 {
-    ssize_t got = recv(client->fd, client->in, sizeof(client->in), MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+    struct gw_parcel parcel = {.bytes = client->in, .capacity = sizeof(client->in)};
+    enum gw_status status = gw_parcel_receive(client->fd, &parcel, NULL);
+    if (status == GW_AGAIN) {
         return;
     }
-    if (got < 0) {
+    if (status != GW_OK && status != GW_LINK) {
         drop(client);
         return;
     }
-    client->is_ended = got == 0;
+    keep_fd(client, &parcel);
+    client->is_ended = status == GW_LINK;
     client->in_at = 0;
-    client->in_count = (size_t)got;
+    client->in_count = parcel.size;
 }
 
 static void handle(void *context, uint32_t events)
@@ -130,35 +153,52 @@ static void handle(void *context, uint32_t events)
     watch(client);
 }
 
+/* A free place, with this connection in it and watched; NULL when there is none, or the host
+ * refuses: then the connection is the caller's still. */
+static struct gw_client *begin_client(int fd, bool *is_full)
+{
+    *is_full = true;
+    for (int i = 0; i < GW_CLIENTS_MAX; i++) {
+        struct gw_client *client = &CLIENTS->client[i];
+        if (client->fd >= 0) {
+            continue;
+        }
+        *is_full = false;
+        client->in_at = client->in_count = 0;
+        client->out_at = client->out_count = 0;
+        client->is_ended = false;
+        client->passed_fd = -1;
+        gw_qmp_session_init(&client->session);
+        if (gw_loop_add(&gw_run_storage.monitor.loop, &client->watch, fd, EPOLLIN, handle, client,
+                        NULL) != GW_OK) {
+            return NULL;
+        }
+        client->fd = fd;
+        return client;
+    }
+    return NULL;
+}
+
 static void accept_client(void *context, uint32_t events)
 {
     struct gw_clients *clients = context;
     struct gw_fault fault = {0};
+    bool is_full;
     int fd;
     (void)events;
     if (gw_unix_accept(clients->listener_fd, &fd, &fault) != GW_OK) {
         return;
     }
-    for (int i = 0; i < GW_CLIENTS_MAX; i++) {
-        struct gw_client *client = &clients->client[i];
-        if (client->fd >= 0) {
-            continue;
-        }
-        client->fd = fd;
-        client->in_at = client->in_count = 0;
-        client->out_at = client->out_count = 0;
-        client->is_ended = false;
-        gw_qmp_session_init(&client->session);
-        if (gw_loop_add(&gw_run_storage.monitor.loop, &client->watch, fd, EPOLLIN, handle, client,
-                        &fault) != GW_OK) {
-            (void)close(fd);
-            client->fd = -1;
-            return;
-        }
+    struct gw_client *client = begin_client(fd, &is_full);
+    if (client != NULL) {
         gw_qmp_encode_greeting(&clients->message);
         queue(client, &clients->message);
         flush(client);
         watch(client);
+        return;
+    }
+    if (!is_full) {
+        (void)close(fd);
         return;
     }
     struct gw_qmp_bad bad = {.class = GW_QMP_GENERIC_ERROR};
@@ -171,17 +211,27 @@ static void accept_client(void *context, uint32_t events)
     (void)close(fd);
 }
 
-enum gw_status gw_clients_open(const char *path, struct gw_fault *fault)
+static void reset(struct gw_clients *clients)
 {
-    struct gw_clients *clients = CLIENTS;
     for (int i = 0; i < GW_CLIENTS_MAX; i++) {
         clients->client[i].fd = -1;
     }
     clients->listener_fd = -1;
+    clients->is_ours = false;
+}
+
+enum gw_status gw_clients_open(const char *path, struct gw_fault *fault)
+{
+    struct gw_clients *clients = CLIENTS;
+    reset(clients);
     enum gw_status status = gw_unix_listen(path, &clients->listener_fd, fault);
-    if (status) {
-        return status;
-    }
+    return status ? status : gw_clients_serve(fault);
+}
+
+enum gw_status gw_clients_serve(struct gw_fault *fault)
+{
+    struct gw_clients *clients = CLIENTS;
+    clients->is_ours = true;
     return gw_loop_add(&gw_run_storage.monitor.loop, &clients->watch, clients->listener_fd, EPOLLIN,
                        accept_client, clients, fault);
 }
@@ -189,10 +239,99 @@ enum gw_status gw_clients_open(const char *path, struct gw_fault *fault)
 void gw_clients_close(const char *path)
 {
     struct gw_clients *clients = CLIENTS;
-    if (clients->listener_fd >= 0) {
+    if (clients->listener_fd >= 0 && clients->is_ours) {
         gw_unix_close(clients->listener_fd, path);
-        clients->listener_fd = -1;
+    } else if (clients->listener_fd >= 0) {
+        (void)close(clients->listener_fd);
     }
+    clients->listener_fd = -1;
+}
+
+int gw_clients_take_fd(void)
+{
+    struct gw_client *client = CLIENTS->asking;
+    int fd = client != NULL ? client->passed_fd : -1;
+    if (client != NULL) {
+        client->passed_fd = -1;
+    }
+    return fd;
+}
+
+/* Passing on */
+
+void gw_clients_give(void (*give)(const struct gw_take_over_client *client, int fd))
+{
+    struct gw_clients *clients = CLIENTS;
+    for (int i = 0; i < GW_CLIENTS_MAX; i++) {
+        struct gw_client *client = &clients->client[i];
+        if (client->fd < 0) {
+            continue;
+        }
+        const struct gw_take_over_client passed = {
+            .is_negotiated = client->session.is_negotiated,
+            .is_skipping = client->session.is_skipping,
+            .line = {(const uint8_t *)client->session.line, (uint32_t)client->session.used},
+            .in = {client->in + client->in_at, (uint32_t)client->in_count},
+            .out = {(const uint8_t *)client->out + client->out_at, (uint32_t)client->out_count}};
+        give(&passed, client->fd);
+        drop(client);
+    }
+    gw_loop_remove(&clients->watch);
+    (void)close(clients->listener_fd);
+    clients->listener_fd = -1;
+}
+
+void gw_clients_adopt(int listener_fd)
+{
+    reset(CLIENTS);
+    CLIENTS->listener_fd = listener_fd;
+}
+
+/* What was half read is read once more; should it be a whole request to this version, or none any
+ * more, the client hears so. */
+static void replay(struct gw_client *client, const struct gw_take_over_client *passed)
+{
+    struct gw_qmp_message *message = &CLIENTS->message;
+    struct gw_qmp_request request;
+    struct gw_qmp_bad bad;
+    const uint8_t *data = passed->line.at;
+    size_t left = passed->line.count;
+    client->session.is_negotiated = passed->is_negotiated;
+    if (gw_qmp_next_request(&client->session, &data, &left, &request, &bad) != GW_AGAIN) {
+        gw_qmp_encode_bad(message, &bad);
+        queue(client, message);
+    }
+    client->session.is_skipping = passed->is_skipping;
+}
+
+void gw_clients_adopt_client(const struct gw_take_over_client *passed, int fd)
+{
+    bool is_full;
+    struct gw_client *client = begin_client(fd, &is_full);
+    if (client == NULL || passed->in.count > sizeof(client->in) ||
+        passed->out.count > sizeof(client->out)) {
+        gw_monitor_say("there is no room for a control connection of the old godwit: closed");
+        if (client != NULL) {
+            drop(client);
+        } else {
+            (void)close(fd);
+        }
+        return;
+    }
+    if (passed->out.count > 0) {
+        memcpy(client->out, passed->out.at, passed->out.count);
+        client->out_count = passed->out.count;
+    }
+    replay(client, passed);
+    if (client->fd >= 0 && passed->in.count > 0) {
+        memcpy(client->in, passed->in.at, passed->in.count);
+        client->in_count = passed->in.count;
+        serve(client);
+    }
+    if (client->fd >= 0) {
+        flush(client);
+    }
+    watch(client);
 }
 
 void gw_clients_tell(const struct gw_qmp_message *message)

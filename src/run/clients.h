@@ -9,6 +9,7 @@
 
 #include "godwit/loop.h"
 #include "godwit/qmp.h"
+#include "run/take_over_message.h"
 
 enum { GW_CLIENT_OUT_BYTES = 3 * GW_QMP_MESSAGE_BYTES };
 
@@ -21,18 +22,34 @@ struct gw_client {
     size_t out_at, out_count;
     char out[GW_CLIENT_OUT_BYTES];
     bool is_ended; /* it closed its end; what is queued still goes out */
+    int passed_fd; /* the last descriptor it sent with its bytes; -1: none */
 };
 
 struct gw_clients {
     int listener_fd; /* -1: none */
+    bool is_ours;    /* the listener: its file goes when this process ends */
     struct gw_watch watch;
-    bool is_events; /* capability `events` */
+    struct gw_client *asking; /* whose command is being executed; NULL: nobody's */
+    bool is_events;           /* capability `events` */
     struct gw_qmp_message message;
     struct gw_client client[GW_CLIENTS_MAX];
 };
 
 GW_MUST_USE enum gw_status gw_clients_open(const char *path, struct gw_fault *fault);
 void gw_clients_close(const char *path);
+
+/* The descriptor that came with the command being executed, the caller's from then on; -1: none. */
+int gw_clients_take_fd(void);
+
+/* Passing everything to another process: hands out each client (its descriptor stays this
+ * process's until `give` returns), then lets go of them and of the listener, whose file stays. */
+void gw_clients_give(void (*give)(const struct gw_take_over_client *client, int fd));
+
+/* The other side of it: a listener that already exists, and who is connected. Nobody is accepted
+ * before serve. */
+void gw_clients_adopt(int listener_fd);
+void gw_clients_adopt_client(const struct gw_take_over_client *client, int fd);
+GW_MUST_USE enum gw_status gw_clients_serve(struct gw_fault *fault);
 
 /* Queues a message for every client that negotiated. */
 void gw_clients_tell(const struct gw_qmp_message *message);

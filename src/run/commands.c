@@ -77,6 +77,9 @@ static enum gw_status quit(struct gw_fault *fault)
 
 static enum gw_status cancel(struct gw_fault *fault)
 {
+    if (gw_upgrade_cancel()) {
+        return GW_OK;
+    }
     /* as in QEMU, cancelling nothing succeeds */
     return MONITOR->is_leaving ? gw_outgoing_cancel(&gw_run_storage.outgoing, fault) : GW_OK;
 }
@@ -387,6 +390,9 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
         break;
     case GW_QMP_RESOLVE:
         reply_resolve(reply, id, &request->arguments.resolve);
+        break;
+    case GW_QMP_UPGRADE:
+        reply_empty(reply, id, gw_upgrade_start(gw_clients_take_fd(), &fault), &fault);
         break;
     case GW_QMP_COMMAND_COUNT:
         break;

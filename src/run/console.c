@@ -28,6 +28,18 @@ static void drop_client(struct gw_console *console)
     console->out_count = 0;
 }
 
+static void watch_client(struct gw_console *console)
+{
+    struct gw_fault fault = {0};
+    if (gw_loop_add(&gw_run_storage.monitor.loop, &console->in_watch, console->in_fd, EPOLLIN,
+                    read_input, console, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+        (void)close(console->in_fd);
+        console->in_fd = -1;
+        console->out_fd = -1;
+    }
+}
+
 static void accept_client(void *context, uint32_t events)
 {
     struct gw_console *console = context;
@@ -42,25 +54,22 @@ static void accept_client(void *context, uint32_t events)
     }
     console->in_fd = fd;
     console->out_fd = fd;
-    if (gw_loop_add(&gw_run_storage.monitor.loop, &console->in_watch, fd, EPOLLIN, read_input,
-                    console, &fault) != GW_OK) {
-        gw_monitor_say("%s", fault.text);
-        (void)close(fd);
-        console->in_fd = -1;
-        console->out_fd = -1;
-    }
+    watch_client(console);
+}
+
+static enum gw_status watch_listener(struct gw_console *console, struct gw_fault *fault)
+{
+    console->is_out_pollable = true;
+    return gw_loop_add(&gw_run_storage.monitor.loop, &console->listener_watch, console->listener_fd,
+                       EPOLLIN, accept_client, console, fault);
 }
 
 static enum gw_status open_unix(struct gw_console *console, const char *path,
                                 struct gw_fault *fault)
 {
     enum gw_status status = gw_unix_listen(path, &console->listener_fd, fault);
-    if (status) {
-        return status;
-    }
-    console->is_out_pollable = true;
-    return gw_loop_add(&gw_run_storage.monitor.loop, &console->listener_watch, console->listener_fd,
-                       EPOLLIN, accept_client, console, fault);
+    console->is_ours = status == GW_OK;
+    return status ? status : watch_listener(console, fault);
 }
 
 static enum gw_status open_file(struct gw_console *console, const char *path,
@@ -88,31 +97,43 @@ static void set_raw(struct gw_console *console)
     }
 }
 
+static void watch_output(struct gw_console *console)
+{
+    /* A regular file cannot be polled: it is always ready, or it is at its end. */
+    console->is_out_pollable =
+        gw_loop_add(&gw_run_storage.monitor.loop, &console->out_watch, STDOUT_FILENO,
+                    console->out_count > 0 ? EPOLLOUT : 0, write_queued, console, NULL) == GW_OK;
+}
+
+static void watch_input(struct gw_console *console)
+{
+    bool is_pollable = gw_loop_add(&gw_run_storage.monitor.loop, &console->in_watch, STDIN_FILENO,
+                                   EPOLLIN, read_input, console, NULL) == GW_OK;
+    console->in_fd = is_pollable ? STDIN_FILENO : -1;
+}
+
 static void open_stdio(struct gw_console *console)
 {
-    struct gw_fault fault = {0};
-    struct gw_loop *loop = &gw_run_storage.monitor.loop;
     console->out_fd = STDOUT_FILENO;
-    /* A regular file cannot be polled: it is always ready, or it is at its end. */
-    console->is_out_pollable = gw_loop_add(loop, &console->out_watch, STDOUT_FILENO, 0,
-                                           write_queued, console, &fault) == GW_OK;
-    gw_fault_clear(&fault);
-    if (gw_loop_add(loop, &console->in_watch, STDIN_FILENO, EPOLLIN, read_input, console, &fault) ==
-        GW_OK) {
-        console->in_fd = STDIN_FILENO;
-        if (isatty(STDIN_FILENO)) {
-            set_raw(console);
-        }
+    watch_output(console);
+    watch_input(console);
+    if (console->in_fd >= 0 && isatty(STDIN_FILENO)) {
+        set_raw(console);
     }
+}
+
+static void reset(struct gw_console *console, const struct gw_run_config *config)
+{
+    console->kind = config->console;
+    console->out_fd = -1;
+    console->in_fd = -1;
+    console->listener_fd = -1;
 }
 
 enum gw_status gw_console_open(const struct gw_run_config *config, struct gw_fault *fault)
 {
     struct gw_console *console = CONSOLE;
-    console->kind = config->console;
-    console->out_fd = -1;
-    console->in_fd = -1;
-    console->listener_fd = -1;
+    reset(console, config);
     switch (config->console) {
     case GW_RUN_CONSOLE_FILE:
         return open_file(console, config->console_path, fault);
@@ -131,7 +152,7 @@ void gw_console_close(void)
     if (console->is_terminal) {
         (void)tcsetattr(STDIN_FILENO, TCSANOW, &console->terminal);
     }
-    if (console->kind == GW_RUN_CONSOLE_UNIX && console->listener_fd >= 0) {
+    if (console->kind == GW_RUN_CONSOLE_UNIX && console->listener_fd >= 0 && console->is_ours) {
         gw_unix_close(console->listener_fd, gw_run_storage.monitor.config->console_path);
     }
 }
@@ -212,11 +233,14 @@ static size_t queue(struct gw_console *console, const uint8_t *bytes, size_t cou
 void gw_console_write(const uint8_t *bytes, size_t count)
 {
     struct gw_console *console = CONSOLE;
-    if (console->out_fd < 0) {
+    if (console->out_fd < 0 && !console->is_frozen) {
         console->dropped += count;
         return;
     }
     console->dropped += count - queue(console, bytes, count);
+    if (console->is_frozen) {
+        return;
+    }
     if (console->kind == GW_RUN_CONSOLE_STDIO && console->is_out_pollable) {
         gw_loop_change(&console->out_watch, EPOLLOUT);
     } else {
@@ -229,7 +253,7 @@ static void feed(struct gw_console *console)
     size_t taken = gw_vm_console_put(&gw_run_storage.vm, console->in, console->in_count);
     memmove(console->in, console->in + taken, console->in_count - taken);
     console->in_count -= taken;
-    if (console->in_fd >= 0) {
+    if (console->in_fd >= 0 && !console->is_frozen) {
         gw_loop_change(&console->in_watch, console->in_count < sizeof(console->in) ? EPOLLIN : 0);
     }
 }
@@ -281,4 +305,122 @@ static void read_input(void *context, uint32_t events)
     size_t count = (size_t)got;
     console->in_count += console->is_terminal ? take_escapes(console, end, count) : count;
     feed(console);
+}
+
+/* Passing on */
+
+void gw_console_freeze(void)
+{
+    struct gw_console *console = CONSOLE;
+    console->is_frozen = true;
+    gw_loop_remove(&console->in_watch);
+    gw_loop_remove(&console->out_watch);
+    gw_loop_remove(&console->listener_watch);
+}
+
+static void thaw_unix(struct gw_console *console)
+{
+    struct gw_fault fault = {0};
+    if (console->in_fd >= 0) {
+        watch_client(console);
+    }
+    if (watch_listener(console, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+    }
+    console->is_ours = true;
+}
+
+void gw_console_thaw(void)
+{
+    struct gw_console *console = CONSOLE;
+    if (!console->is_frozen) {
+        return;
+    }
+    console->is_frozen = false;
+    if (console->kind == GW_RUN_CONSOLE_UNIX) {
+        thaw_unix(console);
+    } else if (console->kind == GW_RUN_CONSOLE_STDIO) {
+        watch_output(console);
+    }
+    if (console->kind == GW_RUN_CONSOLE_STDIO && console->in_fd >= 0) {
+        watch_input(console);
+    }
+    if (console->out_fd < 0) {
+        console->dropped += console->out_count;
+        console->out_count = 0;
+    } else if (console->kind != GW_RUN_CONSOLE_STDIO || !console->is_out_pollable) {
+        flush(console);
+    }
+    feed(console);
+}
+
+void gw_console_let_go(void)
+{
+    CONSOLE->is_ours = false;
+}
+
+void gw_console_adopt(const struct gw_run_config *config, int fd)
+{
+    struct gw_console *console = CONSOLE;
+    reset(console, config);
+    console->is_frozen = true;
+    switch (config->console) {
+    case GW_RUN_CONSOLE_FILE:
+        console->out_fd = fd;
+        break;
+    case GW_RUN_CONSOLE_UNIX:
+        console->listener_fd = fd;
+        break;
+    case GW_RUN_CONSOLE_STDIO:
+        console->out_fd = STDOUT_FILENO;
+        console->in_fd = isatty(STDIN_FILENO) ? -1 : STDIN_FILENO;
+        break;
+    }
+}
+
+/* Puts bytes before those that are queued; what has no room is dropped from the end, as it would
+ * have been had they come in this order. */
+static void queue_before(struct gw_console *console, const uint8_t *bytes, size_t count)
+{
+    if (console->out_at > 0) {
+        memmove(console->out, console->out + console->out_at, console->out_count);
+        console->out_at = 0;
+    }
+    size_t take = count < sizeof(console->out) ? count : sizeof(console->out);
+    size_t room = sizeof(console->out) - take;
+    size_t kept = console->out_count < room ? console->out_count : room;
+    memmove(console->out + take, console->out, kept);
+    memcpy(console->out, bytes, take);
+    console->dropped += (count - take) + (console->out_count - kept);
+    console->out_count = take + kept;
+}
+
+void gw_console_continue(const struct gw_take_over_rest *rest, int client_fd)
+{
+    struct gw_console *console = CONSOLE;
+    size_t room = sizeof(console->in) - console->in_count;
+    size_t take = rest->console_in.count < room ? rest->console_in.count : room;
+    GW_ASSERT(console->is_frozen);
+    if (take > 0) {
+        memcpy(console->in + console->in_count, rest->console_in.at, take);
+        console->in_count += take;
+    }
+    if (rest->console_out.count > 0) {
+        queue_before(console, rest->console_out.at, rest->console_out.count);
+    }
+    if (client_fd >= 0 && console->kind == GW_RUN_CONSOLE_UNIX) {
+        console->in_fd = client_fd;
+        console->out_fd = client_fd;
+    } else if (client_fd >= 0) {
+        (void)close(client_fd);
+    }
+}
+
+int gw_console_get_rest(struct gw_take_over_rest *rest)
+{
+    const struct gw_console *console = CONSOLE;
+    rest->console_in = (struct gw_take_over_bytes){console->in, (uint32_t)console->in_count};
+    rest->console_out =
+        (struct gw_take_over_bytes){console->out + console->out_at, (uint32_t)console->out_count};
+    return console->kind == GW_RUN_CONSOLE_UNIX ? console->in_fd : -1;
 }

@@ -102,6 +102,18 @@ static enum gw_status measure_handover(struct gw_fault *fault)
     return status;
 }
 
+static enum gw_status open_ram(const struct gw_run_config *config, struct gw_fault *fault)
+{
+    struct gw_ram *ram = &gw_run_storage.ram;
+    if (!config->is_taking_over) {
+        return config->is_huge
+                   ? gw_ram_add_hugetlb(ram, GW_VM_RAM_BASE, config->memory_bytes, fault)
+                   : gw_ram_add_memfd(ram, GW_VM_RAM_BASE, config->memory_bytes, fault);
+    }
+    return gw_ram_add_shared(ram, GW_VM_RAM_BASE, config->memory_bytes,
+                             gw_take_over_fd(GW_TAKE_OVER_RAM), fault);
+}
+
 enum gw_status gw_guest_open(struct gw_fault *fault)
 {
     const struct gw_run_config *config = MONITOR->config;
@@ -112,10 +124,7 @@ enum gw_status gw_guest_open(struct gw_fault *fault)
                                            .context = &gw_run_storage.marks};
     gw_run_storage.dirty_rate.info.is_by_ring = config->dirty_ring_entries > 0;
     gw_ram_init(&gw_run_storage.ram);
-    enum gw_status status =
-        config->is_huge
-            ? gw_ram_add_hugetlb(&gw_run_storage.ram, GW_VM_RAM_BASE, config->memory_bytes, fault)
-            : gw_ram_add_memfd(&gw_run_storage.ram, GW_VM_RAM_BASE, config->memory_bytes, fault);
+    enum gw_status status = open_ram(config, fault);
     if (!status) {
         status = gw_vm_open(VM, &vm_config, &gw_run_storage.ram, fault);
     }

@@ -96,6 +96,7 @@ static void finish(void)
         MONITOR->is_arriving = false;
         MONITOR->is_unsettled = false;
         forget_departure();
+        gw_upgrade_drop_facts();
         gw_monitor_say("guest %s came and is settled", MONITOR->config->name);
         gw_monitor_event_migration();
         return;
@@ -183,21 +184,27 @@ static void handle(void *context, uint32_t events)
     } else if (MONITOR->held_since_ns == 0) {
         MONITOR->held_since_ns = gw_clock_now_ns();
     }
+    gw_take_over_settle();
 }
 
 enum gw_status gw_inbound_start(struct gw_fault *fault)
 {
     const struct gw_run_config *config = MONITOR->config;
-    struct gw_incoming_config incoming = {.target = {.facts = &gw_run_storage.facts,
-                                                     .vcpu_count = config->vcpu_count,
-                                                     .can_postcopy = true,
-                                                     .device_count = DEVICES,
-                                                     .recover_ns_max = RECOVER_NS},
-                                          .uri = config->incoming_uri,
-                                          .ram = &gw_run_storage.ram,
-                                          .transport = gw_transport_defaults};
+    struct gw_incoming_config incoming = {
+        .target = {.facts = &gw_run_storage.facts,
+                   .vcpu_count = config->vcpu_count,
+                   .device_count = config->is_taking_over ? 0 : DEVICES,
+                   .can_postcopy = !config->is_taking_over,
+                   .is_ram_shared = config->is_taking_over,
+                   .recover_ns_max = RECOVER_NS},
+        .uri = config->incoming_uri,
+        .ram = &gw_run_storage.ram,
+        .transport = gw_transport_defaults};
     incoming.transport.is_plaintext_allowed = config->is_plaintext;
     enum gw_status status = gw_records_get_history(config, &incoming.target.history, fault);
+    if (!status && config->is_taking_over) {
+        status = gw_upgrade_put_facts(fault);
+    }
     if (!status) {
         status = gw_incoming_start(INCOMING, &incoming, fault);
     }
@@ -210,6 +217,8 @@ enum gw_status gw_inbound_start(struct gw_fault *fault)
     }
     MONITOR->is_arriving = true;
     gw_monitor_set_state(GW_INFO_RUN_INMIGRATE);
-    gw_monitor_say("guest %s may come to %s", config->name, gw_incoming_address(INCOMING));
+    if (!config->is_taking_over) {
+        gw_monitor_say("guest %s may come to %s", config->name, gw_incoming_address(INCOMING));
+    }
     return GW_OK;
 }

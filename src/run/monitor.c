@@ -167,6 +167,17 @@ static enum gw_status open_control_directory(const char *path, struct gw_fault *
     return access(directory, F_OK) == 0 ? GW_OK : gw_state_directory_open(directory, fault);
 }
 
+static enum gw_status open_control(const struct gw_run_config *config, struct gw_fault *fault)
+{
+    if (config->is_taking_over) {
+        gw_clients_adopt(gw_take_over_fd(GW_TAKE_OVER_CONTROL));
+        gw_console_adopt(config, gw_take_over_fd(GW_TAKE_OVER_CONSOLE));
+        return GW_OK;
+    }
+    enum gw_status status = gw_clients_open(config->control_path, fault);
+    return status ? status : gw_console_open(config, fault);
+}
+
 static enum gw_status start(const struct gw_run_config *config, struct gw_fault *fault)
 {
     enum gw_status status = check_limits(config, fault);
@@ -186,10 +197,7 @@ static enum gw_status start(const struct gw_run_config *config, struct gw_fault 
         status = open_signals(fault);
     }
     if (!status) {
-        status = gw_clients_open(config->control_path, fault);
-    }
-    if (!status) {
-        status = gw_console_open(config, fault);
+        status = open_control(config, fault);
     }
     if (!status) {
         status = gw_guest_open(fault);
@@ -235,6 +243,15 @@ static int exit_code(const struct gw_fault *fault)
     }
 }
 
+/* Whoever asked for it hears why: the old godwit tells the one who waits for the upgrade. */
+static void tell_start_failed(const struct gw_run_config *config, const struct gw_fault *reason)
+{
+    struct gw_fault ignored = {0};
+    if (!config->is_taking_over || gw_take_over_answer(reason, &ignored) != GW_OK) {
+        gw_monitor_say("%s", reason->text);
+    }
+}
+
 int gw_run(const struct gw_run_config *config)
 {
     struct gw_fault fault = {0};
@@ -253,10 +270,19 @@ int gw_run(const struct gw_run_config *config)
     }
     gw_run_storage.clients.listener_fd = -1;
     gw_run_storage.console.listener_fd = -1;
-    if (start(config, &fault) == GW_OK) {
+    gw_run_storage.upgrade.fd = -1;
+    enum gw_status status = config->is_taking_over ? gw_take_over_begin(config, &fault) : GW_OK;
+    config = MONITOR->config;
+    if (!status) {
+        status = start(config, &fault);
+    }
+    if (!status && config->is_taking_over) {
+        status = gw_take_over_answer(NULL, &fault);
+    }
+    if (!status) {
         loop();
     } else {
-        gw_monitor_say("%s", fault.text);
+        tell_start_failed(config, &fault);
         MONITOR->exit_code = exit_code(&fault);
     }
     gw_outgoing_stop(&gw_run_storage.outgoing);

@@ -12,6 +12,7 @@
  *   commands.c  what each command does
  *   report.c    figures as the control protocol wants them
  *   console.c   where the guest's console goes
+ *   upgrade.c   the guest goes to a new godwit on this host; take_over.c: this is the new one
  *
  * All of it runs in the main thread; none of it blocks but for records on disk.
  */
@@ -91,6 +92,10 @@ void gw_guest_console_ready(void);
 /* outbound.c */
 GW_MUST_USE enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate,
                                              struct gw_fault *fault);
+/* GW_ARGUMENT, saying why, while the guest cannot leave. */
+GW_MUST_USE enum gw_status gw_outbound_check_start(struct gw_fault *fault);
+/* To a process of this host that has the guest's RAM already. */
+GW_MUST_USE enum gw_status gw_outbound_start_shared(const char *uri, struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault);
 /* GW_ARGUMENT with the reason when the guest, which is here, may not leave now. */
 GW_MUST_USE enum gw_status gw_outbound_check(struct gw_fault *fault);

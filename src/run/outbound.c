@@ -81,6 +81,7 @@ void gw_outbound_halted(void)
     size_t bytes = 0;
     uint64_t halted_ns = gw_clock_now_ns() - gw_vm_elapsed(&gw_run_storage.vm);
     MONITOR->is_halt_awaited = false;
+    gw_upgrade_halted();
     if (MONITOR->was_running) {
         MONITOR->is_stop_told = true;
         gw_monitor_event(GW_QMP_EVENT_STOP);
@@ -112,6 +113,7 @@ void gw_outbound_guest_ended(void)
 static void resume(void)
 {
     struct gw_fault fault = {0};
+    gw_upgrade_resumes();
     if (MONITOR->is_ending) {
         return;
     }
@@ -127,6 +129,10 @@ static void resume(void)
 static void record(struct gw_source_action *action)
 {
     struct gw_fault fault = {0};
+    if (gw_upgrade_is_moving()) {
+        gw_outgoing_recorded(OUTGOING, NULL); /* the guest does not leave this host */
+        return;
+    }
     (void)snprintf(action->departure.peer, sizeof(action->departure.peer), "%.*s",
                    GW_PEER_BYTES - 1, MONITOR->peer);
     enum gw_status status = gw_records_put_departure(MONITOR->config, &action->departure, &fault);
@@ -196,6 +202,9 @@ static void told_status(void)
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
     }
     gw_monitor_event_migration();
+    if (figures.state == GW_SOURCE_SETTLING || figures.state == GW_SOURCE_SETTLING_AGAIN) {
+        gw_upgrade_runs_there();
+    }
 }
 
 static void finish(void)
@@ -208,9 +217,13 @@ static void finish(void)
     (void)!gw_throttle_set(0, NULL); /* it moved: nothing is left to slow down */
     MONITOR->is_leaving = false;
     MONITOR->withdrawn = MONITOR->session;
+    bool is_upgrade = gw_upgrade_is_moving();
+    gw_upgrade_over(gw_outgoing_runner(OUTGOING) == GW_RUNNER_SOURCE);
     if (state == GW_SOURCE_COMPLETED) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
-        gw_monitor_say("guest %s moved to %s", MONITOR->config->name, MONITOR->peer);
+        if (!gw_run_storage.upgrade.has_died_there) {
+            gw_monitor_say("guest %s moved to %s", MONITOR->config->name, MONITOR->peer);
+        }
     } else if (state == GW_SOURCE_LOST) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
         gw_monitor_say("guest %s is lost: %s", MONITOR->config->name, fault.text);
@@ -221,7 +234,9 @@ static void finish(void)
     if (state == GW_SOURCE_LOST) {
         gw_monitor_end(GW_RUN_EXIT_LOST);
     }
-    if (state == GW_SOURCE_COMPLETED && !MONITOR->config->is_lingering) {
+    if (is_upgrade && state == GW_SOURCE_COMPLETED) {
+        gw_monitor_end(gw_upgrade_exit_code());
+    } else if (state == GW_SOURCE_COMPLETED && !MONITOR->config->is_lingering) {
         gw_monitor_end(GW_RUN_EXIT_MIGRATED);
     }
 }
@@ -283,6 +298,7 @@ static void handle(void *context, uint32_t events)
     } else if (MONITOR->held_since_ns == 0) {
         MONITOR->held_since_ns = gw_clock_now_ns();
     }
+    gw_upgrade_settle();
 }
 
 enum gw_status gw_outbound_check(struct gw_fault *fault)
@@ -310,8 +326,14 @@ enum gw_status gw_outbound_check(struct gw_fault *fault)
     }
 }
 
-static enum gw_status check_start(struct gw_fault *fault)
+enum gw_status gw_outbound_check_start(struct gw_fault *fault)
 {
+    if (gw_run_storage.upgrade.phase == GW_UPGRADE_OFFERED) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "an upgrade is under way: wait for it, or end it with `godwit "
+                            "migrate-cancel %s`",
+                            MONITOR->config->name);
+    }
     if (MONITOR->is_leaving) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "There's a migration process in progress: to %s; cancel it or wait",
@@ -383,8 +405,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
                    .on_deadline = on_deadline(migrate),
                    .throttle = throttle_rule(migrate),
-                   .is_auto =
-                       !migrate->is_precopy && MONITOR->capability[GW_INFO_CAPABILITY_POSTCOPY_RAM],
+                   .is_auto = !migrate->is_precopy && can_postcopy(),
                    .is_pausing =
                        migrate->has_pause
                            ? migrate->is_pausing
@@ -401,11 +422,33 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    MONITOR->config->name);
 }
 
+static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_fault *fault)
+{
+    gw_fault_clear(&gw_run_storage.upgrade.fault); /* of an earlier try */
+    enum gw_status status = gw_outgoing_start(OUTGOING, config, fault);
+    if (status) {
+        return status;
+    }
+    MONITOR->is_leaving = true;
+    MONITOR->is_link_lost = false;
+    MONITOR->has_left_once = true;
+    MONITOR->is_verifying = config->source.is_verifying;
+    status = gw_loop_add(&MONITOR->loop, &MONITOR->outgoing_watch, gw_outgoing_fd(OUTGOING),
+                         EPOLLIN, handle, NULL, fault);
+    if (status) {
+        gw_outgoing_stop(OUTGOING);
+        MONITOR->is_leaving = false;
+    }
+    return status;
+}
+
 enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw_fault *fault)
 {
     struct gw_outgoing_config config;
-    enum gw_status status = check_start(fault);
-    if (!status && migrate->is_postcopy && !MONITOR->capability[GW_INFO_CAPABILITY_POSTCOPY_RAM]) {
+    bool wants_postcopy =
+        migrate->is_postcopy || migrate->on_deadline == GW_QMP_ON_DEADLINE_POSTCOPY;
+    enum gw_status status = gw_outbound_check_start(fault);
+    if (!status && wants_postcopy && !can_postcopy()) {
         status = gw_fault_set(fault, GW_ARGUMENT,
                               "postcopy is switched off: set the capability postcopy-ram first");
     }
@@ -421,19 +464,36 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
     }
     (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", migrate->uri);
     fill_config(&config, migrate);
-    status = gw_outgoing_start(OUTGOING, &config, fault);
-    if (status) {
-        return status;
+    return launch(&config, fault);
+}
+
+enum gw_status gw_outbound_start_shared(const char *uri, struct gw_fault *fault)
+{
+    struct gw_outgoing_config config;
+    enum gw_status status = gw_outbound_check_start(fault);
+    if (!status) {
+        gw_dirty_rate_abandon();
+        status = gw_random_bytes(&MONITOR->session, sizeof(MONITOR->session), fault);
     }
-    MONITOR->is_leaving = true;
-    MONITOR->is_link_lost = false;
-    MONITOR->has_left_once = true;
-    MONITOR->is_verifying = migrate->is_verify;
-    status = gw_loop_add(&MONITOR->loop, &MONITOR->outgoing_watch, gw_outgoing_fd(OUTGOING),
-                         EPOLLIN, handle, NULL, fault);
+    if (!status) {
+        status = gw_upgrade_put_facts(fault);
+    }
+    if (!status) {
+        (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", uri);
+        config = (struct gw_outgoing_config){.source = {.session = MONITOR->session,
+                                                        .withdrawn = MONITOR->withdrawn,
+                                                        .facts = &gw_run_storage.facts,
+                                                        .is_ram_shared = true},
+                                             .uri = MONITOR->peer,
+                                             .ram = &gw_run_storage.ram,
+                                             .transport = gw_transport_defaults};
+        (void)snprintf(config.source.guest_name, sizeof(config.source.guest_name), "%s",
+                       MONITOR->config->name);
+        status = launch(&config, fault);
+        (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "another process of this host");
+    }
     if (status) {
-        gw_outgoing_stop(OUTGOING);
-        MONITOR->is_leaving = false;
+        gw_upgrade_drop_facts();
     }
     return status;
 }

@@ -170,7 +170,7 @@ static void report_source(struct gw_info_migrate *info)
         info->held = (struct gw_info_held){.is_held = true,
                                            .can_give_up = !figures.is_postcopy,
                                            .can_run_with_token = true,
-                                           .can_run_other_is_dead = true,
+                                           .can_run_other_is_dead = !gw_upgrade_is_moving(),
                                            .held_ms = held_ms()};
         (void)snprintf(info->held.text, sizeof(info->held.text),
                        "the guest was committed to %s, which has not confirmed that it runs "
@@ -230,14 +230,45 @@ static void report_target(struct gw_info_migrate *info)
     }
 }
 
+/* An upgrade before its engine has begun, or that ended there. */
+static void report_offer(struct gw_info_migrate *info)
+{
+    const struct gw_upgrade *upgrade = &gw_run_storage.upgrade;
+    info->role = GW_INFO_SOURCE;
+    info->status = upgrade->phase == GW_UPGRADE_OFFERED    ? GW_INFO_MIGRATION_SETUP
+                   : upgrade->fault.status == GW_CANCELLED ? GW_INFO_MIGRATION_CANCELLED
+                                                           : GW_INFO_MIGRATION_FAILED;
+    info->reason = upgrade->fault.status;
+    (void)snprintf(info->error, sizeof(info->error), "%s", upgrade->fault.text);
+    (void)snprintf(info->peer, sizeof(info->peer), "another process of this host");
+}
+
+/* What the old process measured: this one saw only its end. */
+static void report_taken(struct gw_info_migrate *info)
+{
+    const struct gw_upgrade *upgrade = &gw_run_storage.upgrade;
+    if (MONITOR->config->is_taking_over) {
+        (void)snprintf(info->peer, sizeof(info->peer), "another process of this host");
+    }
+    if (upgrade->downtime_us > 0) {
+        info->has_downtime = true;
+        info->downtime_us = upgrade->downtime_us;
+        info->total_ms = upgrade->total_us / 1000;
+    }
+}
+
 void gw_report_migrate(struct gw_info_migrate *info)
 {
+    const struct gw_upgrade *upgrade = &gw_run_storage.upgrade;
     *info = (struct gw_info_migrate){.status = GW_INFO_MIGRATION_NONE};
     gw_blockers_report(info);
-    if (MONITOR->has_left_once) {
+    if (upgrade->phase == GW_UPGRADE_OFFERED || upgrade->fault.status != GW_OK) {
+        report_offer(info);
+    } else if (MONITOR->has_left_once) {
         report_source(info);
     } else if (MONITOR->config->incoming_uri) {
         report_target(info);
+        report_taken(info);
     }
 }
 

@@ -18,6 +18,7 @@
 #include "run/dirty_rate.h"
 #include "run/monitor.h"
 #include "run/throttle.h"
+#include "run/upgrade.h"
 
 #define GW_RUN_STORAGE(X)                                                       \
     X(struct gw_monitor, monitor, "monitor")                                    \
@@ -31,6 +32,7 @@
     X(struct gw_saved_state, saved, "machine state while it is handed over")    \
     X(struct gw_throttle_timer, throttle, "timer that slows the guest down")    \
     X(struct gw_dirty_rate, dirty_rate, "measuring the dirty rate")             \
+    X(struct gw_upgrade, upgrade, "passing the guest to a new godwit")          \
     X(struct gw_console, console, "console")                                    \
     X(struct gw_clients, clients, "control clients")
 

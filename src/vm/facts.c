@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #include "layout.h"
+#include "vm/plan.h"
 
 /* A register by its architecture name. */
 struct named {
@@ -118,6 +119,17 @@ static void put_vcpus(const struct gw_vm *vm, struct put *to)
     }
 }
 
+/* So that a side that writes a section which the other cannot read is refused before a guest is
+ * stopped for it. */
+static void put_sections(struct put *to)
+{
+    for (uint32_t i = 0; i < GW_PLAN_KINDS; i++) {
+        char name[GW_FACT_NAME_BYTES];
+        (void)snprintf(name, sizeof(name), "state %s", gw_vm_plan_kinds[i].name);
+        put(to, name, GW_FACT_DECIMAL, gw_vm_plan_kinds[i].version);
+    }
+}
+
 /* One bit per vector length, 128 bits to 2048 (api.rst, KVM_REG_ARM64_SVE_VLS): a word. */
 static void put_vector_lengths(const struct gw_vm *vm, struct put *to)
 {
@@ -145,6 +157,7 @@ enum gw_status gw_vm_facts(struct gw_vm *vm, struct gw_facts *facts, struct gw_f
     put(&to, "vCPU features", GW_FACT_HEX, vm->features);
     put_vector_lengths(vm, &to);
     put_vcpus(vm, &to);
+    put_sections(&to);
     put_id_registers(vm, &to);
     if (to.status != GW_OK)
         return gw_fault_set(fault, to.status,

@@ -5,19 +5,26 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* All sections are of version 1 today; vCPUs are numbered by one digit. */
+/* vCPUs are numbered by one digit. */
 static_assert(GW_VCPUS_MAX <= 10, "vcpu0 to vcpu9");
-enum { VERSION = 1 };
+
+const struct gw_vm_plan_kind gw_vm_plan_kinds[GW_PLAN_KINDS] = {
+    {"time", 1}, {"pl011", 1}, {"pl031", 1}, {"gicv3", 1}, {"vcpu", 1},
+};
+
+static const struct gw_vm_plan_kind *kind_of(uint32_t index)
+{
+    return &gw_vm_plan_kinds[index < GW_PLAN_VCPU ? index : GW_PLAN_VCPU];
+}
 
 static void name_of(uint32_t index, char name[GW_STATE_NAME_BYTES])
 {
-    static const char *const fixed[] = {"time", "pl011", "pl031", "gicv3"};
+    const char *kind = kind_of(index)->name;
+    size_t length = strlen(kind);
     memset(name, 0, GW_STATE_NAME_BYTES);
-    if (index < GW_PLAN_VCPU) {
-        memcpy(name, fixed[index], strlen(fixed[index]));
-    } else {
-        memcpy(name, "vcpu", 4);
-        name[4] = (char)('0' + (index - GW_PLAN_VCPU));
+    memcpy(name, kind, length);
+    if (index >= GW_PLAN_VCPU) {
+        name[length] = (char)('0' + (index - GW_PLAN_VCPU));
     }
 }
 
@@ -29,11 +36,11 @@ static enum gw_status place(struct gw_vm_plan *plan, const struct gw_state_secti
         name_of(i, name);
         if (strcmp(name, section->name) != 0)
             continue;
-        if (section->version != VERSION)
+        if (section->version != kind_of(i)->version)
             return gw_fault_set(fault, GW_REFUSED,
                                 "section %s of the machine's state has version %" PRIu32
-                                ", this godwit knows version %d",
-                                name, section->version, VERSION);
+                                ", this godwit knows version %" PRIu32,
+                                name, section->version, kind_of(i)->version);
         if (plan->is_there[i])
             return gw_fault_set(fault, GW_CORRUPT, "the machine's state has section %s twice",
                                 name);

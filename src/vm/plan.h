@@ -17,7 +17,15 @@ enum {
     GW_PLAN_GIC,
     GW_PLAN_VCPU, /* and one for each further vCPU */
     GW_PLAN_MAX = GW_PLAN_VCPU + GW_VCPUS_MAX,
+    GW_PLAN_KINDS = GW_PLAN_VCPU + 1, /* all vCPUs' sections are of one kind */
 };
+
+/* What this godwit writes and reads; a changed section is a new version. */
+struct gw_vm_plan_kind {
+    const char *name; /* "time", "pl011", "vcpu" */
+    uint32_t version;
+};
+extern const struct gw_vm_plan_kind gw_vm_plan_kinds[GW_PLAN_KINDS];
 
 struct gw_vm_plan {
     struct gw_state_section sections[GW_PLAN_MAX];

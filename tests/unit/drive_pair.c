@@ -19,6 +19,10 @@ struct pair pair;
 struct gw_outgoing pair_outgoing;
 struct gw_incoming pair_incoming;
 
+enum { MARK = 2 }; /* a page that only the target's guest writes, when both share */
+
+static uint64_t first_touched;
+
 static char directory[40];
 static uint8_t state[64] = "vCPU 0: x0 = 1";
 
@@ -92,7 +96,7 @@ static void listen_as_target(void)
     char uri[GW_URI_TEXT_BYTES];
     (void)snprintf(uri, sizeof(uri), "unix:%s/target", directory);
     struct gw_incoming_config config = {
-        .target = {.facts = &facts},
+        .target = {.facts = &facts, .is_ram_shared = pair.is_shared},
         .uri = uri,
         .ram = &pair.target_ram,
         .transport = options(),
@@ -136,9 +140,36 @@ void pair_close(void)
     assert_int_equal(rmdir(directory), 0);
 }
 
+static uint64_t touched_pages(void)
+{
+    uint64_t pages = 0, count = 0;
+    for (uint64_t page = 0; page < PAIR_PAGES; page += count) {
+        page = gw_ram_next_data(&pair.source_ram, page, PAIR_PAGES, &count);
+        pages += count;
+        count += count == 0;
+    }
+    return pages;
+}
+
+void pair_share(void)
+{
+    uint64_t bytes = (uint64_t)PAIR_PAGES * pair.source_ram.page_bytes;
+    gw_incoming_stop(&pair_incoming);
+    gw_ram_close(&pair.target_ram);
+    assert_int_equal(gw_ram_add_shared(&pair.target_ram, UINT64_C(1) << 30, bytes,
+                                       dup(pair.source_ram.region[0].fd), NULL),
+                     GW_OK);
+    pair.is_shared = true;
+    first_touched = touched_pages();
+    listen_as_target();
+}
+
 void pair_restart_target(void)
 {
     gw_incoming_stop(&pair_incoming);
+    if (pair.is_shared) {
+        assert_int_equal(gw_ram_discard(&pair.source_ram, MARK, 1, NULL), GW_OK);
+    }
     pair.runs_on_source = true;
     pair.runs_on_target = false;
     pair.taken = 0;
@@ -159,10 +190,11 @@ void pair_migrate(const char *uri)
                    .resume_ns_max = pair.resume_ns_max,
                    .is_postcopy = pair.is_postcopy,
                    .recover_ns_max = pair.recover_ns_max,
-                   .is_verifying = !pair.is_postcopy},
+                   .is_verifying = !pair.is_postcopy && !pair.is_shared,
+                   .is_ram_shared = pair.is_shared},
         .uri = uri,
         .ram = &pair.source_ram,
-        .tracker = &tracker,
+        .tracker = pair.is_shared ? NULL : &tracker,
         .transport = options(),
     };
     last = config.source.session;
@@ -185,6 +217,7 @@ static void do_source_action(const struct gw_source_action *action)
         gw_outgoing_stopped(&pair_outgoing, gw_clock_now_ns(), state, sizeof(state), true);
         break;
     case GW_SOURCE_DO_RESUME:
+        assert_true(!pair.is_shared || touched_pages() == first_touched);
         pair.runs_on_source = true;
         break;
     case GW_SOURCE_DO_FINISH:
@@ -209,6 +242,10 @@ static void do_target_action(const struct gw_target_action *action)
         break;
     case GW_TARGET_DO_RUN:
         assert_false(pair.runs_on_source); /* one history */
+        if (pair.is_shared) {
+            assert_int_equal(touched_pages(), first_touched); /* nobody was here before it */
+            *gw_ram_page(&pair.target_ram, MARK) = 1;
+        }
         pair.runs_on_target = true;
         pair.taken++;
         gw_incoming_running(&pair_incoming);
@@ -263,7 +300,7 @@ void pair_check(enum gw_source_state ended)
     assert_int_equal(pair.runs_on_source, !is_there);
     assert_int_equal(pair.runs_on_target, is_there);
     assert_int_equal(pair.taken, is_there ? 1 : 0);
-    if (is_there) {
+    if (is_there && !pair.is_shared) { /* to look at a hole would fill it */
         assert_memory_equal(gw_ram_page(&pair.source_ram, 0), gw_ram_page(&pair.target_ram, 0),
                             (size_t)PAIR_PAGES * pair.source_ram.page_bytes);
     }

@@ -20,6 +20,7 @@ struct pair {
     struct gw_ram source_ram, target_ram;
     char target_uri[GW_URI_TEXT_BYTES];
     bool runs_on_source, runs_on_target;
+    bool is_shared;       /* both have the same RAM, by pair_share() */
     bool is_over;         /* the source's FINISH was handed out */
     unsigned taken;       /* how often the target was told to run the guest */
     uint64_t idle_ns_max; /* for what is opened next */
@@ -39,6 +40,10 @@ extern struct gw_incoming pair_incoming;
 /* A fresh directory, RAM and a listening target. */
 void pair_open(void);
 void pair_close(void);
+
+/* From now on the target's RAM is the source's own. Its guest writes a page as soon as it runs
+ * there, and a guest that goes on at the source finds its RAM as it was (the pair checks it). */
+void pair_share(void);
 
 /* Forgets what the target has, and lets it listen again. */
 void pair_restart_target(void);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -279,6 +280,55 @@ static void survives_a_flipped_bit_in_any_byte(void **context)
     try_all(HARM_FLIP, "flip", 13);
 }
 
+/* ---- With the same RAM ---- */
+
+static int open_shared(void **context)
+{
+    (void)open_all(context);
+    pair_share();
+    return 0;
+}
+
+static void try_all_shared(enum harm harm, uint64_t stride)
+{
+    const char *wanted = getenv("DRIVE_STRIDE");
+    uint64_t step = wanted != NULL ? strtoull(wanted, NULL, 10) : stride;
+    uint64_t bytes[2];
+    try_harm(HARM_NONE, 0, 0, 0);
+    assert_int_equal(proxy.link_count, 1); /* no channel for pages */
+    memcpy(bytes, proxy.link[0].passed, sizeof(bytes));
+    for (int direction = 0; direction < 2; direction++) {
+        for (uint64_t byte = 0; byte < bytes[direction]; byte += step) {
+            try_harm(harm, 0, direction, byte);
+        }
+    }
+}
+
+static void sharing_survives_a_cut_at_any_byte(void **context)
+{
+    (void)context;
+    try_all_shared(HARM_CUT, 7);
+}
+
+static void sharing_survives_a_flipped_bit_in_any_byte(void **context)
+{
+    (void)context;
+    try_all_shared(HARM_FLIP, 9);
+}
+
+/* One side thinks of copies: no page is sent into RAM that a guest runs in, nor is any discarded.
+ */
+static void one_that_does_not_share_gets_nowhere(void **context)
+{
+    (void)context;
+    reset_proxy(HARM_NONE, 0, 0, 0);
+    pair.is_shared = false; /* the source; the target listens already */
+    pair_migrate(proxy.uri);
+    pair.is_shared = true;
+    assert_int_equal(pair_finish(), GW_SOURCE_FAILED);
+    assert_true(pair.runs_on_source && !pair.runs_on_target);
+}
+
 /* ---- Stopped by its owner ---- */
 
 static int count_descriptors(void)
@@ -327,6 +377,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_a_cut_at_any_byte, open_all, close_all),
         cmocka_unit_test_setup_teardown(a_cut_costs_a_pause, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_flipped_bit_in_any_byte, open_all, close_all),
+        cmocka_unit_test_setup_teardown(sharing_survives_a_cut_at_any_byte, open_shared, close_all),
+        cmocka_unit_test_setup_teardown(sharing_survives_a_flipped_bit_in_any_byte, open_shared,
+                                        close_all),
+        cmocka_unit_test_setup_teardown(one_that_does_not_share_gets_nowhere, open_shared,
+                                        close_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

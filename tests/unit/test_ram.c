@@ -150,6 +150,62 @@ static void wrong_regions_are_refused(void **state)
     assert_int_equal(gw_ram_add_memfd(&ram, 0, page, &fault), GW_LIMIT);
 }
 
+/* What another process of this host passes: the same pages, seen from both sides, and untouched. */
+static void shared_memory_is_the_same(void **state)
+{
+    (void)state;
+    given_two_regions();
+    uint64_t page = ram.page_bytes, count;
+    *gw_ram_page(&ram, 3) = 7;
+    struct gw_ram other;
+    gw_ram_init(&other);
+    int fd = dup(ram.region[0].fd);
+    assert_int_equal(gw_ram_add_shared(&other, 0x40000000, 8 * page, fd, &fault), GW_OK);
+    assert_int_equal(gw_ram_next_data(&other, 0, 8, &count), 3);
+    assert_int_equal(count, 1);
+    assert_int_equal(gw_ram_next_data(&other, 4, 8, &count), 8); /* looking touched nothing */
+    assert_int_equal(*gw_ram_page(&other, 3), 7);
+    *gw_ram_page(&other, 4) = 9;
+    assert_int_equal(*gw_ram_page(&ram, 4), 9);
+    gw_ram_close(&other);
+    assert_int_equal(*gw_ram_page(&ram, 4), 9);
+}
+
+static void expect_not_shared(int fd, uint64_t bytes, const char *why)
+{
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_ram_add_shared(&ram, 0x40000000, bytes, fd, &fault), GW_REFUSED);
+    assert_non_null(strstr(fault.text, why));
+    assert_int_equal(ram.region_count, 0);
+    assert_int_equal(close(fd), 0); /* it stayed the caller's */
+}
+
+static void what_is_no_guest_memory_is_not_shared(void **state)
+{
+    (void)state;
+    uint64_t page = ram.page_bytes;
+    expect_not_shared(open("/dev/null", O_RDWR), page, "no memfd");
+    int pipes[2];
+    assert_int_equal(pipe(pipes), 0);
+    (void)close(pipes[1]);
+    expect_not_shared(pipes[0], page, "no memfd");
+    int unsealed = memfd_create("unsealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ftruncate(unsealed, (off_t)page), 0);
+    expect_not_shared(dup(unsealed), page, "could be cut short");
+    assert_int_equal(fcntl(unsealed, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL), 0);
+    expect_not_shared(unsealed, page, "could be cut short"); /* shrinking is what matters most */
+    int huge = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+    if (huge >= 0 && ftruncate(huge, 2 << 20) == 0) { /* else this kernel has none at all */
+        assert_int_equal(fcntl(huge, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
+        expect_not_shared(huge, 2 << 20, "huge pages");
+    }
+    int sealed = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ftruncate(sealed, (off_t)(2 * page)), 0);
+    assert_int_equal(fcntl(sealed, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
+    expect_not_shared(dup(sealed), page, "bytes, wanted"); /* larger than told */
+    expect_not_shared(sealed, 4 * page, "bytes, wanted");
+}
+
 static void anonymous_memory_has_holes_too(void **state)
 {
     (void)state;
@@ -315,6 +371,8 @@ int main(void)
         TEST(discard_makes_holes_across_regions),
         TEST(memfd_is_sealed),
         TEST(wrong_regions_are_refused),
+        TEST(shared_memory_is_the_same),
+        TEST(what_is_no_guest_memory_is_not_shared),
         TEST(anonymous_memory_has_holes_too),
         TEST(huge_pages_are_touched_as_a_whole),
         TEST(discard_is_exact_within_huge_pages),

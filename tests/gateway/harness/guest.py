@@ -48,11 +48,12 @@ class Guest:
     """host: a Gateway or a LocalHost. words: for the guest's kernel command line."""
 
     def __init__(self, host, name="guest", words="", memory="256M", cpus=1, incoming=None,
-                 options=(), kernel="/guest/Image", initrd="/guest/initrd", flat=None, echo=None):
+                 options=(), kernel="/guest/Image", initrd="/guest/initrd", flat=None, echo=None,
+                 console="stdio"):
         self.host, self.name = host, name
         self._incoming = incoming
         self._arguments = ["--name", name, "--memory", memory, "--cpus", str(cpus),
-                           "--console", "stdio"]
+                           "--console", console]
         if flat is not None:
             self._arguments += ["--flat", flat]
         elif incoming is None:

@@ -13,7 +13,7 @@ od ping ping6 pidof poweroff printf ps pwd readlink reboot rm sed seq setsid sh 
 stty sync tail taskset tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
 
 # The tests' own programs (tests/gateway/NAME.c).
-TOOLS = ["agent", "cutter", "talk"]
+TOOLS = ["agent", "cutter", "slay", "talk"]
 
 # In the order in which they are loaded.
 MODULES = ["failover", "net_failover", "virtio_net"]
@@ -75,6 +75,12 @@ def build_programs(godwit=True):
     targets += ["tests/guest/counter", "tests/guest/sweep/sweep.bin", "tests/bench/ready"]
     targets += ["godwit"] if godwit else []
     subprocess.run([TOP / "tools/build", "aarch64", "--", *targets], check=True)
+
+
+def small_godwit():
+    """The release within board/sim's tiny limits, for tests of what does not fit."""
+    subprocess.run([TOP / "tools/build", "aarch64", "--", "tests/gateway/small"], check=True)
+    return _stripped(RELEASE / "tests/gateway/small")
 
 
 def guest_kernel():

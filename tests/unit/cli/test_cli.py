@@ -55,7 +55,7 @@ class Monitor:
     def __init__(self, path, answer, piecewise=False, greeting=None):
         self.answer, self.piecewise = answer, piecewise
         self.greeting = json.dumps(GREETING) + "\r\n" if greeting is None else greeting
-        self.seen = []
+        self.seen, self.fds = [], []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         os.chmod(path, 0o666)
@@ -80,7 +80,8 @@ class Monitor:
             self.send(client, self.greeting)
             buffer = b""
             while True:
-                data = client.recv(4096)
+                data, fds, _, _ = socket.recv_fds(client, 4096, 4)
+                self.fds += fds
                 if not data:
                     return
                 buffer += data
@@ -150,7 +151,7 @@ class Case(unittest.TestCase):
         return self.control("migrate", "router", "tcp:127.0.0.1:4444", *options, code=code)
 
 
-COMMANDS = ["run", "migrate", "migrate-cancel", "status", "list", "resolve", "stop", "cont",
+COMMANDS = ["run", "migrate", "migrate-cancel", "upgrade", "status", "list", "resolve", "stop", "cont",
             "quit", "limits", "doctor", "version", "help"]
 
 
@@ -238,7 +239,10 @@ class Run(Case):
                 (["a", "--flat", "F", "--guest-clock", "pause"], "wanted continue or stop"),
                 (["a", "--flat", "F", "--dirty", "rings"], "wanted log, ring or ring:ENTRIES"),
                 (["a", "--flat", "F", "--dirty", "ring:"], "--dirty ring:ENTRIES"),
-                (["a", "--flat", "F", "--dirty", "ring:0"], "--dirty ring:ENTRIES")]:
+                (["a", "--flat", "F", "--dirty", "ring:0"], "--dirty ring:ENTRIES"),
+                (["a", "--take-over", "5"], '--take-over is "5"; wanted fd:N'),
+                (["a", "--take-over", "fd:2"], "--take-over"),
+                (["--take-over", "fd:5"], "lacks its NAME")]:
             self.assertIn(part, self.godwit("run", *arguments, *self.places, code=2).stderr)
 
 
@@ -572,8 +576,12 @@ class Host(Case):
         self.assertEqual(done.returncode == 3, "\nmissing " in "\n" + done.stdout)
 
 
-if __name__ == "__main__":
+def main():
     words = sys.argv[1:]
     while words and not words[0].startswith("-") and (not COMMAND or "qemu" in COMMAND[-1]):
         COMMAND.append(words.pop(0))
     unittest.main(argv=[sys.argv[0]] + words)
+
+
+if __name__ == "__main__":
+    main()
