@@ -98,6 +98,10 @@ uint8_t *gw_ram_at(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes);
  * error of the host counts as touched: sending too much is harmless, too little is not. */
 uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *count);
 
+/* Has the kernel make these pages, where they are missing, at one go: whoever fills them next does
+ * not take a fault for each. From Linux 5.14 on; before, nothing changes. */
+void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);
+
 /* Makes [page, page+count) holes again: reads as zero, memory given back. Of a huge page that is
  * not in it as a whole, those pages are zeroed instead. GW_HOST when the kernel refuses. */
 GW_MUST_USE enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,

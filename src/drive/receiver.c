@@ -154,6 +154,17 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     }
 }
 
+/* Half of what a fresh page costs is the fault that makes it: so a run is made at one go. */
+static void populate(const struct gw_receiver *receiver)
+{
+    for (uint32_t i = 0; i < receiver->records.record_count; i++) {
+        const struct gw_record *record = &receiver->records.record[i];
+        if (record->kind == GW_RECORD_RAW && record->count > 1) {
+            gw_ram_populate(receiver->ram, record->page, record->count);
+        }
+    }
+}
+
 /* As it comes, into RAM: the guest does not run, so nobody reads there before it is checked. */
 static enum gw_status receive_direct(struct gw_receiver *receiver, uint32_t table_bytes,
                                      uint32_t *crc, struct gw_fault *fault)
@@ -161,6 +172,7 @@ static enum gw_status receive_direct(struct gw_receiver *receiver, uint32_t tabl
     enum gw_status status = place_zeros(receiver, fault);
     if (status == GW_OK && receiver->records.raw_pages > 0) {
         int count = gather_parts(receiver);
+        populate(receiver);
         status = gw_connection_read_all(receiver->connection, receiver->part, count, fault);
     }
     /* Of what now lies in RAM: the guest does not run, so nobody has written there since. */

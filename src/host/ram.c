@@ -23,6 +23,10 @@
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14, include/uapi/asm-generic/mman-common.h */
+#endif
+
 /* Linux Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
@@ -443,6 +447,18 @@ uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end,
     }
     *count = 0;
     return end;
+}
+
+void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count)
+{
+    GW_ASSERT(page <= ram->page_count && count <= ram->page_count - page);
+    while (count > 0) {
+        uint64_t here = gw_ram_contiguous(ram, page);
+        here = here < count ? here : count;
+        (void)madvise(gw_ram_page(ram, page), here * ram->page_bytes, MADV_POPULATE_WRITE);
+        page += here;
+        count -= here;
+    }
 }
 
 static int punch(const struct gw_ram_region *region, uint64_t offset, uint64_t bytes)
