@@ -71,6 +71,7 @@ def run_program(command, log, timeout, env, folder):
 
 class Programs:
     """A part made of a meson build's tests of one suite."""
+    arguments = []  # what the programs get; what they say is shown then
 
     def __init__(self, name, build, suite):
         self.name, self.build, self.suite = name, build, suite
@@ -92,7 +93,7 @@ class Programs:
             list(pool.map(lambda test: self._run_one(test, counter), tests))
 
     def _run_one(self, test, counter):
-        command = list(test["cmd"])
+        command = list(test["cmd"]) + self.arguments
         foreign = self.build == "aarch64" and os.uname().machine != "aarch64"
         if foreign and Path(command[0]).is_relative_to(BUILD / self.build):
             command.insert(0, "qemu-aarch64")
@@ -100,8 +101,20 @@ class Programs:
         outcome, detail = run_program(command, LOGS / self.name / f"{test['name']}.log",
                                       test["timeout"] or 600, test["env"],
                                       test["workdir"] or BUILD / self.build)
+        if self.arguments and outcome == "pass":
+            print(detail, end="")
         counter.report(self.name, test["name"], outcome, time.monotonic() - start, detail,
                        f"tools/test {self.name} -k {shlex.quote(test['name'])}")
+
+
+class Simulator(Programs):
+    """Both engines under faults (tests/sim); --runs, --seed and --replay are its options."""
+    options = ("runs", "seed", "replay")
+
+    def tests(self, options):
+        self.arguments = [word for name in self.options if getattr(options, name)
+                          for word in (f"--{name}", getattr(options, name))]
+        return super().tests(options)
 
 
 class Lint:
@@ -141,9 +154,9 @@ class Model(Lint):
     """The handover, every state of it (tests/model)."""
     name = "model"
 
-    def tests(self, _options):
+    def tests(self, options):
         from model import check
-        return check.ALL
+        return check.ALL + (check.LONG if options.all else [])
 
 
 class Gateways:
@@ -173,7 +186,7 @@ class Gateways:
 PARTS = [
     Lint(),
     Programs("unit", "native", "unit"),
-    Programs("sim", "native", "sim"),
+    Simulator("sim", "native", "sim"),
     Model(),
     Programs("embedder", "native", "embedder"),
     Image(),
@@ -184,7 +197,7 @@ PARTS = [
 LONG_PARTS = [
     Programs("unit-tsan", "tsan", "unit"),
     Programs("embedder-tsan", "tsan", "embedder"),
-    Programs("sim-aarch64", "aarch64", "sim"),
+    Simulator("sim-aarch64", "aarch64", "sim"),
 ]
 
 
@@ -211,11 +224,17 @@ def main():
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all but the long ones")
     parser.add_argument("-k", metavar="TEXT", help="only tests whose names hold this text")
     parser.add_argument("--all", action="store_true", help="the long parts and tests too")
+    parser.add_argument("--runs", metavar="N", help="of sim: N random runs instead of everything")
+    parser.add_argument("--seed", metavar="S", help="of sim: random runs begin with this seed")
+    parser.add_argument("--replay", metavar="PLAN", help="of sim: one run, told step by step")
     parser.add_argument("--list", action="store_true", help="list tests, run none")
     options = parser.parse_args()
     for name in options.parts:
         if name not in names:
             parser.error(f"no part of the name '{name}'; there are {', '.join(names)}")
+    if any(getattr(options, name) for name in Simulator.options) and \
+            not all(name.startswith("sim") for name in options.parts or ["all"]):
+        parser.error("--runs, --seed and --replay are for the part sim")
     chosen = [part for part in PARTS + LONG_PARTS if part.name in options.parts] or \
         (PARTS + LONG_PARTS if options.all else PARTS)
     counter = Counter()

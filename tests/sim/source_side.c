@@ -14,94 +14,157 @@
 static uint8_t payload_buffer[SIM_FRAME_BYTES];
 static uint8_t page_buffer[GW_BATCH_BYTES_MAX];
 
-/* What is given back holds something that nobody may see from then on. */
+/* What is given back holds something that nobody may see from then on. It is done on a thread of
+ * its own, some time after. */
 static void release(struct world *world)
 {
+    struct guest *guest = &world->guest[SOURCE];
     struct gw_run run;
     while (gw_source_next_release(&world->source, SIM_UNIT_BATCH, &run) == GW_OK) {
-        memset(world->guest[SOURCE].ram[run.page], 0xdd, (size_t)run.count * SIM_PAGE_BYTES);
-        (void)gw_bits_put(&world->guest[SOURCE].touched, run.page, run.count, true);
+        memset(guest_page(world, SOURCE, run.page), 0xdd,
+               run.count * world->plan.options.page_bytes);
+        (void)gw_bits_put(&guest->touched, run.page, run.count, true);
     }
 }
 
-void source_tell(struct world *world, const struct gw_source_event *event)
+enum gw_status source_tell(struct world *world, const struct gw_source_event *event)
 {
     struct gw_source_event timed = *event;
     struct gw_fault fault = {0};
     timed.now_ns = world->now_ns;
-    if (gw_source_handle(&world->source, &timed, &fault) != GW_OK) {
+    enum gw_status status = gw_source_handle(&world->source, &timed, &fault);
+    if (status != GW_OK) {
         say(world, "source", "refuses", fault.text);
+        if (status != GW_ARGUMENT || strlen(fault.text) <= 20) {
+            world_fail(world, "the source refuses an operator without a reason");
+        }
     }
-    release(world);
+    if (world->plan.options.release && world_random(world, 2)) {
+        release(world);
+    }
+    return status;
 }
 
-static void source_lost(struct world *world, enum gw_source_event_type type, const char *why)
+static void forget_link(struct world *world)
+{
+    world->connecting.is_owed = false;
+    world->connecting_bulk.is_owed = false;
+    world->bulk_stage = 0;
+    world->bulk_limit_ns = 0;
+}
+
+void source_lost(struct world *world, enum gw_source_event_type type, enum gw_status status,
+                 const char *why)
 {
     struct gw_fault fault = {0};
-    (void)gw_fault_set(&fault, GW_LINK, "%s", why);
+    (void)gw_fault_set(&fault, status, "%s", why);
     link_close_side(world, SOURCE);
-    world->is_connecting = false;
-    world->is_connecting_bulk = false;
-    world->bulk_stage = 0;
+    forget_link(world);
     say(world, "source", "lost", why);
-    source_tell(world, &(struct gw_source_event){.type = type, .fault = &fault});
+    (void)source_tell(world, &(struct gw_source_event){.type = type, .fault = &fault});
 }
 
 static void source_send(struct world *world, struct gw_message *message)
 {
-    struct connection *control = world_channel(world, SOURCE, GW_ROLE_CONTROL);
+    struct connection *control = link_newest(world, SOURCE, GW_ROLE_CONTROL);
     if (message->type == GW_FRAME_PREPARE) {
         message->prepare.state = world->source_state;
         message->prepare.state_bytes = sizeof(world->source_state);
-        message->prepare.is_running = world->was_running;
+        message->prepare.is_running = !world->was_paused;
     }
     if (control) {
         send_message(world, control, SOURCE, message);
     }
 }
 
-static void source_stop_guest(struct world *world)
-{
-    struct guest *guest = &world->guest[SOURCE];
-    world->is_stopping = false;
-    world->was_running = guest->is_running;
-    guest->is_running = false;
-    memcpy(world->source_state, &guest->state, sizeof(guest->state));
-    source_tell(
-        world, &(struct gw_source_event){.type = GW_SOURCE_EV_STOPPED, .halted_ns = world->now_ns});
-}
+/* ---- What the host was asked for ---- */
 
-static void source_collect(struct world *world, enum gw_source_event_type type, uint64_t pages)
-{
-    static uint64_t bitmap[GW_BITMAP_WORDS];
-    memset(bitmap, 0, sizeof(bitmap));
-    bitmap[0] = pages;
-    source_tell(world, &(struct gw_source_event){.type = type, .bitmap = bitmap});
-}
-
-/* What the host was asked for just now could not be done. */
+/* It could not be done. */
 static bool source_fails(struct world *world)
 {
     struct gw_fault fault = {0};
-    if (!world->is_source_failing) {
+    if (!world->is_failing[SOURCE]) {
         return false;
     }
-    world->is_source_failing = false;
+    world->is_failing[SOURCE] = false;
     (void)gw_fault_set(&fault, GW_HOST, "the host failed");
     say(world, "source", "fails", "");
-    source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_HOST_FAULT, .fault = &fault});
+    (void)source_tell(world,
+                      &(struct gw_source_event){.type = GW_SOURCE_EV_HOST_FAULT, .fault = &fault});
     return true;
 }
+
+static bool stop_guest(struct world *world)
+{
+    struct guest *guest = &world->guest[SOURCE];
+    if (!errand_is_due(world, &world->stopping)) {
+        return false;
+    }
+    world->stopping.is_owed = false;
+    world->was_paused = guest->is_paused;
+    if (source_fails(world)) {
+        return true;
+    }
+    guest->is_alive = false;
+    memcpy(world->source_state, &guest->state, sizeof(guest->state));
+    say(world, "source", "stopped", "");
+    (void)source_tell(
+        world, &(struct gw_source_event){.type = GW_SOURCE_EV_STOPPED, .halted_ns = world->now_ns});
+    return true;
+}
+
+static bool collect(struct world *world)
+{
+    static uint64_t bitmap[GW_BITMAP_WORDS];
+    struct guest *guest = &world->guest[SOURCE];
+    if (!errand_is_due(world, &world->collecting)) {
+        return false;
+    }
+    world->collecting.is_owed = false;
+    if (source_fails(world)) {
+        return true;
+    }
+    enum gw_source_event_type type = GW_SOURCE_EV_COLLECTED;
+    if (world->is_tracking_asked) {
+        world->is_tracking_asked = false;
+        guest->log = 0;
+        type = GW_SOURCE_EV_TRACKED;
+    }
+    memset(bitmap, 0, sizeof(bitmap));
+    bitmap[0] = type == GW_SOURCE_EV_TRACKED ? guest->touched : guest->log;
+    (void)source_tell(world, &(struct gw_source_event){.type = type, .bitmap = bitmap});
+    return true;
+}
+
+/* A crash on the way finds the old record or the new one; so does a failure. */
+static bool record_departure(struct world *world)
+{
+    if (!errand_is_due(world, &world->departing)) {
+        return false;
+    }
+    world->departing.is_owed = false;
+    if (world->departure.state == GW_DEPARTURE_LEAVING && source_fails(world)) {
+        return true;
+    }
+    world->departure_disk = world->departure;
+    if (world->departure.state == GW_DEPARTURE_LEAVING) {
+        (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_RECORDED});
+    }
+    return true;
+}
+
+/* ---- Actions ---- */
 
 static void source_act(struct world *world, struct gw_source_action *action)
 {
     struct guest *guest = &world->guest[SOURCE];
     switch (action->type) {
     case GW_SOURCE_DO_CONNECT:
-        world->is_connecting = true;
+        errand_begin(world, &world->connecting);
         break;
     case GW_SOURCE_DO_CONNECT_BULK:
-        world->is_connecting_bulk = true;
+        errand_begin(world, &world->connecting_bulk);
+        world->bulk_limit_ns = world->now_ns + SIM_WELCOME_NS;
         world->bulk_intro = action->intro;
         world->bulk_has_map = action->has_map;
         world->bulk_has_urgent = action->has_urgent;
@@ -111,77 +174,87 @@ static void source_act(struct world *world, struct gw_source_action *action)
         break;
     case GW_SOURCE_DO_CLOSE:
         link_close_side(world, SOURCE);
-        world->is_connecting = false;
-        world->is_connecting_bulk = false;
-        world->bulk_stage = 0;
+        forget_link(world);
         break;
     case GW_SOURCE_DO_TRACK:
-        if (source_fails(world)) {
-            break;
-        }
-        guest->is_tracked = true;
-        guest->log = 0;
-        source_collect(world, GW_SOURCE_EV_TRACKED, guest->touched);
+        world->is_tracking_asked = true;
+        errand_begin(world, &world->collecting);
         break;
     case GW_SOURCE_DO_COLLECT:
-        if (source_fails(world)) {
-            break;
-        }
-        source_collect(world, GW_SOURCE_EV_COLLECTED, guest->log);
+        errand_begin(world, &world->collecting);
         break;
     case GW_SOURCE_DO_UNTRACK:
-        guest->is_tracked = false;
+        world->collecting.is_owed = false;
+        world->is_tracking_asked = false;
         break;
     case GW_SOURCE_DO_RECORD:
         world->departure = action->departure;
-        world->is_departure_owed = true;
+        errand_begin(world, &world->departing);
+        if (world_random(world, 2)) {
+            world->departure_disk = world->departure;
+        }
         break;
     case GW_SOURCE_DO_STOP:
-        world->is_stopping = true;
+        errand_begin(world, &world->stopping);
         break;
     case GW_SOURCE_DO_RESUME:
-        guest->is_running = world->was_running;
+        world->stopping.is_owed = false;
+        guest->is_alive = true;
         say(world, "source", "resumes", "");
         break;
     case GW_SOURCE_DO_FINISH:
-        world->is_source_finished = true;
-        say(world, "source", "ends", gw_source_state_name(gw_source_state(&world->source)));
+        say(world, "source", "ends", gw_source_fault(&world->source)->text);
         break;
     case GW_SOURCE_DO_THROTTLE:
         world->throttle_percent = action->throttle_percent;
         break;
-    case GW_SOURCE_DO_EXPLAIN:
     case GW_SOURCE_DO_STATUS:
-    case GW_SOURCE_DO_ROUND:
+        say(world, "source", "state", gw_source_state_name(gw_source_state(&world->source)));
+        break;
+    default: /* for events only */
         break;
     }
 }
+
+/* An action is done before the next is asked for. */
+static bool take_action(struct world *world)
+{
+    struct gw_source_action action;
+    if (world->departing.is_owed || gw_source_next(&world->source, &action) != GW_OK) {
+        return false;
+    }
+    source_act(world, &action);
+    return true;
+}
+
+/* ---- Pages ---- */
 
 static void fill(struct world *world, const struct gw_batch *batch, struct gw_frame_header *header,
                  struct gw_batch_sent *sent)
 {
     static struct gw_batch_builder builder;
-    struct guest *guest = &world->guest[SOURCE];
-    gw_batch_begin(&builder, page_buffer, SIM_PAGE_BYTES);
+    uint32_t page_bytes = (uint32_t)world->plan.options.page_bytes;
+    gw_batch_begin(&builder, page_buffer, page_bytes);
     for (uint32_t i = 0; i < batch->run_count; i++) {
         for (uint32_t j = 0; j < batch->run[i].count; j++) {
             uint64_t page = batch->run[i].page + j;
+            bool is_touched = world->guest[SOURCE].touched >> page & 1;
             if (batch->kind == GW_BATCH_GONE) {
                 gw_batch_add_gone(&builder, page, 1);
-            } else if (batch->kind == GW_BATCH_HOLES || !gw_bit_test(&guest->touched, page)) {
+            } else if (batch->kind == GW_BATCH_HOLES || !is_touched) {
                 gw_batch_add_zero(&builder, page, 1);
             } else {
-                gw_batch_add_page(&builder, page, guest->ram[page]);
+                gw_batch_add_page(&builder, page, guest_page(world, SOURCE, page));
             }
         }
     }
     uint32_t table = gw_batch_finish(&builder, payload_buffer, &header->payload_crc);
-    uint32_t raw = builder.table.raw_pages * SIM_PAGE_BYTES;
+    uint32_t raw = builder.table.raw_pages * page_bytes;
+    uint64_t chance = world->is_quiet ? 0 : world->plan.options.corrupt_one_in;
     memcpy(payload_buffer + table, page_buffer, raw);
     header->payload_bytes = table + raw;
-    if (raw > 0 && world->plan.corrupt_one_in > 0 &&
-        (!batch->is_stopped || batch->kind == GW_BATCH_PUSH) &&
-        world_random(world, world->plan.corrupt_one_in) == 0) {
+    if (raw > 0 && chance > 0 && (!batch->is_stopped || batch->kind == GW_BATCH_PUSH) &&
+        world_random(world, chance) == 0) {
         payload_buffer[table + world_random(world, raw)] ^= 0x40;
     }
     sent->raw_pages = builder.table.raw_pages;
@@ -198,18 +271,18 @@ static void send_answer(struct world *world, struct connection *urgent,
                                      .sequence = ++urgent->answers};
     fill(world, batch, &header, sent);
     sent->wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
-    say(world, "source", "answers", "DEMAND");
+    say(world, "source", "answers", batch->kind == GW_BATCH_GONE ? "DEMAND: gone" : "DEMAND");
     link_send(world, urgent, SOURCE, &header, payload_buffer);
 }
 
-/* The urgent channel's thread. */
-static void source_answer(struct world *world, struct connection *urgent, uint64_t page)
+/* The urgent channel's thread: in as many batches as it takes. */
+static void answer_demand(struct world *world, struct connection *urgent, uint64_t page)
 {
     struct gw_batch batch;
     struct gw_batch_sent sent = {0};
     struct gw_fault fault = {0};
     if (gw_source_demand(&world->source, page, &batch, &fault) != GW_OK) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.text);
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.status, fault.text);
         return;
     }
     struct gw_run left = batch.run[0];
@@ -220,22 +293,69 @@ static void source_answer(struct world *world, struct connection *urgent, uint64
         left.count -= batch.run[0].count;
         send_answer(world, urgent, &batch, &sent);
     }
-    (void)gw_source_answered(&world->source, &sent);
+    (void)gw_source_answered(&world->source, &sent); /* bulk_step asks again in any case */
+}
+
+static void make_verify(struct world *world, const struct gw_batch *batch,
+                        struct gw_frame_header *header)
+{
+    uint64_t page_bytes = world->plan.options.page_bytes;
+    struct gw_verify verify = {
+        .page = batch->run[0].page, .count = batch->run[0].count, .digest = GW_DIGEST_SEED};
+    for (uint32_t i = 0; i < verify.count; i++) {
+        uint64_t digest = gw_digest_page(guest_page(world, SOURCE, verify.page + i), page_bytes);
+        verify.digest = gw_digest_fold(verify.digest, digest);
+    }
+    gw_verify_encode(&verify, payload_buffer);
+    header->type = GW_FRAME_VERIFY;
+    header->payload_bytes = GW_VERIFY_BYTES;
+    header->payload_crc = gw_crc32c(0, payload_buffer, GW_VERIFY_BYTES);
+}
+
+static void make_map(struct world *world, struct gw_frame_header *header)
+{
+    uint64_t pages = world->plan.options.pages;
+    gw_page_map_encode(gw_source_missing(&world->source), pages, payload_buffer);
+    header->type = GW_FRAME_MISSING;
+    header->payload_bytes = gw_page_map_bytes(pages);
+    header->payload_crc = gw_crc32c(0, payload_buffer, header->payload_bytes);
+}
+
+static void send_batch(struct world *world, struct connection *bulk)
+{
+    struct gw_batch *batch = &world->batch;
+    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                     .type = GW_FRAME_BATCH,
+                                     .flags = batch->is_stopped ? GW_FRAME_STOPPED : 0,
+                                     .generation = bulk->generation,
+                                     .sequence = batch->sequence};
+    world->sent = (struct gw_batch_sent){.sequence = batch->sequence};
+    if (batch->kind == GW_BATCH_VERIFY) {
+        make_verify(world, batch, &header);
+    } else if (batch->kind == GW_BATCH_MAP) {
+        make_map(world, &header);
+    } else {
+        fill(world, batch, &header, &world->sent);
+    }
+    world->sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
+    say(world, "source", "sends", gw_frame_type_name(header.type));
+    link_send(world, bulk, SOURCE, &header, payload_buffer);
 }
 
 /* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
-static bool source_bulk_step(struct world *world)
+static bool bulk_step(struct world *world)
 {
     struct guest *guest = &world->guest[SOURCE];
     struct gw_batch *batch = &world->batch;
-    struct connection *bulk = world_channel(world, SOURCE, GW_ROLE_BULK);
-    uint64_t retry_ns = 0;
-    if (!bulk || !bulk->is_admitted) {
+    struct connection *bulk = link_newest(world, SOURCE, GW_ROLE_BULK);
+    world->bulk_retry_ns = SIM_NEVER;
+    if (!bulk || !bulk->is_welcomed || world->bulk_limit_ns) {
         return false;
     }
     switch (world->bulk_stage) {
     case 0:
-        if (gw_source_next_batch(&world->source, world->now_ns, batch, &retry_ns) != GW_OK) {
+        if (gw_source_next_batch(&world->source, world->now_ns, batch, &world->bulk_retry_ns) !=
+            GW_OK) {
             return false;
         }
         break;
@@ -244,40 +364,12 @@ static bool source_bulk_step(struct world *world)
             (void)gw_bits_put(&guest->log, batch->run[i].page, batch->run[i].count, false);
         }
         break;
-    case 2: {
-        struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
-                                         .type = GW_FRAME_BATCH,
-                                         .flags = batch->is_stopped ? GW_FRAME_STOPPED : 0,
-                                         .generation = bulk->generation,
-                                         .sequence = batch->sequence};
-        world->sent = (struct gw_batch_sent){.sequence = batch->sequence};
-        if (batch->kind == GW_BATCH_VERIFY) {
-            struct gw_verify verify = {
-                .page = batch->run[0].page, .count = batch->run[0].count, .digest = GW_DIGEST_SEED};
-            for (uint32_t i = 0; i < verify.count; i++) {
-                verify.digest = gw_digest_fold(
-                    verify.digest, gw_digest_page(guest->ram[verify.page + i], SIM_PAGE_BYTES));
-            }
-            gw_verify_encode(&verify, payload_buffer);
-            header.type = GW_FRAME_VERIFY;
-            header.payload_bytes = GW_VERIFY_BYTES;
-            header.payload_crc = gw_crc32c(0, payload_buffer, GW_VERIFY_BYTES);
-        } else if (batch->kind == GW_BATCH_MAP) {
-            gw_page_map_encode(gw_source_missing(&world->source), SIM_PAGES, payload_buffer);
-            header.type = GW_FRAME_MISSING;
-            header.payload_bytes = gw_page_map_bytes(SIM_PAGES);
-            header.payload_crc = gw_crc32c(0, payload_buffer, header.payload_bytes);
-        } else {
-            fill(world, batch, &header, &world->sent);
-        }
-        world->sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
-        say(world, "source", "sends", gw_frame_type_name(header.type));
-        link_send(world, bulk, SOURCE, &header, payload_buffer);
+    case 2:
+        send_batch(world, bulk);
         break;
-    }
     default:
         world->bulk_stage = 0;
-        source_tell(
+        (void)source_tell(
             world, &(struct gw_source_event){.type = GW_SOURCE_EV_BATCH_SENT, .sent = world->sent});
         return true;
     }
@@ -285,7 +377,9 @@ static bool source_bulk_step(struct world *world)
     return true;
 }
 
-static void source_introduce(struct world *world, enum gw_role role)
+/* ---- Connecting ---- */
+
+static void introduce(struct world *world, enum gw_role role)
 {
     struct gw_message intro = {.type = GW_FRAME_INTRO, .intro = world->bulk_intro};
     struct connection *connection = link_open(world, role, world->bulk_intro.generation);
@@ -295,150 +389,199 @@ static void source_introduce(struct world *world, enum gw_role role)
     }
 }
 
-static bool source_connect_step(struct world *world)
+static bool connect_step(struct world *world)
 {
-    bool can_reach = world->is_alive[TARGET] && world->now_ns >= world->network_down_until_ns &&
-                     gw_target_state(&world->target) != GW_TARGET_NONE;
-    if (!world->is_connecting && !world->is_connecting_bulk) {
+    bool is_control = world->connecting.is_owed;
+    struct errand *errand = is_control ? &world->connecting : &world->connecting_bulk;
+    enum gw_target_state target = gw_target_state(&world->target);
+    bool is_deaf = world->now_ns < world->deaf_until_ns[SOURCE] ||
+                   world->now_ns < world->deaf_until_ns[TARGET];
+    if (!errand_is_due(world, errand)) {
         return false;
     }
-    if (can_reach && gw_target_state(&world->target) == GW_TARGET_RECALLING) {
+    if (is_deaf && world->now_ns < errand->due_ns + SIM_CONNECT_NS) {
+        return false;
+    }
+    if (is_deaf || !world->is_up[TARGET] || target == GW_TARGET_NONE) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "cannot connect");
+        return true;
+    }
+    if (target == GW_TARGET_RECALLING) {
         return false; /* it listens in a moment */
     }
-    if (!can_reach) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, "cannot connect");
-        return true;
+    errand->is_owed = false;
+    if (!is_control) {
+        introduce(world, GW_ROLE_BULK);
+    } else if (link_open(world, GW_ROLE_CONTROL, world->source.generation)) {
+        (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_LINK_UP});
     }
-    if (world->is_connecting) {
-        world->is_connecting = false;
-        if (link_open(world, GW_ROLE_CONTROL, world->source.generation)) {
-            source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_LINK_UP});
-        }
-        return true;
-    }
-    world->is_connecting_bulk = false;
-    source_introduce(world, GW_ROLE_BULK);
     return true;
 }
 
+/* ---- Receiving ---- */
+
 /* The bulk channel, then its map, then the urgent channel: one after the other. */
-static void source_channel_frame(struct world *world, struct connection *connection,
-                                 const struct gw_frame_header *header, const uint8_t *payload)
+static void channels_go_on(struct world *world, const struct connection *connection)
 {
-    static uint64_t bitmap[GW_BITMAP_WORDS];
-    struct gw_message message;
-    struct gw_fault fault = {0};
-    if (header->type == GW_FRAME_RECEIVED) {
-        GW_ASSERT(gw_page_map_decode(bitmap, SIM_PAGES, payload, header->payload_bytes, &fault) ==
-                  GW_OK);
-        source_tell(world,
-                    &(struct gw_source_event){.type = GW_SOURCE_EV_RECONCILED, .bitmap = bitmap});
-        world->bulk_has_map = false;
-    } else {
-        GW_ASSERT(gw_message_decode(&message, header->type, payload, header->payload_bytes,
-                                    &fault) == GW_OK);
-        if (message.type == GW_FRAME_DEMAND) {
-            source_answer(world, connection, message.demanded_page);
-            return;
-        }
-        connection->is_admitted = message.type == GW_FRAME_WELCOME;
-        if (!connection->is_admitted) {
-            source_lost(world, GW_SOURCE_EV_LINK_LOST, "the channel was refused");
-            return;
-        }
-    }
     if (connection->role == GW_ROLE_BULK && world->bulk_has_map) {
         return;
     }
     if (connection->role == GW_ROLE_BULK && world->bulk_has_urgent) {
-        source_introduce(world, GW_ROLE_URGENT);
+        introduce(world, GW_ROLE_URGENT);
         return;
     }
-    source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_BULK_UP});
+    world->bulk_limit_ns = 0;
+    (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_BULK_UP});
 }
 
-static bool source_receive_step(struct world *world)
+static void receive_map(struct world *world, struct connection *connection, uint32_t bytes,
+                        const uint8_t *payload)
 {
-    for (int i = 0; i < SIM_CONNECTIONS; i++) {
-        struct connection *connection = &world->connection[i];
-        struct gw_frame_header header;
-        struct gw_message message;
-        struct gw_fault fault = {0};
-        const uint8_t *payload;
-        if (!connection->is_used || !connection->is_open[SOURCE]) {
-            continue;
-        }
-        if (!link_take(connection, SOURCE, &header, &payload)) {
-            if (connection->is_broken[SOURCE]) {
-                source_lost(world, GW_SOURCE_EV_LINK_LOST, "the link broke");
-                return true;
-            }
-            if (!connection->is_open[TARGET]) {
-                source_lost(world,
-                            connection->role == GW_ROLE_CONTROL ? GW_SOURCE_EV_LINK_CLOSED
-                                                                : GW_SOURCE_EV_LINK_LOST,
-                            "the target closed");
-                return true;
-            }
-            continue;
-        }
-        if (connection->role != GW_ROLE_CONTROL) {
-            source_channel_frame(world, connection, &header, payload);
+    static uint64_t bitmap[GW_BITMAP_WORDS];
+    struct gw_fault fault = {0};
+    if (gw_page_map_decode(bitmap, world->plan.options.pages, payload, bytes, &fault) != GW_OK ||
+        !world->bulk_has_map) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_PROTOCOL, "that is no map");
+        return;
+    }
+    world->bulk_has_map = false;
+    (void)source_tell(world,
+                      &(struct gw_source_event){.type = GW_SOURCE_EV_RECONCILED, .bitmap = bitmap});
+    channels_go_on(world, connection);
+}
+
+static void receive_on_channel(struct world *world, struct connection *connection,
+                               const struct gw_message *message)
+{
+    if (message->type == GW_FRAME_DEMAND && connection->is_welcomed) {
+        answer_demand(world, connection, message->demanded_page);
+        return;
+    }
+    connection->is_welcomed = message->type == GW_FRAME_WELCOME;
+    if (!connection->is_welcomed) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_REFUSED, message->verdict.reason);
+        return;
+    }
+    channels_go_on(world, connection);
+}
+
+static void receive(struct world *world, struct connection *connection,
+                    const struct gw_frame_header *header, const uint8_t *payload)
+{
+    struct gw_message message;
+    struct gw_fault fault = {0};
+    if (header->type == GW_FRAME_RECEIVED && connection->role == GW_ROLE_BULK) {
+        receive_map(world, connection, header->payload_bytes, payload);
+        return;
+    }
+    if (gw_message_decode(&message, header->type, payload, header->payload_bytes, &fault)) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.status, fault.text);
+    } else if (message.type == GW_FRAME_PING) {
+        message.type = GW_FRAME_PONG;
+        send_message(world, connection, SOURCE, &message);
+    } else if (connection->role != GW_ROLE_CONTROL) {
+        receive_on_channel(world, connection, &message);
+    } else if (message.type != GW_FRAME_PONG) {
+        (void)source_tell(
+            world, &(struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &message});
+    }
+}
+
+static bool receive_from(struct world *world, struct connection *connection)
+{
+    struct gw_frame_header header;
+    struct gw_fault fault = {0};
+    const uint8_t *payload;
+    if (!connection->is_used || !connection->is_open[SOURCE]) {
+        return false;
+    }
+    switch (link_take(world, connection, SOURCE, &header, &payload, &fault)) {
+    case GW_OK:
+        receive(world, connection, &header, payload);
+        return true;
+    case GW_AGAIN:
+        return false;
+    default:
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.status, fault.text);
+        return true;
+    }
+}
+
+/* What came is read before the end of any connection counts. */
+static bool receive_step(struct world *world)
+{
+    uint32_t first = (uint32_t)world_random(world, SIM_CONNECTIONS);
+    for (uint32_t n = 0; n < SIM_CONNECTIONS; n++) {
+        if (receive_from(world, &world->connection[(first + n) % SIM_CONNECTIONS])) {
             return true;
         }
-        GW_ASSERT(gw_message_decode(&message, header.type, payload, header.payload_bytes, &fault) ==
-                  GW_OK);
-        source_tell(world,
-                    &(struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &message});
-        return true;
+    }
+    for (int i = 0; i < SIM_CONNECTIONS; i++) {
+        const struct connection *connection = &world->connection[i];
+        if (connection->is_used && connection->is_open[SOURCE] &&
+            link_has_ended(world, connection, SOURCE)) {
+            bool is_orderly =
+                connection->role == GW_ROLE_CONTROL && !connection->lane[SOURCE].is_end_error;
+            source_lost(world, is_orderly ? GW_SOURCE_EV_LINK_CLOSED : GW_SOURCE_EV_LINK_LOST,
+                        GW_LINK, is_orderly ? "the target closed" : "the link broke");
+            return true;
+        }
     }
     return false;
 }
 
+/* ---- Its operator ---- */
+
+/* Who asked to be asked before the guest is stopped takes his time to answer. */
+static bool agree(struct world *world)
+{
+    const struct options *options = &world->plan.options;
+    struct errand *agreeing = &world->agreeing;
+    if (gw_source_state(&world->source) != GW_SOURCE_PRE_SWITCHOVER) {
+        agreeing->is_owed = false;
+        return false;
+    }
+    uint64_t longest_ms = world->is_quiet ? 0 : options->hold_ms;
+    if (!agreeing->is_owed) {
+        agreeing->is_owed = true;
+        agreeing->due_ns = world->now_ns + SIM_MS * world_random(world, longest_ms + 1);
+    }
+    if (!world->is_quiet && agreeing->due_ns > world->now_ns) {
+        return false;
+    }
+    agreeing->is_owed = false;
+    (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_CONTINUE});
+    return true;
+}
+
+/* ---- Time ---- */
+
+static bool clock_step(struct world *world)
+{
+    bool is_dead = false;
+    if (world->now_ns >= gw_source_deadline(&world->source)) {
+        (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+        return true;
+    }
+    if (world->bulk_limit_ns && world->now_ns >= world->bulk_limit_ns) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "the bulk channel is not welcomed");
+        return true;
+    }
+    bool is_done = link_keep_alive(world, SOURCE, &is_dead);
+    if (is_dead) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "the target says nothing");
+    }
+    return is_done;
+}
+
 bool source_step(struct world *world, uint32_t choice)
 {
-    struct gw_source_action action;
-    if (!world->is_alive[SOURCE] || !world->is_source_started) {
+    static bool (*const steps[SOURCE_CHOICES])(struct world *) = {
+        take_action, connect_step,     receive_step, bulk_step, stop_guest,
+        collect,     record_departure, clock_step,   agree};
+    if (!world->is_up[SOURCE] || !world->is_source_started ||
+        world->hung_until_ns[SOURCE] > world->now_ns) {
         return false;
     }
-    switch (choice) {
-    case 0:
-        if (world->is_departure_owed && world->departure.state == GW_DEPARTURE_LEAVING) {
-            return false; /* an action is done before the next is asked for */
-        }
-        if (gw_source_next(&world->source, &action) != GW_OK) {
-            return false;
-        }
-        source_act(world, &action);
-        return true;
-    case 1:
-        return source_connect_step(world);
-    case 2:
-        return source_receive_step(world);
-    case 3:
-        return source_bulk_step(world);
-    case 4:
-        if (!world->is_stopping) {
-            return false;
-        }
-        if (source_fails(world)) {
-            world->is_stopping = false;
-            world->was_running = world->guest[SOURCE].is_running;
-            return true;
-        }
-        source_stop_guest(world);
-        return true;
-    case 5:
-        if (!world->is_departure_owed) {
-            return false;
-        }
-        world->is_departure_owed = false;
-        if (source_fails(world)) {
-            return true;
-        }
-        source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_RECORDED});
-        return true;
-    default:
-        return false;
-    }
+    return steps[choice](world);
 }

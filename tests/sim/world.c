@@ -1,24 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The world: chance, time, faults, and whose turn it is. */
+/* The world: chance, time, and whose turn it is; and what must be true after every step. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "sim.h"
 
-enum { SOURCE_CHOICES = 6, TARGET_CHOICES = 3, GUEST_CHOICES = 2 };
-
-#define STEP_NS   UINT64_C(1000000)     /* every step takes a millisecond */
-#define OUTAGE_NS UINT64_C(1500000000)  /* a cut lasts this long */
-#define HANG_NS   UINT64_C(40000000000) /* longer than any side waits for a word */
-#define RESUME_NS (20 * OUTAGE_NS)      /* a source that tries again does so for this long */
+enum { WAIT_STEPS_MAX = 300 }; /* for a state to be met by a fault */
 
 uint64_t world_random(struct world *world, uint64_t below)
 {
-    world->random ^= world->random << 13;
-    world->random ^= world->random >> 7;
-    world->random ^= world->random << 17;
-    return below ? world->random % below : 0;
+    return chance_next(&world->random, below);
 }
 
 void world_fail(struct world *world, const char *format, ...)
@@ -32,56 +24,79 @@ void world_fail(struct world *world, const char *format, ...)
     va_end(arguments);
 }
 
-struct connection *world_channel(struct world *world, enum side side, enum gw_role role)
+void say(const struct world *world, const char *who, const char *what, const char *more)
 {
-    struct connection *newest = NULL;
-    for (int i = 0; i < SIM_CONNECTIONS; i++) {
-        struct connection *connection = &world->connection[i];
-        bool is_ours = connection->is_used && connection->role == role &&
-                       connection->is_open[side] &&
-                       (side == SOURCE || role != GW_ROLE_CONTROL || connection->is_admitted);
-        if (is_ours && (!newest || connection->generation > newest->generation)) {
-            newest = connection;
-        }
+    if (world->is_verbose) {
+        printf("%6llu %12.3f ms  %-6s %-9s %s\n", (unsigned long long)world->step,
+               (double)(world->now_ns - SIM_S) / 1e6, who, what, more);
     }
-    return newest;
 }
+
+/* ---- Errands ---- */
+
+void errand_begin(struct world *world, struct errand *errand)
+{
+    uint64_t longest_us = world->is_quiet ? 1000 : world->plan.options.host_us;
+    errand->is_owed = true;
+    errand->due_ns = world->now_ns + 1000 * world_random(world, longest_us + 1);
+}
+
+bool errand_is_due(const struct world *world, const struct errand *errand)
+{
+    return errand->is_owed && errand->due_ns <= world->now_ns;
+}
+
+/* ---- Beginnings ---- */
 
 void world_init(struct world *world, const struct plan *plan, bool is_verbose)
 {
-    memset(world, 0, sizeof(*world));
+    memset(world, 0, offsetof(struct world, guest));
     world->plan = *plan;
     world->is_verbose = is_verbose;
     world->random = (plan->seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    world->now_ns = UINT64_C(1000000000);
+    world->now_ns = SIM_S;
+    world->bulk_retry_ns = SIM_NEVER;
     (void)world_random(world, 1);
-    GW_ASSERT(gw_facts_put(&world->facts, "vCPUs", GW_FACT_DECIMAL, 1) == GW_OK);
+    GW_ASSERT(gw_facts_put(&world->facts, "vCPUs", GW_FACT_DECIMAL, plan->options.vcpus) == GW_OK);
     GW_ASSERT(gw_facts_put(&world->facts, "machine", GW_FACT_TEXT, gw_fact_text_encode("sim")) ==
               GW_OK);
-    world->is_alive[SOURCE] = true;
-    world->is_patient = world_random(world, 2) == 0;
-    world->can_postcopy = world_random(world, 8) > 0;
-    world->unit_pages = plan->seed % 3 == 0 ? SIM_UNIT : 1;
-    world->is_releasing = plan->seed % 2 == 0;
-    guest_boot(world);
+    GW_ASSERT(gw_facts_put(&world->other_facts, "vCPUs", GW_FACT_DECIMAL, 77) == GW_OK);
+    world->is_up[SOURCE] = true;
+    memset(&world->guest[TARGET], 0, offsetof(struct guest, ram));
+    memset(world->guest[TARGET].blocked_page, -1, sizeof(world->guest[TARGET].blocked_page));
+    guest_boot(world, SOURCE, 0);
     target_boot(world);
 }
 
-void world_start_migration(struct world *world, const struct gw_session *withdrawn)
+/* Plain: with no option that may keep it from succeeding. */
+void world_start_migration(struct world *world, const struct gw_session *withdrawn, bool is_plain)
 {
+    const struct options *options = &world->plan.options;
     struct gw_source_config config = {.facts = &world->facts,
-                                      .page_count = SIM_PAGES,
-                                      .page_bytes = SIM_PAGE_BYTES,
+                                      .page_count = options->pages,
+                                      .page_bytes = (uint32_t)options->page_bytes,
                                       .guest_name = "sim",
-                                      .downtime_ns_max = (20 + world_random(world, 200)) * STEP_NS,
-                                      .resume_ns_max = world_random(world, 2) ? RESUME_NS : 0,
-                                      .throttle = {world_random(world, 2) == 0, 50, 20, 10, 99},
-                                      .recover_ns_max = 60 * OUTAGE_NS};
-    config.is_postcopy = withdrawn == NULL && world_random(world, 3) == 0 && world->can_postcopy;
-    config.is_verifying = !config.is_postcopy && world_random(world, 2) == 0;
-    if (withdrawn == NULL && world_random(world, 3) == 0) {
-        config.deadline_ns = (1 + world_random(world, 300)) * STEP_NS;
-        config.on_deadline = (enum gw_on_deadline)world_random(world, 3);
+                                      .downtime_ns_max = options->downtime_ms * SIM_MS,
+                                      .bandwidth_max = options->limit,
+                                      .postcopy_bandwidth_max = options->push_limit,
+                                      .resume_ns_max = options->resume_ms * SIM_MS,
+                                      .recover_ns_max = options->recover_ms * SIM_MS,
+                                      .throttle = {options->throttle, 50, 20, 10, 99},
+                                      .is_auto = options->is_auto,
+                                      .is_ack_ignored = options->no_ack,
+                                      .is_releasing = options->release,
+                                      .own_unit_pages = (uint32_t)options->own_unit,
+                                      .handover_ns = options->handover_ms * SIM_MS};
+    if (!is_plain) {
+        config.is_pausing = options->pausing;
+        config.is_postcopy = options->postcopy;
+        config.is_verifying = options->verify;
+        config.deadline_ns = options->deadline_ms * SIM_MS;
+        config.on_deadline = (enum gw_on_deadline)options->on_deadline;
+    } else {
+        world->are_devices_well = true;
+        config.downtime_ns_max = SIM_S;
+        config.bandwidth_max = 0;
     }
     for (int i = 0; i < GW_SESSION_BYTES; i++) {
         config.session.id[i] = (uint8_t)(1 + world_random(world, 255));
@@ -91,193 +106,166 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
     }
     world->session = config.session;
     world->is_source_started = true;
-    world->is_source_finished = false;
     world->bulk_stage = 0;
-    config.is_releasing = world->is_releasing;
+    world->throttle_percent = 0;
+    world->agreeing.is_owed = false;
     gw_source_init(&world->source, &config);
-    if (world->unit_pages > 1) {
+    if (options->unit > 1 && world->source.pages.batch_pages > SIM_UNIT_BATCH) {
         world->source.pages.batch_pages = SIM_UNIT_BATCH;
     }
-    source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_START});
+    world_inject_due(world);
+    (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_START});
 }
 
-static void crash(struct world *world, enum side side)
-{
-    world->is_alive[side] = false;
-    world->guest[side].is_running = false;
-    world->guest[side].blocked_page = -1;
-    if (side == SOURCE) {
-        world->is_connecting = world->is_connecting_bulk = world->is_stopping = false;
-        world->is_departure_owed = false;
-    }
-    link_close_side(world, side);
-}
+/* ---- The quiet ---- */
 
-/* One side's operator gives up, the other's uses the token; only where the engines allow it. */
-static void give_up(struct world *world, enum side side)
+void world_heal(struct world *world)
 {
-    struct gw_fault fault = {0};
-    struct gw_token token;
-    char text[GW_TOKEN_BYTES];
-    link_cut(world, FAULT_CUT);
-    if (side == TARGET) {
-        const struct gw_target_event event = {.type = GW_TARGET_EV_GIVE_UP,
-                                              .now_ns = world->now_ns};
-        if (gw_target_handle(&world->target, &event, &fault) != GW_OK) {
-            return;
-        }
-        gw_target_token(&world->target, &token);
-    } else {
-        const struct gw_source_event event = {.type = GW_SOURCE_EV_GIVE_UP,
-                                              .now_ns = world->now_ns};
-        if (gw_source_handle(&world->source, &event, &fault) != GW_OK) {
-            return;
-        }
-        gw_source_token(&world->source, &token);
+    world->is_quiet = true;
+    world->is_disk_full = world->is_load_failing = false;
+    world->is_failing[SOURCE] = world->is_failing[TARGET] = world->is_work_failing = false;
+    world->hung_until_ns[SOURCE] = world->hung_until_ns[TARGET] = world->stuck_until_ns = 0;
+    world->deaf_until_ns[SOURCE] = world->deaf_until_ns[TARGET] = 0;
+    for (int side = 0; side < 2; side++) {
+        world->guest[side].is_paused = world->guest[side].is_paused && world->plan.options.paused;
     }
-    gw_token_encode(&token, text);
-    GW_ASSERT(gw_token_decode(&token, text, &fault) == GW_OK);
-    if (side == TARGET && gw_source_check_token(&world->source, &token, &fault) == GW_OK) {
-        source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_RUN_ANYWAY});
-    } else if (side == SOURCE && gw_target_check_token(&world->target, &token, &fault) == GW_OK) {
-        target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_RUN_ANYWAY});
-    }
-}
-
-/* While pages come: elsewhere HOST_FAULT is the answer to what was asked for. */
-static void fail_target(struct world *world)
-{
-    struct gw_fault fault = {0};
-    enum gw_target_state state = gw_target_state(&world->target);
-    (void)gw_fault_set(&fault, GW_HOST, "the host failed");
-    if (world->is_alive[TARGET] && (state == GW_TARGET_ACTIVE || state == GW_TARGET_AWAITING ||
-                                    state == GW_TARGET_GATHERING)) {
-        target_tell(world,
-                    &(struct gw_target_event){.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault});
-    }
-}
-
-/* A message that no table has a place for. */
-static void lie(struct world *world, enum side side, enum gw_frame_type type)
-{
-    struct connection *control = world_channel(world, side, GW_ROLE_CONTROL);
-    struct gw_message message = {.type = type, .welcome = {.version = GW_PROTOCOL_VERSION}};
-    if (world->is_alive[side] && control) {
-        send_message(world, control, side, &message);
-    }
-}
-
-void world_inject(struct world *world, enum fault_kind kind)
-{
-    if (world->is_verbose) {
-        printf("%6llu fault %d\n", (unsigned long long)world->step, kind);
-    }
-    switch (kind) {
-    case FAULT_CUT:
-    case FAULT_CUT_TO_TARGET:
-    case FAULT_CUT_TO_SOURCE:
-        link_cut(world, kind);
-        world->network_down_until_ns = world->now_ns + OUTAGE_NS;
-        break;
-    case FAULT_CUT_UNSEEN:
-        link_cut(world, kind);
-        break;
-    case FAULT_CANCEL:
-        if (world->is_alive[SOURCE] && world->is_source_started) {
-            source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_CANCEL});
-        }
-        break;
-    case FAULT_CRASH_SOURCE:
-        crash(world, SOURCE);
-        break;
-    case FAULT_CRASH_TARGET:
-        crash(world, TARGET);
-        break;
-    case FAULT_RESTART_TARGET:
-        crash(world, TARGET);
+    if (!world->is_up[TARGET] || gw_target_state(&world->target) == GW_TARGET_NONE) {
         target_boot(world);
-        break;
-    case FAULT_GIVE_UP_TARGET:
-    case FAULT_GIVE_UP_SOURCE:
-        if (world->is_alive[SOURCE] && world->is_alive[TARGET]) {
-            give_up(world, kind == FAULT_GIVE_UP_TARGET ? TARGET : SOURCE);
-        }
-        break;
-    case FAULT_DISK_FULL:
-        world->is_disk_full = true;
-        break;
-    case FAULT_LOAD_FAILS:
-        world->is_load_failing = true;
-        break;
-    case FAULT_SOURCE_FAILS:
-        world->is_source_failing = true;
-        break;
-    case FAULT_TARGET_FAILS:
-        fail_target(world);
-        break;
-    case FAULT_SOURCE_LIES:
-        lie(world, SOURCE, GW_FRAME_WELCOME);
-        break;
-    case FAULT_TARGET_LIES:
-        lie(world, TARGET, GW_FRAME_DONE);
-        break;
-    case FAULT_POSTCOPY:
-    case FAULT_PAUSE:
-    case FAULT_RECOVER:
-        if (world->is_alive[SOURCE] && world->is_source_started) {
-            source_tell(world, &(struct gw_source_event){
-                                   .type = kind == FAULT_POSTCOPY ? GW_SOURCE_EV_POSTCOPY
-                                           : kind == FAULT_PAUSE  ? GW_SOURCE_EV_PAUSE
-                                                                  : GW_SOURCE_EV_RECOVER});
-        }
-        break;
-    case FAULT_TARGET_HANGS:
-        world->target_hangs_until_ns = world->now_ns + HANG_NS;
-        break;
-    case FAULT_NONE:
-    case FAULT_KINDS:
-        break;
     }
 }
+
+/* ---- After every step ---- */
 
 static void check_runners(struct world *world)
 {
-    if (world->guest[SOURCE].is_running && world->guest[TARGET].is_running) {
+    const struct guest *at_source = &world->guest[SOURCE];
+    const struct guest *at_target = &world->guest[TARGET];
+    if (at_source->is_alive && at_target->is_alive && !world->is_history_free) {
         world_fail(world, "both sides run the guest");
     }
-    if (world->guest[TARGET].is_running && gw_target_runner(&world->target) != GW_RUNNER_TARGET) {
+    if (at_target->is_alive && gw_target_runner(&world->target) != GW_RUNNER_TARGET) {
         world_fail(world, "the target runs the guest in state %s",
                    gw_target_state_name(gw_target_state(&world->target)));
     }
-    if (world->guest[SOURCE].is_running && world->is_source_started &&
-        gw_source_runner(&world->source) != GW_RUNNER_SOURCE && world->is_alive[SOURCE] &&
-        world->source.action_count == 0) {
+    if (at_source->is_alive && world->is_source_started && !world->was_booted_anew &&
+        gw_source_runner(&world->source) != GW_RUNNER_SOURCE && world->source.action_count == 0) {
         world_fail(world, "the source runs the guest in state %s",
                    gw_source_state_name(gw_source_state(&world->source)));
     }
 }
 
-/* Time passes for whoever waits: the next moment anything is due. */
-static bool jump_to_deadline(struct world *world)
+static void check_bounds(struct world *world)
 {
-    bool has_source = world->is_alive[SOURCE] && world->is_source_started;
-    uint64_t source_at = has_source ? gw_source_deadline(&world->source) : UINT64_MAX;
-    bool has_target = world->is_alive[TARGET] && !world->is_patient;
-    uint64_t target_at = has_target ? gw_target_deadline(&world->target) : UINT64_MAX;
-    if (world->target_hangs_until_ns > world->now_ns) {
-        target_at = world->target_hangs_until_ns;
+    const struct gw_pages *pages = &world->source.pages;
+    bool is_within = world->source.action_count <= GW_SOURCE_ACTIONS_MAX / 2 &&
+                     world->target.action_count <= GW_TARGET_ACTIONS_MAX / 2 &&
+                     world->target.suspect_count <= GW_WINDOW_BATCHES &&
+                     world->target.history.count <= GW_HISTORY_MAX &&
+                     (!world->is_source_started ||
+                      pages->sequence_picked - pages->sequence_acked <= GW_WINDOW_BATCHES);
+    if (!is_within) {
+        world_fail(world, "a bound is passed: %u and %u actions wait, %u suspects",
+                   world->source.action_count, world->target.action_count,
+                   world->target.suspect_count);
     }
-    uint64_t at = source_at < target_at ? source_at : target_at;
-    if (at == UINT64_MAX) {
+}
+
+/* ---- Time ---- */
+
+/* What is due already, and yet was not done, waits for something else. */
+static void consider(const struct world *world, uint64_t *next_ns, uint64_t when_ns)
+{
+    if (when_ns > world->now_ns && when_ns < *next_ns) {
+        *next_ns = when_ns;
+    }
+}
+
+static void consider_errand(const struct world *world, uint64_t *next_ns,
+                            const struct errand *errand)
+{
+    if (errand->is_owed) {
+        consider(world, next_ns, errand->due_ns);
+    }
+}
+
+/* While the way is closed: when it opens, or when the one who tries tires. */
+static void consider_connecting(const struct world *world, uint64_t *next_ns,
+                                const struct errand *errand)
+{
+    if (errand->is_owed) {
+        consider(world, next_ns, errand->due_ns);
+        consider(world, next_ns, errand->due_ns + SIM_CONNECT_NS);
+        consider(world, next_ns, world->deaf_until_ns[SOURCE]);
+        consider(world, next_ns, world->deaf_until_ns[TARGET]);
+    }
+}
+
+static void consider_source(const struct world *world, uint64_t *next_ns)
+{
+    if (!world->is_up[SOURCE] || !world->is_source_started) {
+        return;
+    }
+    if (world->hung_until_ns[SOURCE] > world->now_ns) {
+        consider(world, next_ns, world->hung_until_ns[SOURCE]);
+        return;
+    }
+    consider(world, next_ns, gw_source_deadline(&world->source));
+    consider(world, next_ns, world->bulk_limit_ns);
+    consider(world, next_ns, world->bulk_retry_ns);
+    consider_connecting(world, next_ns, &world->connecting);
+    consider_connecting(world, next_ns, &world->connecting_bulk);
+    consider_errand(world, next_ns, &world->stopping);
+    consider_errand(world, next_ns, &world->departing);
+    consider_errand(world, next_ns, &world->collecting);
+    consider_errand(world, next_ns, &world->agreeing);
+}
+
+static void consider_target(const struct world *world, uint64_t *next_ns)
+{
+    if (!world->is_up[TARGET]) {
+        return;
+    }
+    if (world->hung_until_ns[TARGET] > world->now_ns) {
+        consider(world, next_ns, world->hung_until_ns[TARGET]);
+        return;
+    }
+    if (!world->plan.options.patient) {
+        consider(world, next_ns, gw_target_deadline(&world->target));
+    }
+    if (world->answer_count > 0) {
+        consider_errand(world, next_ns, &world->answering[world->answer_first]);
+    }
+    consider(world, next_ns, world->stuck_until_ns);
+    consider_errand(world, next_ns, &world->working);
+    for (int i = 0; i < SIM_DEVICES; i++) {
+        consider_errand(world, next_ns, &world->readying[i]);
+    }
+}
+
+/* Nobody can do anything now: on to the next moment when somebody can. */
+static bool jump(struct world *world)
+{
+    uint64_t next_ns = link_next_due(world);
+    consider_source(world, &next_ns);
+    consider_target(world, &next_ns);
+    if (next_ns == SIM_NEVER) {
         return false;
     }
-    world->now_ns = at > world->now_ns ? at : world->now_ns;
-    if (at == source_at) {
-        source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_TICK});
-    } else {
-        target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_TICK});
-    }
+    world->now_ns = next_ns;
     return true;
+}
+
+/* ---- Turns ---- */
+
+static void guest_turn(struct world *world, enum side side, uint32_t vcpu)
+{
+    /* QEMU's rule lets the CPUs have at least a hundredth of the time. */
+    bool is_slowed = side == SOURCE && world_random(world, 100) < world->throttle_percent;
+    uint64_t calm = world->is_quiet ? 6 + world->plan.options.calm : world->plan.options.calm;
+    if (guest_runs(world, side) && !is_slowed && !world->is_idle &&
+        world->hung_until_ns[side] <= world->now_ns && world_random(world, calm + 1) == 0) {
+        guest_step(world, side, vcpu);
+    }
 }
 
 static bool take_turn(struct world *world, uint32_t choice)
@@ -289,34 +277,63 @@ static bool take_turn(struct world *world, uint32_t choice)
     if (choice < TARGET_CHOICES) {
         return target_step(world, choice);
     }
-    enum side side = choice - TARGET_CHOICES == 0 ? SOURCE : TARGET;
-    /* QEMU's rule lets the CPUs have at least a hundredth of the time. */
-    bool is_slowed = side == SOURCE && world_random(world, 100) < world->throttle_percent;
-    if (world->guest[side].is_running && !is_slowed &&
-        (!world->is_quiet || world_random(world, 6) == 0)) {
-        guest_step(world, side);
+    choice -= TARGET_CHOICES;
+    uint32_t vcpu = choice / 2;
+    if (vcpu < world->plan.options.vcpus) {
+        guest_turn(world, choice % 2 ? TARGET : SOURCE, vcpu);
     }
     return false; /* a guest's step alone does not keep the world going */
 }
 
+void world_inject_due(struct world *world)
+{
+    while (!world->is_quiet && world->faults_fired < world->plan.fault_count) {
+        const struct fault_plan *fault = &world->plan.fault[world->faults_fired];
+        if (fault->is_by_state && !world->armed_step && ++world->waited > WAIT_STEPS_MAX) {
+            world->faults_fired++; /* passed over */
+            world->waited = 0;
+            continue;
+        }
+        if (fault->is_by_state && !world->armed_step) {
+            bool is_there = side_state(world, fault->side) == fault->state &&
+                            (fault->side == TARGET || world->is_source_started);
+            world->armed_step = is_there ? world->step + 1 : 0;
+        }
+        bool is_waiting = fault->kind == FAULT_TELL && fault->told == TARGET &&
+                          side_origin(TARGET, fault->event) == ORIGIN_PEER &&
+                          !target_is_free(world);
+        if (is_waiting) {
+            return;
+        }
+        bool is_due = fault->is_by_state
+                          ? world->armed_step && world->step + 1 >= world->armed_step + fault->after
+                          : world->step >= world->fired_step + fault->after;
+        if (!is_due) {
+            return;
+        }
+        world->armed_step = 0;
+        world->waited = 0;
+        world->fired_step = world->step;
+        world->faults_fired++;
+        world_inject(world, world->faults_fired - 1);
+    }
+}
+
 bool world_step(struct world *world)
 {
-    enum { CHOICES = SOURCE_CHOICES + TARGET_CHOICES + GUEST_CHOICES };
+    enum { CHOICES = SOURCE_CHOICES + TARGET_CHOICES + 2 * SIM_VCPUS };
     uint32_t first = (uint32_t)world_random(world, CHOICES);
     world->step++;
-    world->now_ns += STEP_NS;
-    for (uint32_t i = 0; i < world->plan.fault_count; i++) {
-        if (world->plan.fault[i].step == world->step) {
-            world_inject(world, world->plan.fault[i].kind);
-        }
-    }
+    world->now_ns += world->plan.options.step_us * 1000;
+    world_inject_due(world);
     bool is_done = false;
     for (uint32_t n = 0; n < CHOICES && !is_done; n++) {
         is_done = take_turn(world, (first + n) % CHOICES);
     }
     if (!is_done) {
-        is_done = jump_to_deadline(world);
+        is_done = jump(world);
     }
     check_runners(world);
+    check_bounds(world);
     return is_done && !world->failure[0];
 }
