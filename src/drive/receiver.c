@@ -154,7 +154,7 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     }
 }
 
-/* Half of what a fresh page costs is the fault that makes it: so a run is made at one go. */
+/* A fresh page that is made by a fault of its own costs more than one of a run made at one go. */
 static void populate(const struct gw_receiver *receiver)
 {
     for (uint32_t i = 0; i < receiver->records.record_count; i++) {
