@@ -97,7 +97,7 @@ static void restart_source(struct world *world)
     const struct gw_departure *record = &world->departure_disk;
     bool is_elsewhere = record->state == GW_DEPARTURE_LEAVING || record->state == GW_DEPARTURE_LEFT;
     world_crash(world, SOURCE, false);
-    if (is_elsewhere) {
+    if (is_elsewhere || world->plan.options.shared) { /* that one would have memory of its own */
         return;
     }
     world->is_up[SOURCE] = true;
@@ -200,7 +200,8 @@ static void carry_token(struct world *world, enum side from)
         return;
     }
     if (from == TARGET && gw_source_check_token(&world->source, &token, &fault) == GW_OK) {
-        (void)ask_source(world, GW_SOURCE_EV_RUN_ANYWAY);
+        (void)source_tell(
+            world, &(struct gw_source_event){.type = GW_SOURCE_EV_RUN_ANYWAY, .has_token = true});
     } else if (from == SOURCE && gw_target_check_token(&world->target, &token, &fault) == GW_OK) {
         (void)ask_target(world, GW_TARGET_EV_RUN_ANYWAY);
     }
@@ -237,7 +238,8 @@ static void claim(struct world *world, enum side side)
     if (!world->is_up[side] || world->is_up[!side] || !world->is_source_started) {
         return;
     }
-    if (side == TARGET && gw_target_state(&world->target) == GW_TARGET_READY) {
+    if (side == TARGET && gw_target_state(&world->target) == GW_TARGET_READY &&
+        guest_is_loaded_whole(world)) {
         struct guest_state loaded;
         memcpy(&loaded, world->target_state, sizeof(loaded));
         world->is_history_free = loaded.tick != world->history;
@@ -253,7 +255,8 @@ static void claim(struct world *world, enum side side)
  */
 static void rash_claim(struct world *world)
 {
-    if (world->is_up[TARGET] && gw_target_state(&world->target) == GW_TARGET_READY &&
+    bool is_parted = !world->plan.options.shared; /* else nobody is left to be wrong about */
+    if (is_parted && world->is_up[TARGET] && gw_target_state(&world->target) == GW_TARGET_READY &&
         world->target.missing == 0) {
         world->is_history_free = true;
         (void)ask_target(world, GW_TARGET_EV_RUN_ANYWAY);

@@ -7,7 +7,8 @@
 
 uint8_t *guest_page(struct world *world, enum side side, uint64_t page)
 {
-    return world->guest[side].ram + page * world->plan.options.page_bytes;
+    enum side owner = world->plan.options.shared ? SOURCE : side;
+    return world->guest[owner].ram + page * world->plan.options.page_bytes;
 }
 
 bool guest_runs(const struct world *world, enum side side)
@@ -92,6 +93,15 @@ void guest_check_same(struct world *world)
             world_fail(world, "page %u differs between the source and the target", page);
         }
     }
+}
+
+/* What was loaded at the target is the guest that its RAM belongs to: always, unless RAM is shared
+ * and the source's guest went on in it. */
+bool guest_is_loaded_whole(const struct world *world)
+{
+    struct guest_state loaded;
+    memcpy(&loaded, world->target_state, sizeof(loaded));
+    return !world->plan.options.shared || loaded.tick == world->history;
 }
 
 /* True while that vCPU waits for its page; else *page is what it touches next. */

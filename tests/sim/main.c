@@ -182,6 +182,8 @@ static void run_cuts(void)
                  SMALL ",postcopy=1,pages=16,unit=8,release=1,pausing=1,hold_ms=1,"
                        "devices=1,device_ms=1/cut@s:PUSHING+2");
     cut_everywhere(&plan, 0, FAULT_TELL - 1);
+    parse_or_die(&plan, 1, SMALL ",postcopy=0,shared=1");
+    cut_everywhere(&plan, 0, FAULT_TELL - 1);
     for (uint64_t postcopy = 0; postcopy < 2; postcopy++) {
         parse_or_die(&plan, 2, SMALL ",pages=1");
         plan.options.postcopy = postcopy;

@@ -126,6 +126,15 @@ static void ask_target(enum gw_target_event_type type)
     (void)target_tell(&world, &(struct gw_target_event){.type = type});
 }
 
+/* It ran there (or may have: `took` was written), and that process died, as any host may. */
+static bool has_died_there(void)
+{
+    const struct gw_record_entry *entry = gw_history_get(&world.disk, &world.session);
+    bool is_recorded =
+        entry && (entry->state == GW_RECORD_TOOK || entry->state == GW_RECORD_PULLING);
+    return is_recorded && !is_target_at_hand();
+}
+
 /* The source waits for one who cannot answer: its operator sees so on the target. */
 static void help_source(void)
 {
@@ -135,9 +144,18 @@ static void help_source(void)
         return;
     }
     bool was_released = world.source.release.released_count > 0;
+    bool is_shared = world.plan.options.shared;
+    const struct gw_record_entry *entry = gw_history_get(&world.disk, &world.session);
+    bool is_known = entry && entry->state != GW_RECORD_TOOK && entry->state != GW_RECORD_PULLING;
+    if (is_shared && is_known) { /* its record, on this host, says that it never ran */
+        (void)source_tell(
+            &world, &(struct gw_source_event){.type = GW_SOURCE_EV_RUN_ANYWAY, .has_token = true});
+        return;
+    }
     if (phase == PHASE_P && world_random(&world, 2)) {
         ask_source(GW_SOURCE_EV_GIVE_UP);
-    } else if (!world_run_at_source(&world) && was_released) {
+    } else if (!world_run_at_source(&world) && (was_released || is_shared)) {
+        world.was_given_up = true;
         ask_source(GW_SOURCE_EV_GIVE_UP); /* it is as lost as the one there */
     }
 }
@@ -189,15 +207,6 @@ static void run_to_the_end(void)
 }
 
 /* ---- The guest ---- */
-
-/* It ran there (or may have: `took` was written), and that process died, as any host may. */
-static bool has_died_there(void)
-{
-    const struct gw_record_entry *entry = gw_history_get(&world.disk, &world.session);
-    bool is_recorded =
-        entry && (entry->state == GW_RECORD_TOOK || entry->state == GW_RECORD_PULLING);
-    return is_recorded && !is_target_at_hand();
-}
 
 static void expect_guest(void)
 {
@@ -328,8 +337,9 @@ static void expect_resumed(void)
         source->config.deadline_ns > 0 && (source->config.on_deadline == GW_ON_DEADLINE_CANCEL ||
                                            source->config.on_deadline == GW_ON_DEADLINE_AUTO);
     bool may_wait_in_vain = options->stuck_devices > 0 && !options->no_ack;
-    if (may_wait_in_vain || !is_patient_enough(options) || may_be_late || options->damage_one_in ||
-        options->corrupt_one_in || !has_only_lost_links() || source->setup_ns == 0) {
+    if (options->shared || may_wait_in_vain || !is_patient_enough(options) || may_be_late ||
+        options->damage_one_in || options->corrupt_one_in || !has_only_lost_links() ||
+        source->setup_ns == 0) {
         return;
     }
     if (!world.guest[TARGET].is_alive || world.target.missing > 0) {
@@ -375,7 +385,8 @@ static void expect_second_try(void)
 static void expect_saved(void)
 {
     struct guest_state loaded;
-    if (world.is_up[SOURCE] || gw_target_state(&world.target) != GW_TARGET_READY) {
+    if (world.is_up[SOURCE] || gw_target_state(&world.target) != GW_TARGET_READY ||
+        !guest_is_loaded_whole(&world)) {
         return;
     }
     memcpy(&loaded, world.target_state, sizeof(loaded));

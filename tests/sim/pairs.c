@@ -27,6 +27,7 @@ static enum gw_frame_type source_hears(enum gw_source_event_type event)
     case GW_SOURCE_EV_REFUSE:
         return GW_FRAME_REFUSE;
     case GW_SOURCE_EV_ACCEPT:
+    case GW_SOURCE_EV_ACCEPT_SHARED:
         return GW_FRAME_ACCEPT;
     case GW_SOURCE_EV_SWITCHOVER_ACK:
         return GW_FRAME_SWITCHOVER_ACK;
@@ -84,6 +85,10 @@ static bool can_be_heard(const struct gw_source *source, enum gw_source_event_ty
     case GW_SOURCE_EV_STANDS_PULLING:
     case GW_SOURCE_EV_STANDS_LOST:
         return source->epoch > 0 && source->is_partial;
+    case GW_SOURCE_EV_ACCEPT:
+        return !source->config.is_ram_shared;
+    case GW_SOURCE_EV_ACCEPT_SHARED:
+        return source->config.is_ram_shared;
     case GW_SOURCE_EV_RUNNING:
         return !source->is_partial;
     case GW_SOURCE_EV_PULLS:

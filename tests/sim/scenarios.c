@@ -29,12 +29,22 @@
 /* What the target has, by units of eight pages, is given back. */
 #define RELEASE ",unit=8,own_unit=4,release=1"
 
+/* On one host, as `godwit upgrade` does it: a lost link is not tried again, nobody waits. */
+#define SHARED PRECOPY ",patient=0,shared=1"
+
 #define SOURCE_WAY(state, plan) {SOURCE, state, plan}
 #define TARGET_WAY(state, plan) {TARGET, state, plan}
 
 const struct way ways[] = {
     SOURCE_WAY("NONE", PRECOPY),
     SOURCE_WAY("CONNECTING", PRECOPY),
+    SOURCE_WAY("NEGOTIATING", SHARED),
+    SOURCE_WAY("LEAVING", SHARED SLOW),
+    SOURCE_WAY("STOPPING", SHARED SLOW),
+    SOURCE_WAY("PREPARED", SHARED SLOW),
+    SOURCE_WAY("HELD", SHARED SLOW),
+    SOURCE_WAY("HELD_ASKING", SHARED "/cut@s:HELD"),
+    SOURCE_WAY("SETTLING", SHARED),
     SOURCE_WAY("GREETING", PRECOPY),
     SOURCE_WAY("NEGOTIATING", PRECOPY),
     SOURCE_WAY("OPENING", PRECOPY),
@@ -93,6 +103,12 @@ const struct way ways[] = {
     TARGET_WAY("NONE", PRECOPY "/fail-target@s:NONE"),
     TARGET_WAY("RECALLING", PRECOPY SLOW),
     TARGET_WAY("LISTENING", PRECOPY),
+    TARGET_WAY("ACTIVE", SHARED SLOW),
+    TARGET_WAY("LOADING", SHARED SLOW),
+    TARGET_WAY("READY", SHARED SLOW),
+    TARGET_WAY("TAKING", SHARED SLOW),
+    TARGET_WAY("STARTING", SHARED SLOW),
+    TARGET_WAY("RUNNING", SHARED),
     TARGET_WAY("NEGOTIATING", PRECOPY),
     TARGET_WAY("OPENING", PRECOPY SLOW),
     TARGET_WAY("ACTIVE", PRECOPY),
@@ -148,6 +164,9 @@ const uint32_t way_count = sizeof(ways) / sizeof(ways[0]);
 
 const char *const scenarios[] = {
     PRECOPY,
+    SHARED,
+    SHARED SLOW,
+    SHARED ",paused=1",
     POSTCOPY,
     PRECOPY ",paused=1",
     POSTCOPY ",paused=1",

@@ -89,7 +89,9 @@ enum side { SOURCE = 0, TARGET = 1 };
     O(stuck_devices)  /* that are never ready */                                         \
     O(no_ack)         /* 1: the source does not wait for them */                         \
     O(handover_ms)    /* that the source's owner takes its own part to last */           \
-    O(is_auto)        /* 1: it may switch to postcopy by itself */
+    O(is_auto)        /* 1: it may switch to postcopy by itself */                       \
+    O(shared)         /* 1: both sides are processes of one host, with one memory; only  \
+                         scripts say so */
 
 struct options {
 #define SIM_OPTION(name) uint64_t name;
@@ -349,6 +351,7 @@ void world_tell(struct world *world, enum side side, uint32_t event);
 void guest_boot(struct world *world, enum side side, uint64_t tick);
 void guest_step(struct world *world, enum side side, uint32_t vcpu);
 void guest_check_ram(struct world *world, enum side side);
+bool guest_is_loaded_whole(const struct world *world);
 void guest_check_same(struct world *world); /* the target's against the source's, which stands */
 bool guest_runs(const struct world *world, enum side side);
 uint8_t *guest_page(struct world *world, enum side side, uint64_t page);

@@ -158,6 +158,11 @@ static bool record_departure(struct world *world)
 static void source_act(struct world *world, struct gw_source_action *action)
 {
     struct guest *guest = &world->guest[SOURCE];
+    if (world->plan.options.shared &&
+        (action->type == GW_SOURCE_DO_TRACK || action->type == GW_SOURCE_DO_COLLECT ||
+         action->type == GW_SOURCE_DO_CONNECT_BULK)) {
+        world_fail(world, "the source goes about pages, and RAM is shared");
+    }
     switch (action->type) {
     case GW_SOURCE_DO_CONNECT:
         errand_begin(world, &world->connecting);

@@ -294,6 +294,9 @@ static void target_act(struct world *world, struct gw_target_action *action)
         close_all(world);
         break;
     case GW_TARGET_DO_DISCARD:
+        if (world->plan.options.shared) {
+            world_fail(world, "the target discards the memory that its source's guest runs in");
+        }
         memset(guest->ram, 0, world->plan.options.pages * world->plan.options.page_bytes);
         guest->touched = 0;
         guest->absent = 0;
@@ -517,6 +520,7 @@ void target_boot(struct world *world)
                                             .vcpu_count = (uint32_t)options->vcpus,
                                             .device_count = (uint32_t)options->devices,
                                             .can_postcopy = options->can_postcopy,
+                                            .is_ram_shared = options->shared,
                                             .recover_ns_max = options->strand_ms * SIM_MS,
                                             .history = world->disk};
     world->is_up[TARGET] = true;

@@ -85,6 +85,7 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
                                       .is_auto = options->is_auto,
                                       .is_ack_ignored = options->no_ack,
                                       .is_releasing = options->release,
+                                      .is_ram_shared = options->shared,
                                       .own_unit_pages = (uint32_t)options->own_unit,
                                       .handover_ns = options->handover_ms * SIM_MS};
     if (!is_plain) {
