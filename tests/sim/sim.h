@@ -194,6 +194,7 @@ struct guest {
     struct guest_state state;
     uint64_t touched, log;       /* bitmaps: pages ever written; written and not re-armed */
     uint64_t absent;             /* pages that fault when they are touched */
+    uint64_t given_back;         /* at the source: pages whose memory is gone */
     int blocked_page[SIM_VCPUS]; /* what each vCPU waits for; -1: for none */
     uint8_t ram[SIM_RAM_BYTES];
 };
@@ -391,6 +392,11 @@ void target_introduce(struct world *world, struct connection *connection,
                       const struct gw_message *message);
 void target_fault(struct world *world, uint32_t page, uint32_t vcpu);
 void target_lost(struct world *world, enum gw_status status, const char *why);
+
+/* ---- source_pages.c: the source's bulk and urgent channels, and its memory ---- */
+void source_release(struct world *world);    /* of what may go by now, if its thread gets to it */
+bool source_send_pages(struct world *world); /* one step of the bulk channel's thread */
+void source_answer_demand(struct world *world, struct connection *urgent, uint64_t page);
 
 /* ---- target_pages.c: frames of the target's bulk and urgent channels ---- */
 void target_receive_batch(struct world *world, bool is_urgent, const struct gw_frame_header *header,

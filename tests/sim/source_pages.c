@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the source's bulk and urgent channels carry, and what is given back meanwhile. */
+#include <string.h>
+
+#include "base/bitmap.h"
+#include "godwit/crc32c.h"
+#include "godwit/digest.h"
+#include "sim.h"
+
+static uint8_t payload_buffer[SIM_FRAME_BYTES];
+static uint8_t page_buffer[GW_BATCH_BYTES_MAX];
+
+/* What is given back holds something that nobody may see from then on. It is done on a thread of
+ * its own, when that gets to it. */
+void source_release(struct world *world)
+{
+    struct guest *guest = &world->guest[SOURCE];
+    struct gw_run run;
+    if (!world->plan.options.release || world_random(world, 2)) {
+        return;
+    }
+    while (gw_source_next_release(&world->source, SIM_UNIT_BATCH, &run) == GW_OK) {
+        memset(guest_page(world, SOURCE, run.page), 0xdd,
+               run.count * world->plan.options.page_bytes);
+        (void)gw_bits_put(&guest->touched, run.page, run.count, true);
+        (void)gw_bits_put(&guest->given_back, run.page, run.count, true);
+    }
+}
+
+/* Nobody needs what is read there; once no page lacks any more, nobody looks at it either. */
+static void check_is_here(struct world *world, uint64_t page)
+{
+    bool is_needed = gw_source_state(&world->source) != GW_SOURCE_SETTLING;
+    if (is_needed && world->guest[SOURCE].given_back >> page & 1) {
+        world_fail(world, "page %llu is sent, and its memory was given back",
+                   (unsigned long long)page);
+    }
+}
+
+static void fill(struct world *world, const struct gw_batch *batch, struct gw_frame_header *header,
+                 struct gw_batch_sent *sent)
+{
+    static struct gw_batch_builder builder;
+    uint32_t page_bytes = (uint32_t)world->plan.options.page_bytes;
+    gw_batch_begin(&builder, page_buffer, page_bytes);
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        for (uint32_t j = 0; j < batch->run[i].count; j++) {
+            uint64_t page = batch->run[i].page + j;
+            bool is_touched = world->guest[SOURCE].touched >> page & 1;
+            if (batch->kind == GW_BATCH_GONE) {
+                gw_batch_add_gone(&builder, page, 1);
+            } else if (batch->kind == GW_BATCH_HOLES || !is_touched) {
+                gw_batch_add_zero(&builder, page, 1);
+            } else {
+                check_is_here(world, page);
+                gw_batch_add_page(&builder, page, guest_page(world, SOURCE, page));
+            }
+        }
+    }
+    uint32_t table = gw_batch_finish(&builder, payload_buffer, &header->payload_crc);
+    uint32_t raw = builder.table.raw_pages * page_bytes;
+    uint64_t chance = world->is_quiet ? 0 : world->plan.options.corrupt_one_in;
+    memcpy(payload_buffer + table, page_buffer, raw);
+    header->payload_bytes = table + raw;
+    if (raw > 0 && chance > 0 && (!batch->is_stopped || batch->kind == GW_BATCH_PUSH) &&
+        world_random(world, chance) == 0) {
+        payload_buffer[table + world_random(world, raw)] ^= 0x40;
+    }
+    sent->raw_pages = builder.table.raw_pages;
+    sent->zero_pages = builder.zero_pages;
+}
+
+static void send_answer(struct world *world, struct connection *urgent,
+                        const struct gw_batch *batch, struct gw_batch_sent *sent)
+{
+    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                     .type = GW_FRAME_BATCH,
+                                     .flags = GW_FRAME_STOPPED,
+                                     .generation = urgent->generation,
+                                     .sequence = ++urgent->answers};
+    fill(world, batch, &header, sent);
+    sent->wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
+    say(world, "source", "answers", batch->kind == GW_BATCH_GONE ? "DEMAND: gone" : "DEMAND");
+    link_send(world, urgent, SOURCE, &header, payload_buffer);
+}
+
+/* The urgent channel's thread: in as many batches as it takes. */
+void source_answer_demand(struct world *world, struct connection *urgent, uint64_t page)
+{
+    struct gw_batch batch;
+    struct gw_batch_sent sent = {0};
+    struct gw_fault fault = {0};
+    if (gw_source_demand(&world->source, page, &batch, &fault) != GW_OK) {
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.status, fault.text);
+        return;
+    }
+    struct gw_run left = batch.run[0];
+    while (left.count > 0) {
+        source_release(world); /* not what is being read */
+        bool is_part = batch.kind != GW_BATCH_GONE && left.count > SIM_UNIT_BATCH;
+        batch.run[0] = (struct gw_run){left.page, is_part ? SIM_UNIT_BATCH : left.count};
+        left.page += batch.run[0].count;
+        left.count -= batch.run[0].count;
+        send_answer(world, urgent, &batch, &sent);
+    }
+    (void)gw_source_answered(&world->source, &sent); /* source_send_pages asks again in any case */
+}
+
+static void make_verify(struct world *world, const struct gw_batch *batch,
+                        struct gw_frame_header *header)
+{
+    uint64_t page_bytes = world->plan.options.page_bytes;
+    struct gw_verify verify = {
+        .page = batch->run[0].page, .count = batch->run[0].count, .digest = GW_DIGEST_SEED};
+    for (uint32_t i = 0; i < verify.count; i++) {
+        uint64_t digest = gw_digest_page(guest_page(world, SOURCE, verify.page + i), page_bytes);
+        verify.digest = gw_digest_fold(verify.digest, digest);
+    }
+    gw_verify_encode(&verify, payload_buffer);
+    header->type = GW_FRAME_VERIFY;
+    header->payload_bytes = GW_VERIFY_BYTES;
+    header->payload_crc = gw_crc32c(0, payload_buffer, GW_VERIFY_BYTES);
+}
+
+static void make_map(struct world *world, struct gw_frame_header *header)
+{
+    uint64_t pages = world->plan.options.pages;
+    gw_page_map_encode(gw_source_missing(&world->source), pages, payload_buffer);
+    header->type = GW_FRAME_MISSING;
+    header->payload_bytes = gw_page_map_bytes(pages);
+    header->payload_crc = gw_crc32c(0, payload_buffer, header->payload_bytes);
+}
+
+static void send_batch(struct world *world, struct connection *bulk)
+{
+    struct gw_batch *batch = &world->batch;
+    struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
+                                     .type = GW_FRAME_BATCH,
+                                     .flags = batch->is_stopped ? GW_FRAME_STOPPED : 0,
+                                     .generation = bulk->generation,
+                                     .sequence = batch->sequence};
+    world->sent = (struct gw_batch_sent){.sequence = batch->sequence};
+    if (batch->kind == GW_BATCH_VERIFY) {
+        make_verify(world, batch, &header);
+    } else if (batch->kind == GW_BATCH_MAP) {
+        make_map(world, &header);
+    } else {
+        fill(world, batch, &header, &world->sent);
+    }
+    world->sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
+    say(world, "source", "sends", gw_frame_type_name(header.type));
+    link_send(world, bulk, SOURCE, &header, payload_buffer);
+}
+
+/* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
+bool source_send_pages(struct world *world)
+{
+    struct guest *guest = &world->guest[SOURCE];
+    struct gw_batch *batch = &world->batch;
+    struct connection *bulk = link_newest(world, SOURCE, GW_ROLE_BULK);
+    world->bulk_retry_ns = SIM_NEVER;
+    if (!bulk || !bulk->is_welcomed || world->bulk_limit_ns) {
+        return false;
+    }
+    switch (world->bulk_stage) {
+    case 0:
+        if (gw_source_next_batch(&world->source, world->now_ns, batch, &world->bulk_retry_ns) !=
+            GW_OK) {
+            return false;
+        }
+        break;
+    case 1:
+        for (uint32_t i = 0; i < batch->run_count && batch->kind == GW_BATCH_PAGES; i++) {
+            (void)gw_bits_put(&guest->log, batch->run[i].page, batch->run[i].count, false);
+        }
+        break;
+    case 2:
+        send_batch(world, bulk);
+        break;
+    default:
+        world->bulk_stage = 0;
+        (void)source_tell(
+            world, &(struct gw_source_event){.type = GW_SOURCE_EV_BATCH_SENT, .sent = world->sent});
+        return true;
+    }
+    world->bulk_stage++;
+    return true;
+}
