@@ -28,7 +28,7 @@ def test_reset_ends_with_its_own_code(net):
     assert "reset" in guest.said().lower(), guest.said()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_four_vcpus_all_run(net):
     guest = Guest(net[1], cpus=4, words="smp").boot()
     before = guest.console.wait_for_counts(5).cpus
@@ -54,7 +54,7 @@ def test_console_to_a_file(net):
     command.wait()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_full_disk_under_the_console_file_harms_no_guest(net):
     one = net[1]
     one.shell("mkdir -p /tmp/small && mount -t tmpfs -o size=16k small /tmp/small")

@@ -39,7 +39,7 @@ def check_refused(gateway, guest, sentence):
     assert result.code == 1 and sentence in result.error, result
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_a_guest_that_is_not_all_here_is_not_measured(net):
     """The monitor goes on: it does not wait for a page that only the source has."""
     waiting = Guest(net[2], name="waiting", incoming="tcp:0.0.0.0:5555").listen()

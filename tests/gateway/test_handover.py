@@ -101,7 +101,7 @@ def test_prepare_lost(net):
     Cut(net, PREPARE, "before", words="load=20@10").expect_resumed()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_cut_behind_prepare(net):
     Cut(net, PREPARE, "after").expect_resumed()
 
@@ -111,7 +111,7 @@ def test_ready_lost(net):
     Cut(net, READY, "before").expect_resumed()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_ready_lost_and_not_tried_again(net):
     cut = Cut(net, READY, "before", "--retry", "0s")
     cut.mend()

@@ -61,7 +61,7 @@ def test_two_vcpus(net):
     target.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_four_vcpus(net):
     source, target, _ = move(net, cpus=4, words="smp")
     before, after = source.console.counts()[-1].cpus, target.console.counts()[-1].cpus

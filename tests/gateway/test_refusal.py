@@ -25,7 +25,7 @@ def test_other_memory_size(net):
     check_refused(net, ["RAM", "268435456", "134217728"], {"memory": "256M"}, {"memory": "128M"})
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_other_vcpu_count(net):
     check_refused(net, ["vCPU", "2", "1"], {"cpus": 2}, {"cpus": 1})
 
