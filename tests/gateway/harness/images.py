@@ -72,7 +72,8 @@ while :; do wait; sleep 3600; done
 def build_programs(godwit=True):
     """Compiles the release binary and the programs that run inside."""
     targets = [f"tests/gateway/{tool}" for tool in TOOLS]
-    targets += ["tests/guest/counter", "tests/guest/sweep/sweep.bin", "tests/bench/ready"]
+    targets += ["tests/guest/counter", "tests/guest/sweep/sweep.bin"]
+    targets += ["tests/bench/ready", "tests/bench/bare"]
     targets += ["godwit"] if godwit else []
     subprocess.run([TOP / "tools/build", "aarch64", "--", *targets], check=True)
 
