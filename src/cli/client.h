@@ -15,6 +15,9 @@
 /* What a busy monitor may need; `list` has less patience. */
 #define GW_CLI_REPLY_NS_MAX (10 * GW_NS_PER_S)
 
+/* A handover is held for a moment in every migration; longer, and someone should know. */
+enum { GW_CLI_HELD_MS_MAX = 10000 };
+
 struct gw_cli_client {
     int fd;        /* -1: not connected */
     int passed_fd; /* goes with the next command, and stays the caller's; -1: none */

@@ -6,37 +6,17 @@
  * the MIGRATION event that carries it, since a source without --linger exits soon after.
  * Main thread. Blocks.
  */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "commands.h"
 #include "godwit/transport.h"
+#include "interrupt.h"
 #include "print.h"
 
 #define POLL_NS (100 * GW_NS_PER_MS)
 
-/* A handover is held for a moment in every migration; longer, and someone should know. */
-enum { HELD_MS_MAX = 10000 };
-
 static struct gw_cli_client *const client = &gw_cli_shared_client;
-
-static volatile sig_atomic_t interrupt_count;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupt_count++;
-}
-
-static void catch_interrupts(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof(action));
-    action.sa_handler = on_interrupt;
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
 
 static enum gw_status start_migration(const struct gw_cli_values *values, struct gw_fault *fault)
 {
@@ -90,7 +70,7 @@ static enum gw_status cancel(struct gw_cli_progress *progress, struct gw_fault *
 static bool is_over(const struct gw_info_migrate *info)
 {
     return gw_info_migration_is_final(info->status) ||
-           (info->held.is_held && info->held.held_ms >= HELD_MS_MAX);
+           (info->held.is_held && info->held.held_ms >= GW_CLI_HELD_MS_MAX);
 }
 
 /* Polls until the migration is over. Any status but GW_OK: the monitor went away before. */
@@ -110,7 +90,7 @@ static enum gw_status follow(struct gw_cli_progress *progress, struct gw_info_mi
         gw_cli_progress_show(progress, info, gw_clock_now_ns());
         if (is_over(info))
             return GW_OK;
-        if (interrupt_count > 0 && !is_cancelled) {
+        if (gw_cli_is_interrupted() && !is_cancelled) {
             is_cancelled = true;
             status = cancel(progress, fault);
         } else {
@@ -170,7 +150,7 @@ static int run_migrate(struct gw_cli_values *values)
     struct gw_cli_progress progress;
     struct gw_info_migrate info = {.status = GW_INFO_MIGRATION_NONE};
     gw_cli_progress_begin(&progress, values->is_json);
-    catch_interrupts();
+    gw_cli_catch_interrupts();
     if (start_migration(values, &fault) != GW_OK) {
         gw_cli_client_close(client);
         return fail(values, GW_RUN_EXIT_FAILED, fault.text);

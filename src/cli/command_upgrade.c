@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,30 +18,14 @@
 #include "godwit/parcel.h"
 #include "godwit/units.h"
 #include "places.h"
+#include "interrupt.h"
 #include "print.h"
 
 #define POLL_NS (10 * GW_NS_PER_MS)
 
-enum { HELD_MS_MAX = 10000, VERSION_BYTES = 32 };
+enum { VERSION_BYTES = 32 };
 
 static struct gw_cli_client *const client = &gw_cli_shared_client;
-
-static volatile sig_atomic_t interrupt_count;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupt_count++;
-}
-
-static void catch_interrupts(void)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof(action));
-    action.sa_handler = on_interrupt;
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
 
 /* Of the monitor that answers now. */
 static enum gw_status ask_version(char version[VERSION_BYTES], struct gw_fault *fault)
@@ -108,7 +91,7 @@ static enum gw_status begin(const struct gw_cli_values *values, pid_t *process,
 static bool is_over(const struct gw_info_migrate *info)
 {
     if (info->held.is_held)
-        return info->held.held_ms >= HELD_MS_MAX;
+        return info->held.held_ms >= GW_CLI_HELD_MS_MAX;
     return gw_info_migration_is_final(info->status) &&
            (info->role == GW_INFO_SOURCE || info->status == GW_INFO_MIGRATION_COMPLETED);
 }
@@ -135,7 +118,7 @@ static enum gw_status follow(const struct gw_cli_places *places, struct gw_info_
         enum gw_status status = ask(places, info, fault);
         if (status != GW_OK || is_over(info))
             return status;
-        if (interrupt_count > 0 && !is_cancelled) {
+        if (gw_cli_is_interrupted() && !is_cancelled) {
             is_cancelled = true;
             struct gw_fault refusal = {.status = GW_OK};
             if (gw_cli_client_call(client, GW_QMP_MIGRATE_CANCEL, &refusal) == GW_REFUSED)
@@ -206,7 +189,7 @@ static int run_upgrade(struct gw_cli_values *values)
     int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
-    catch_interrupts();
+    gw_cli_catch_interrupts();
     enum gw_status status = ask_version(before, &fault);
     if (status == GW_OK)
         status = begin(values, &process, &fault);

@@ -57,10 +57,29 @@ void drain(void)
     }
 }
 
+void expect_state(enum gw_source_state state)
+{
+    assert_string_equal(gw_source_state_name(source.state), gw_source_state_name(state));
+}
+
 enum gw_status tell(struct gw_source_event event, struct gw_fault *fault)
 {
     event.now_ns = now_ns += MS;
     return gw_source_handle(&source, &event, fault);
+}
+
+bool next(struct gw_batch *batch)
+{
+    uint64_t retry_ns = 0;
+    return gw_source_next_batch(&source, now_ns, batch, &retry_ns) == GW_OK;
+}
+
+void sent(uint64_t sequence)
+{
+    struct gw_source_event event = {.type = GW_SOURCE_EV_BATCH_SENT,
+                                    .sent = {.sequence = sequence, .wire_bytes = 100}};
+    assert_int_equal(tell(event, NULL), GW_OK);
+    drain();
 }
 
 void happens(enum gw_source_event_type type)

@@ -23,6 +23,10 @@ extern bool is_committed; /* COMMIT was asked for, and nothing took it back */
 void forget_actions(void);
 void note(const struct gw_source_action *action);
 void drain(void); /* takes all actions */
+void expect_state(enum gw_source_state state);
+
+bool next(struct gw_batch *batch); /* as the channel's thread asks for it; false: none now */
+void sent(uint64_t sequence);      /* and says so */
 
 enum gw_status tell(struct gw_source_event event, struct gw_fault *fault); /* a millisecond on */
 void happens(enum gw_source_event_type type);                              /* and drains */

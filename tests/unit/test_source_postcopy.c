@@ -16,25 +16,6 @@
 
 enum { TOUCHED = 8 };
 
-static void expect_state(enum gw_source_state state)
-{
-    assert_string_equal(gw_source_state_name(source.state), gw_source_state_name(state));
-}
-
-static bool next(struct gw_batch *batch)
-{
-    uint64_t retry_ns = 0;
-    return gw_source_next_batch(&source, now_ns, batch, &retry_ns) == GW_OK;
-}
-
-static void sent(uint64_t sequence)
-{
-    struct gw_source_event event = {.type = GW_SOURCE_EV_BATCH_SENT,
-                                    .sent = {.sequence = sequence, .wire_bytes = 100}};
-    assert_int_equal(tell(event, NULL), GW_OK);
-    drain();
-}
-
 static void accepts(uint32_t capabilities)
 {
     hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {capabilities}});

@@ -13,11 +13,6 @@
 
 #include "source_script.h"
 
-static void expect_state(enum gw_source_state state)
-{
-    assert_string_equal(gw_source_state_name(source.state), gw_source_state_name(state));
-}
-
 static void negotiates(void)
 {
     fresh(false);

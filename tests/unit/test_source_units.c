@@ -16,25 +16,6 @@
 
 enum { TOUCHED = 8, UNIT_LOG2 = 2, UNIT = 4, BATCH = 3 };
 
-static void expect_state(enum gw_source_state state)
-{
-    assert_string_equal(gw_source_state_name(source.state), gw_source_state_name(state));
-}
-
-static bool next(struct gw_batch *batch)
-{
-    uint64_t retry_ns = 0;
-    return gw_source_next_batch(&source, now_ns, batch, &retry_ns) == GW_OK;
-}
-
-static void sent(uint64_t sequence)
-{
-    struct gw_source_event event = {.type = GW_SOURCE_EV_BATCH_SENT,
-                                    .sent = {.sequence = sequence, .wire_bytes = 100}};
-    assert_int_equal(tell(event, NULL), GW_OK);
-    drain();
-}
-
 /* The next batch is these pages, and is sent. */
 static void expect_pushed(uint64_t page, uint32_t count)
 {
