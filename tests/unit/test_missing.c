@@ -3,6 +3,7 @@
  * Missing pages (godwit/missing.h) against the kernel: who touches one waits, what is there is
  * never overwritten, and runs go around it. Skipped where this host allows no userfaultfd.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,7 +85,8 @@ static uint64_t next_fault(uint32_t *who)
     uint64_t page = 0;
     enum gw_status status;
     while ((status = gw_missing_next(&missing, &page, who, NULL)) == GW_AGAIN) {
-        (void)usleep(100);
+        struct pollfd wait = {.fd = gw_missing_fd(&missing), .events = POLLIN};
+        (void)poll(&wait, 1, -1);
     }
     assert_int_equal(status, GW_OK);
     return page;
