@@ -182,6 +182,7 @@ enum gw_source_action_type {
 /* What the engine chose by itself, and why. */
 enum gw_source_choice {
     GW_CHOICE_FITS,              /* hand over: what is left fits into the downtime limit */
+    GW_CHOICE_FURTHER,           /* it fits, and another round is likely to halve it */
     GW_CHOICE_LIMIT_TOO_LOW,     /* the handover alone takes more than the downtime limit */
     GW_CHOICE_THROTTLE,          /* the guest dirties faster than the link takes: slow it down */
     GW_CHOICE_POSTCOPY_TOO_FAST, /* the same, and slowing down is not enough, or not wanted */
@@ -261,6 +262,7 @@ struct gw_source_config {
                            of pages, verification, postcopy or trying again applies */
 };
 
+#define GW_FURTHER_ROUNDS_MAX    8  /* begun although what is left fits into the downtime limit */
 #define GW_AUTO_THROTTLE_PERCENT 50 /* auto: a guest is not slowed down by more than that */
 
 /* One round, once it is over. */
@@ -413,6 +415,7 @@ struct gw_source {
     uint64_t rounds, dirty_pages_per_s, suspects;
     uint64_t round_pages;      /* sent before this round began */
     uint32_t throttle_percent; /* what was asked for last */
+    uint32_t further_rounds;   /* begun although what was left fitted */
     uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */
     bool is_late;              /* the deadline's action is due, or was begun */
     uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;

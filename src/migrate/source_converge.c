@@ -83,6 +83,19 @@ static bool is_fitting(const struct gw_source *source)
     return remaining_ns(source) <= pages_ns_max(source);
 }
 
+/* What is left fits. Does another round pay? It does where the guest dirties no more than half of
+ * it meanwhile, by its speed in the last round, and the handover itself would not hide the gain. */
+static bool is_round_worth(const struct gw_source *source)
+{
+    uint64_t left_ns = remaining_ns(source);
+    uint64_t round_ns = left_ns + source->round_trip_ns;
+    uint64_t bytes_per_s = source->dirty_pages_per_s * source->config.page_bytes;
+    uint64_t dirtied = (uint64_t)((__uint128_t)bytes_per_s * round_ns / NS_PER_S);
+    return source->further_rounds < GW_FURTHER_ROUNDS_MAX &&
+           left_ns > gw_source_handover_ns(source) / 4 &&
+           gw_pace_time_ns(&source->pace, dirtied) <= left_ns / 2;
+}
+
 static void reconsider(struct gw_source *source, uint64_t now_ns);
 
 /* ---- Slowing down, and going first ---- */
@@ -164,11 +177,15 @@ void gw_source_step_judge(struct gw_source *source, const struct gw_source_event
     if (source->config.downtime_ns_max <= gw_source_handover_ns(source)) {
         explain_once(source, GW_CHOICE_LIMIT_TOO_LOW);
     }
-    source->is_switching = is_fitting(source);
+    bool fits = is_fitting(source);
+    source->is_switching = fits && !is_round_worth(source);
     if (source->is_switching || source->is_postcopy) {
         return;
     }
-    if (is_round) {
+    if (fits) {
+        source->further_rounds++;
+        explain_once(source, GW_CHOICE_FURTHER);
+    } else if (is_round) {
         judge_speed(source, added);
     }
     if (!source->is_postcopy) {

@@ -47,6 +47,10 @@ void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures
     case GW_CHOICE_FITS:
         say_fits(figures);
         break;
+    case GW_CHOICE_FURTHER:
+        say_speed(figures, "what is left fits into the downtime limit, and further rounds make the "
+                           "stop shorter still");
+        break;
     case GW_CHOICE_LIMIT_TOO_LOW:
         gw_monitor_say("the handover alone takes about %" PRIu64
                        " ms, which is more than the downtime limit allows: guest %s will stand "

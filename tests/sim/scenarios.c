@@ -152,10 +152,11 @@ const uint32_t way_count = sizeof(ways) / sizeof(ways[0]);
 #define COLLECTING_SLOWLY \
     PRECOPY ",linger_ms=3000,host_us=700000,latency_us=150000/half-open-target@s:ACTIVE"
 
-/* Much is under way when the guest is stopped. */
+/* Much is under way when the guest is stopped: beside so long a handover no round is worth while.
+ */
 #define MANY_BATCHES                                                             \
     PRECOPY ",pages=64,page_bytes=16384,calm=0,host_us=100000,latency_us=60000," \
-            "downtime_ms=60000,corrupt_one_in=2"
+            "downtime_ms=60000,handover_ms=50000,corrupt_one_in=2"
 
 /* A guest that never fits, and is stopped in time all the same. */
 #define HURRIED                                                                        \

@@ -203,6 +203,7 @@ static void a_stopped_guest_goes_on_when_the_link_is_lost_and_moves_later(void *
                      gw_source_state_name(stopped[i]));
         }
         dirty(0x1);
+        source.further_rounds = GW_FURTHER_ROUNDS_MAX;
         happens(GW_SOURCE_EV_COLLECTED);
         happens(GW_SOURCE_EV_RECORDED);
         happens(GW_SOURCE_EV_STOPPED);

@@ -33,6 +33,12 @@ static void happens_here(struct gw_source_event event)
     take_actions();
 }
 
+/* Given a source that hands over as soon as what is left fits. */
+static void given_no_further_rounds(void)
+{
+    source.further_rounds = GW_FURTHER_ROUNDS_MAX;
+}
+
 /* Given a source in its first round, 16 of whose 100 pages were touched, and a target that can do
  * what these bits say. */
 static void given_active(uint32_t capabilities)
@@ -43,6 +49,7 @@ static void given_active(uint32_t capabilities)
     happens(GW_SOURCE_EV_BULK_UP);
     dirty(0xffff);
     happens(GW_SOURCE_EV_TRACKED);
+    given_no_further_rounds();
     forget_actions();
 }
 
@@ -193,6 +200,7 @@ static void devices_that_are_ready_early_keep_nobody_waiting(void **state)
     assert_int_equal(source.state, GW_SOURCE_OPENING);
     happens(GW_SOURCE_EV_BULK_UP);
     happens(GW_SOURCE_EV_TRACKED);
+    given_no_further_rounds();
     when_a_round_passes(0, 0x3);
     assert_int_equal(source.state, GW_SOURCE_LEAVING);
 }
@@ -216,6 +224,7 @@ static void who_does_not_want_to_wait_does_not(void **state)
     hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_WILL_ACK_SWITCHOVER}});
     happens(GW_SOURCE_EV_BULK_UP);
     happens(GW_SOURCE_EV_TRACKED);
+    given_no_further_rounds();
     when_a_round_passes(0, 0x3);
     assert_int_equal(source.state, GW_SOURCE_LEAVING);
 }

@@ -15,6 +15,8 @@
 
 static uint32_t throttle_percent; /* as it was asked for last */
 static uint32_t throttle_count;
+static uint64_t batch_ns; /* how long one takes to the target */
+static uint32_t further;  /* how often that was explained */
 
 static void take_actions(void)
 {
@@ -25,6 +27,7 @@ static void take_actions(void)
             throttle_percent = action.throttle_percent;
             throttle_count++;
         }
+        further += action.type == GW_SOURCE_DO_EXPLAIN && action.choice == GW_CHOICE_FURTHER;
     }
 }
 
@@ -37,7 +40,8 @@ static void happens_here(struct gw_source_event event)
 /* Given a source in its first round, with a downtime limit that nothing fits into. */
 static void given_active(void)
 {
-    throttle_percent = throttle_count = 0;
+    throttle_percent = throttle_count = further = 0;
+    batch_ns = 0;
     reach(GW_SOURCE_TRACKING);
     gw_source_set_limits(&source, 0, 0, 0);
     dirty(0xffff);
@@ -54,6 +58,7 @@ static void when_a_round_passes(uint64_t pages)
         for (uint32_t i = 0; i < batch.run_count; i++) {
             count += batch.run[i].count;
         }
+        now_ns += batch_ns;
         happens_here((struct gw_source_event){
             .type = GW_SOURCE_EV_BATCH_SENT,
             .sent = {.sequence = batch.sequence, .raw_pages = count, .wire_bytes = 100}});
@@ -174,6 +179,61 @@ static void the_deadline_stops_and_copies(void **state)
     assert_int_equal(gw_pages_remaining(&source.pages), 16); /* they go while it stands still */
 }
 
+/* ---- What fits, and could be less ---- */
+
+static void given_a_slow_link(uint64_t downtime_ms)
+{
+    given_active();
+    gw_source_set_limits(&source, downtime_ms * MS, 0, 0);
+    batch_ns = 100 * MS; /* 16 pages go in one, the holes behind them in another */
+}
+
+static void what_fits_goes_on_while_that_shortens_the_stop(void **state)
+{
+    (void)state;
+    given_a_slow_link(300);
+    when_a_round_passes(0x3f); /* 6 pages fit; at 30 a second, less than half of them come again */
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE);
+    assert_int_equal(source.rounds, 2);
+    assert_int_equal(further, 1);
+    when_a_round_passes(0xffff); /* at 160 a second all would */
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+    assert_int_equal(further, 1);
+}
+
+static void a_fast_guest_leaves_as_soon_as_it_fits(void **state)
+{
+    (void)state;
+    given_a_slow_link(300);
+    when_a_round_passes(0xffffff); /* 24 in 200 ms */
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+    assert_int_equal(source.rounds, 1);
+}
+
+static void a_long_handover_hides_what_a_round_would_gain(void **state)
+{
+    (void)state;
+    given_a_slow_link(1000);
+    source.config.handover_ns = 400 * MS;
+    when_a_round_passes(0x3f); /* 75 ms */
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+}
+
+static void further_rounds_come_to_an_end(void **state)
+{
+    (void)state;
+    given_a_slow_link(300);
+    source.further_rounds = GW_FURTHER_ROUNDS_MAX - 1;
+    when_a_round_passes(0x3f);
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE);
+    assert_int_equal(source.further_rounds, GW_FURTHER_ROUNDS_MAX);
+
+    given_a_slow_link(300);
+    source.further_rounds = GW_FURTHER_ROUNDS_MAX;
+    when_a_round_passes(0x3f);
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+}
+
 static void a_guest_that_left_in_time_has_no_deadline(void **state)
 {
     (void)state;
@@ -193,6 +253,10 @@ int main(void)
         cmocka_unit_test(a_guest_that_dirties_little_keeps_its_speed),
         cmocka_unit_test(a_lost_link_gives_the_guest_its_speed_back),
         cmocka_unit_test(the_deadline_cancels),
+        cmocka_unit_test(what_fits_goes_on_while_that_shortens_the_stop),
+        cmocka_unit_test(a_fast_guest_leaves_as_soon_as_it_fits),
+        cmocka_unit_test(a_long_handover_hides_what_a_round_would_gain),
+        cmocka_unit_test(further_rounds_come_to_an_end),
         cmocka_unit_test(the_deadline_stops_and_copies),
         cmocka_unit_test(a_guest_that_left_in_time_has_no_deadline),
     };
