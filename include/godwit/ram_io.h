@@ -12,19 +12,16 @@
 
 #include "godwit/batch.h"
 #include "godwit/ram.h"
-#include "godwit/status.h"
-#include "godwit/tracker.h"
 
 /* What was last looked up: [from, first) were holes, [first, end) were touched. Zeroed: nothing. */
 struct gw_ram_data {
     uint64_t from, first, end;
 };
 
-/* Re-arms the tracker (NULL: nobody writes any more) for a run, which may span regions, then adds
- * its pages to the batch. `data` remembers touched pages from one call to the next. */
-GW_MUST_USE enum gw_status gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data,
-                                          struct gw_tracker *tracker, const struct gw_run *run,
-                                          struct gw_batch_builder *builder, struct gw_fault *fault);
+/* Adds the pages of a run, which may span regions, to the batch. They are armed, or nobody writes
+ * to them any more. `data` remembers touched pages from one call to the next. */
+void gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data, const struct gw_run *run,
+                    struct gw_batch_builder *builder);
 
 /* The digest of pages nobody writes now, nor has between calls with the same `data` that had none
  * of gw_ram_io_read in between (godwit/digest.h). */

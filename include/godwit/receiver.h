@@ -59,6 +59,7 @@ struct gw_receiver {
     struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */
+    bool is_owing;               /* an acknowledgement that waits for more batches */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
     struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];
 

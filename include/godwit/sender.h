@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "godwit/arming.h"
 #include "godwit/batch.h"
 #include "godwit/loop.h"
 #include "godwit/message.h"
@@ -55,6 +56,7 @@ struct gw_sender {
     bool has_map;                 /* the target begins with RECEIVED */
     struct gw_connection *urgent; /* to be connected too; NULL: none */
     struct gw_ram_data data;      /* the last run of touched pages that was looked up */
+    struct gw_arming arming;
     struct gw_batch batch;
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];

@@ -323,6 +323,9 @@ GW_MUST_USE enum gw_status gw_source_handle(struct gw_source *source,
                                             const struct gw_source_event *event,
                                             struct gw_fault *fault);
 
+/* True when gw_source_next has something. */
+bool gw_source_has_action(const struct gw_source *source);
+
 /* The next thing to do, or GW_AGAIN. */
 GW_MUST_USE enum gw_status gw_source_next(struct gw_source *source,
                                           struct gw_source_action *action);

@@ -212,6 +212,10 @@ GW_MUST_USE enum gw_status gw_target_next(struct gw_target *target,
 /* True when gw_target_next has something. */
 bool gw_target_has_action(const struct gw_target *target);
 
+/* True when all it has is the acknowledgement of a few batches: worth nobody's while, as long as
+ * more of them are here already. */
+bool gw_target_may_wait(const struct gw_target *target);
+
 /* How a batch gets into guest RAM. */
 enum gw_placing {
     GW_PLACE_DIRECT, /* the guest does not run: as it comes, into RAM */

@@ -3,10 +3,9 @@
  * Dirty trackers: which pages of guest RAM were written.
  *
  * A tracker is *collect* and *re-arm*. Collect says which pages were written and not re-armed
- * since; re-arm, called just before exactly those pages are read to be sent, makes the next write
- * to them show up in a later collect. The promise: re-protected before read. A write that comes
- * after re-arm is either in the bytes that were read or in a later collect, so no version of a
- * page is lost.
+ * since; re-arm, called before those pages are read to be sent, makes the next write to them show
+ * up in a later collect. The promise: re-protected before read. A write that comes after re-arm is
+ * either in the bytes that were read or in a later collect, so no version of a page is lost.
  *
  * The tracker is one of godwit's three tables of functions (transport, tracker, device). Its
  * state follows the table as the first member of a larger struct: struct gw_tracker_kvm_log
@@ -36,15 +35,17 @@ struct gw_tracker_operations {
     enum gw_status (*start)(struct gw_tracker *tracker, uint64_t *bitmap, struct gw_fault *fault);
 
     /* ORs into `bitmap` every page written since it was last re-armed (or, for pages not re-armed
-     * yet, since start); pages not re-armed keep being reported or not at the tracker's choice,
-     * never lost. Returns the number of bits that were not set in `bitmap` before in *added. */
+     * yet, since start). A page that was reported and not re-armed may be reported again each time,
+     * and is after the next write to it. Returns the number of bits that were not set in `bitmap`
+     * before in *added. */
     enum gw_status (*collect)(struct gw_tracker *tracker, uint64_t *bitmap, uint64_t *added,
                               struct gw_fault *fault);
 
-    /* Re-protects the pages [page, page+count), all of one region. Called just before exactly
-     * these pages are read. */
-    enum gw_status (*rearm)(struct gw_tracker *tracker, uint64_t page, uint64_t count,
-                            struct gw_fault *fault);
+    /* Re-protects page first + i for each set bit i of `count` bits; `first` is a multiple of 64.
+     * The pages may be of several regions. Each of them is read afterwards: of one that is not,
+     * what was written before is lost. */
+    enum gw_status (*rearm)(struct gw_tracker *tracker, uint64_t first, uint64_t count,
+                            const uint64_t *bits, struct gw_fault *fault);
 
     /* Turns tracking off. Idempotent. */
     void (*stop)(struct gw_tracker *tracker);

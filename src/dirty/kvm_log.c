@@ -37,6 +37,7 @@
 #include <linux/kvm.h>
 #include <string.h>
 
+#include "base/bitmap.h"
 #include "dirty/bitmap.h"
 #include "dirty/kvm_slot.h"
 #include "godwit/ioctl.h"
@@ -176,21 +177,45 @@ static enum gw_status kvm_log_collect(struct gw_tracker *tracker, uint64_t *bitm
     return GW_OK;
 }
 
-static enum gw_status kvm_log_rearm(struct gw_tracker *tracker, uint64_t page, uint64_t count,
-                                    struct gw_fault *fault)
+/* Those of the pages first + i, for each set bit i, that are of the region: as few CLEARs as their
+ * windows are, however scattered they lie. */
+static enum gw_status rearm_region(const struct gw_tracker_kvm_log *log, uint32_t index,
+                                   uint64_t first, uint64_t count, const uint64_t *bits,
+                                   struct gw_fault *fault)
+{
+    uint64_t base = log->ram->region[index].page_first;
+    uint64_t end = base + pages_of(log, index);
+    end = end < first + count ? end : first + count;
+    uint64_t page = base > first ? base : first;
+    enum gw_status status = GW_OK;
+    while (status == GW_OK && page < end) {
+        uint64_t words[CLEAR_WORDS] = {0};
+        uint64_t window = base + ((page - base) & ~UINT64_C(63));
+        uint64_t stop = window + CLEAR_WORDS * 64 < end ? window + CLEAR_WORDS * 64 : end;
+        uint64_t armed = 0;
+        page = first + gw_bits_next(bits, page - first, stop - first, true);
+        while (page < stop) {
+            uint64_t run_end = first + gw_bits_next(bits, page - first, stop - first, false);
+            armed += gw_bitmap_put(words, page - window, run_end - page);
+            page = first + gw_bits_next(bits, run_end - first, stop - first, true);
+        }
+        if (armed > 0) {
+            status = clear_words(log, index, window - base, words, fault);
+        }
+    }
+    return status;
+}
+
+static enum gw_status kvm_log_rearm(struct gw_tracker *tracker, uint64_t first, uint64_t count,
+                                    const uint64_t *bits, struct gw_fault *fault)
 {
     const struct gw_tracker_kvm_log *log = log_of(tracker);
-    if (log->manual_flags == 0 || count == 0) {
-        return GW_OK; /* kind 3 of above */
+    enum gw_status status = GW_OK;
+    /* Without manual protection: kind 3 of above. */
+    for (uint32_t i = 0; i < log->ram->region_count && log->manual_flags != 0; i++) {
+        status = status == GW_OK ? rearm_region(log, i, first, count, bits, fault) : status;
     }
-    uint32_t index = 0;
-    while (page - log->ram->region[index].page_first >= pages_of(log, index)) {
-        index++;
-        GW_ASSERT(index < log->ram->region_count);
-    }
-    uint64_t first = page - log->ram->region[index].page_first;
-    GW_ASSERT(count <= pages_of(log, index) - first);
-    return clear_pages(log, index, first, count, fault);
+    return status;
 }
 
 static const struct gw_tracker_operations operations = {

@@ -32,6 +32,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "base/bitmap.h"
 #include "dirty/bitmap.h"
 #include "dirty/uffd_scan.h"
 #include "godwit/ioctl.h"
@@ -353,11 +354,9 @@ static bool is_huge(const struct gw_ram *ram, uint64_t page)
            grain_bytes(ram, (uintptr_t)gw_ram_page(ram, page)) > (uint64_t)ram->page_bytes;
 }
 
-static enum gw_status uffd_wp_rearm(struct gw_tracker *tracker, uint64_t page, uint64_t count,
-                                    struct gw_fault *fault)
+static enum gw_status rearm_run(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count,
+                                struct gw_fault *fault)
 {
-    struct gw_tracker_uffd_wp *wp = wp_of(tracker);
-    GW_ASSERT(count <= gw_ram_contiguous(wp->ram, page));
     int error =
         is_huge(wp->ram, page) ? rearm_huge(wp, page, count) : protect_pages(wp, page, count);
     if (error != 0) {
@@ -366,6 +365,22 @@ static enum gw_status uffd_wp_rearm(struct gw_tracker *tracker, uint64_t page, u
                                count, page);
     }
     return GW_OK;
+}
+
+static enum gw_status uffd_wp_rearm(struct gw_tracker *tracker, uint64_t first, uint64_t count,
+                                    const uint64_t *bits, struct gw_fault *fault)
+{
+    struct gw_tracker_uffd_wp *wp = wp_of(tracker);
+    enum gw_status status = GW_OK;
+    uint64_t bit = gw_bits_next(bits, 0, count, true);
+    while (status == GW_OK && bit < count) {
+        uint64_t here = gw_ram_contiguous(wp->ram, first + bit);
+        uint64_t most = here < count - bit ? bit + here : count;
+        uint64_t end = gw_bits_next(bits, bit, most, false);
+        status = rearm_run(wp, first + bit, end - bit, fault);
+        bit = gw_bits_next(bits, end, count, true);
+    }
+    return status;
 }
 
 static const struct gw_tracker_operations operations = {

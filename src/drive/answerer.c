@@ -33,7 +33,6 @@ static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run
                                    .is_stopped = true,
                                    .table = answerer->table};
     struct gw_batch_sent sent = {.sequence = frame.sequence};
-    enum gw_status status = GW_OK;
     if (answerer->batch.kind == GW_BATCH_GONE) {
         gw_batch_begin(&answerer->builder, NULL, answerer->ram->page_bytes);
         gw_batch_add_gone(&answerer->builder, run->page, run->count);
@@ -44,13 +43,10 @@ static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run
         gw_batch_put_page(&answerer->builder, run->page, gw_ram_page(answerer->ram, run->page));
     } else { /* a larger unit may hold holes */
         gw_batch_begin(&answerer->builder, answerer->page, answerer->ram->page_bytes);
-        status =
-            gw_ram_io_read(answerer->ram, &answerer->data, NULL, run, &answerer->builder, fault);
+        gw_ram_io_read(answerer->ram, &answerer->data, run, &answerer->builder);
     }
-    if (status == GW_OK) {
-        status =
-            gw_pages_frame_send(&answerer->connection, &frame, &answerer->builder, &sent, fault);
-    }
+    enum gw_status status =
+        gw_pages_frame_send(&answerer->connection, &frame, &answerer->builder, &sent, fault);
     sum->wire_bytes += sent.wire_bytes;
     sum->raw_pages += sent.raw_pages;
     sum->zero_pages += sent.zero_pages;

@@ -30,6 +30,12 @@ enum gw_status gw_exchange_send(struct gw_connection *connection, const struct g
     return gw_exchange_write(connection, bytes, count, fault);
 }
 
+bool gw_exchange_is_readable(const struct gw_connection *connection)
+{
+    struct pollfd now = {.fd = gw_connection_fd(connection), .events = POLLIN};
+    return gw_connection_has_ahead(connection) || poll(&now, 1, 0) > 0;
+}
+
 enum gw_status gw_exchange_wait(struct gw_connection *connection, struct gw_fault *fault)
 {
     struct pollfd wait[2] = {

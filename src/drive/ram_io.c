@@ -26,31 +26,14 @@ static uint64_t next_data(const struct gw_ram *ram, struct gw_ram_data *data, bo
     return first;
 }
 
-static enum gw_status rearm(const struct gw_ram *ram, struct gw_tracker *tracker, uint64_t page,
-                            uint64_t end, struct gw_fault *fault)
-{
-    while (tracker != NULL && page < end) {
-        uint64_t count = gw_ram_contiguous(ram, page);
-        count = count < end - page ? count : end - page;
-        enum gw_status status = tracker->operations->rearm(tracker, page, count, fault);
-        if (status != GW_OK) {
-            return status;
-        }
-        page += count;
-    }
-    return GW_OK;
-}
-
-/* The whole run is re-armed before its first page is looked at, holes too: a page that is filled
- * after it was taken for a hole is then dirty, as one that is written after it was read. */
-enum gw_status gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data,
-                              struct gw_tracker *tracker, const struct gw_run *run,
-                              struct gw_batch_builder *builder, struct gw_fault *fault)
+/* The whole run is armed before its first page is looked at, holes too: a page that is filled after
+ * it was taken for a hole is then dirty, as one that is written after it was read. */
+void gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data, const struct gw_run *run,
+                    struct gw_batch_builder *builder)
 {
     uint64_t page = run->page;
     uint64_t end = run->page + run->count;
-    enum gw_status status = rearm(ram, tracker, page, end, fault);
-    while (status == GW_OK && page < end) {
+    while (page < end) {
         uint64_t count = 0;
         uint64_t first = next_data(ram, data, false, page, end, &count);
         if (first > page) {
@@ -60,7 +43,6 @@ enum gw_status gw_ram_io_read(const struct gw_ram *ram, struct gw_ram_data *data
             gw_batch_add_page(builder, page, gw_ram_page(ram, page));
         }
     }
-    return status;
 }
 
 uint64_t gw_ram_io_digest(const struct gw_ram *ram, struct gw_ram_data *data, uint64_t page,

@@ -141,15 +141,27 @@ static enum gw_status place_zeros(struct gw_receiver *receiver, struct gw_fault 
     return GW_OK;
 }
 
-/* The owner has nothing to do for a page that only its guest waited for. */
+/* The owner has nothing to do for a page that only its guest waited for; and it is not woken for
+ * each batch while more of them are here (catch_up). */
 static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
 {
     pthread_mutex_lock(receiver->lock);
     event->now_ns = gw_clock_now_ns();
     (void)!gw_target_handle(receiver->target, event, NULL);
     bool has_action = gw_target_has_action(receiver->target);
+    bool may_wait = gw_target_may_wait(receiver->target);
     pthread_mutex_unlock(receiver->lock);
-    if (has_action) {
+    receiver->is_owing = has_action && may_wait && !receiver->is_urgent;
+    if (has_action && !receiver->is_owing) {
+        gw_notify_signal(receiver->wake);
+    }
+}
+
+/* Before this thread sleeps for want of bytes, what it has placed is acknowledged. */
+static void catch_up(struct gw_receiver *receiver)
+{
+    if (receiver->is_owing && !gw_exchange_is_readable(receiver->connection)) {
+        receiver->is_owing = false;
         gw_notify_signal(receiver->wake);
     }
 }
@@ -454,6 +466,7 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
 
 static enum gw_status wait_for_frame(struct gw_receiver *receiver, struct gw_fault *fault)
 {
+    catch_up(receiver);
     return receiver->is_urgent
                ? gw_faults_await(receiver->faults, receiver->connection, receiver->answered, fault)
                : gw_exchange_wait(receiver->connection, fault);
@@ -523,6 +536,7 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->has_ended = false;
     receiver->assembly = (struct gw_assembly){.aside = 0}; /* what was half there never came */
     receiver->answered = 0;
+    receiver->is_owing = false;
     gw_connection_read_ahead(connection, receiver->ahead, sizeof(receiver->ahead));
     gw_fault_clear(&receiver->fault);
     return gw_thread_start(&receiver->thread, receiver->is_urgent ? "gw-urgent" : "gw-receiver",

@@ -15,23 +15,37 @@
 
 /* ---- The thread: batches ---- */
 
-static enum gw_status fill(struct gw_sender *sender, struct gw_fault *fault)
+/* What the guest may write to. Once it stands still, and was looked at a last time, nobody does. */
+static enum gw_status arm(struct gw_sender *sender, struct gw_fault *fault)
+{
+    struct gw_arming *arming = &sender->arming;
+    const struct gw_tracker_operations *operations = sender->tracker->operations;
+    uint64_t page = 0;
+    enum gw_status status = GW_OK;
+    while (status == GW_OK && gw_arming_lacks(arming, &sender->batch, &page)) {
+        pthread_mutex_lock(sender->lock);
+        gw_arming_plan(arming, page, &sender->batch, gw_source_missing(sender->source),
+                       sender->ram->page_count, sender->ram->page_bytes);
+        pthread_mutex_unlock(sender->lock);
+        page = arming->end;
+        status = operations->rearm(sender->tracker, arming->first, arming->end - arming->first,
+                                   arming->bits, fault);
+    }
+    gw_arming_take(arming, &sender->batch);
+    return status;
+}
+
+static void fill(struct gw_sender *sender)
 {
     const struct gw_batch *batch = &sender->batch;
     gw_batch_begin(&sender->builder, sender->pages, sender->ram->page_bytes);
     for (uint32_t i = 0; i < batch->run_count; i++) {
         if (batch->kind == GW_BATCH_HOLES) {
             gw_batch_add_zero(&sender->builder, batch->run[i].page, batch->run[i].count);
-            continue;
-        }
-        enum gw_status status = gw_ram_io_read(
-            sender->ram, &sender->data, batch->kind == GW_BATCH_PUSH ? NULL : sender->tracker,
-            &batch->run[i], &sender->builder, fault);
-        if (status != GW_OK) {
-            return status;
+        } else {
+            gw_ram_io_read(sender->ram, &sender->data, &batch->run[i], &sender->builder);
         }
     }
-    return GW_OK;
 }
 
 static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent *sent,
@@ -41,10 +55,12 @@ static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent 
                                          .sequence = sender->batch.sequence,
                                          .is_stopped = sender->batch.is_stopped,
                                          .table = sender->table};
-    enum gw_status status = fill(sender, fault);
+    bool is_live = sender->batch.kind == GW_BATCH_PAGES && !sender->batch.is_stopped;
+    enum gw_status status = is_live ? arm(sender, fault) : GW_OK;
     if (status != GW_OK) {
         return status;
     }
+    fill(sender);
     return gw_pages_frame_send(&sender->bulk, &frame, &sender->builder, sent, fault);
 }
 
@@ -155,8 +171,11 @@ static void tell_sent(struct gw_sender *sender, const struct gw_batch_sent *sent
     pthread_mutex_lock(sender->lock);
     event.now_ns = gw_clock_now_ns();
     (void)!gw_source_handle(sender->source, &event, NULL);
+    bool has_action = gw_source_has_action(sender->source);
     pthread_mutex_unlock(sender->lock);
-    gw_notify_signal(sender->wake);
+    if (has_action) {
+        gw_notify_signal(sender->wake);
+    }
 }
 
 static enum gw_status send_batches(struct gw_sender *sender, struct gw_fault *fault)
@@ -296,6 +315,7 @@ enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *i
     sender->has_map = has_map;
     sender->urgent = urgent;
     sender->data = (struct gw_ram_data){0};
+    gw_arming_reset(&sender->arming);
     return start(sender, &sender->bulk, run_send, fault);
 }
 

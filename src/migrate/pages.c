@@ -48,9 +48,23 @@ void gw_pages_round_out(struct gw_pages *pages)
     }
 }
 
+/* Holes too short for a batch of their own go as pages, which turn out to be zero. */
+static void fill_short_holes(struct gw_pages *pages)
+{
+    uint64_t hole = gw_bits_next(pages->dirty, 0, pages->page_count, false);
+    while (hole < pages->page_count) {
+        uint64_t end = gw_bits_next(pages->dirty, hole, pages->page_count, true);
+        if (end - hole < pages->batch_pages) {
+            pages->dirty_count += gw_bits_put(pages->dirty, hole, end - hole, true);
+        }
+        hole = gw_bits_next(pages->dirty, end, pages->page_count, false);
+    }
+}
+
 void gw_pages_begin(struct gw_pages *pages, const uint64_t *touched)
 {
     (void)gw_pages_merge(pages, touched);
+    fill_short_holes(pages);
     pages->is_first_round = true;
     pages->cursor = 0;
 }

@@ -106,6 +106,11 @@ struct gw_source_action *gw_source_emit(struct gw_source *source, enum gw_source
     return action;
 }
 
+bool gw_source_has_action(const struct gw_source *source)
+{
+    return source->action_count > 0;
+}
+
 enum gw_status gw_source_next(struct gw_source *source, struct gw_source_action *action)
 {
     if (source->action_count == 0) {

@@ -135,6 +135,15 @@ bool gw_target_has_action(const struct gw_target *target)
     return target->action_count > 0 || (target->is_linked && has_ack);
 }
 
+/* An eighth of the source's window, so that it never waits for one. */
+enum { ACK_BATCHES = GW_WINDOW_BATCHES < 16 ? 1 : GW_WINDOW_BATCHES / 8 };
+
+bool gw_target_may_wait(const struct gw_target *target)
+{
+    return target->action_count == 0 && target->suspect_count == 0 &&
+           target->sequence - target->sequence_told < ACK_BATCHES;
+}
+
 enum gw_status gw_target_next(struct gw_target *target, struct gw_target_action *action)
 {
     if (target->is_linked && next_ack(target, action)) {

@@ -7,6 +7,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/bitmap.h"
 #include "godwit/clock.h"
 #include "run/storage.h"
 
@@ -64,10 +65,9 @@ static enum gw_status track(struct gw_fault *fault)
 {
     clear_bitmap();
     enum gw_status status = TRACKER->operations->start(TRACKER, RATE->bitmap, fault);
-    for (uint32_t i = 0; i < RAM->region_count && status == GW_OK; i++) {
-        const struct gw_ram_region *region = &RAM->region[i];
-        status = TRACKER->operations->rearm(TRACKER, region->page_first,
-                                            region->bytes / RAM->page_bytes, fault);
+    if (status == GW_OK) {
+        (void)gw_bits_put(RATE->bitmap, 0, RAM->page_count, true);
+        status = TRACKER->operations->rearm(TRACKER, 0, RAM->page_count, RATE->bitmap, fault);
     }
     if (status != GW_OK) {
         TRACKER->operations->stop(TRACKER);

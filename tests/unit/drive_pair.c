@@ -53,12 +53,13 @@ static enum gw_status collect(struct gw_tracker *tracker, uint64_t *bitmap, uint
     return GW_OK;
 }
 
-static enum gw_status rearm(struct gw_tracker *tracker, uint64_t page, uint64_t count,
-                            struct gw_fault *fault)
+static enum gw_status rearm(struct gw_tracker *tracker, uint64_t first, uint64_t count,
+                            const uint64_t *bits, struct gw_fault *fault)
 {
     (void)tracker;
-    (void)page;
+    (void)first;
     (void)count;
+    (void)bits;
     (void)fault;
     return GW_OK;
 }

@@ -14,7 +14,7 @@
 #include "godwit/tracker.h"
 
 /* 1280 pages of 64 KiB. */
-enum { MIRROR_BYTES = 80 << 20 };
+enum { MIRROR_BYTES = 80 << 20, MIRROR_RUN_PAGES_MAX = 512 };
 
 struct mirror {
     struct gw_tracker *tracker;
@@ -38,6 +38,19 @@ static inline void mirror_copy_page(struct mirror *mirror, uint64_t page)
     }
 }
 
+static inline enum gw_status mirror_rearm(struct mirror *mirror, uint64_t page, uint64_t count,
+                                          struct gw_fault *fault)
+{
+    uint64_t bits[(MIRROR_RUN_PAGES_MAX + 63) / 64 + 1] = {0};
+    uint64_t before = page % 64;
+    GW_ASSERT(count <= MIRROR_RUN_PAGES_MAX);
+    for (uint64_t i = before; i < before + count; i++) {
+        bits[i / 64] |= UINT64_C(1) << (i % 64);
+    }
+    return mirror->tracker->operations->rearm(mirror->tracker, page - before, before + count, bits,
+                                              fault);
+}
+
 /* Sends what is dirty, in runs of up to run_pages. Returns how many pages, or -1. */
 static inline int64_t mirror_send(struct mirror *mirror, uint64_t run_pages, struct gw_fault *fault)
 {
@@ -53,7 +66,7 @@ static inline int64_t mirror_send(struct mirror *mirror, uint64_t run_pages, str
         if (count == 0) {
             continue;
         }
-        if (mirror->tracker->operations->rearm(mirror->tracker, page, count, fault) != GW_OK) {
+        if (mirror_rearm(mirror, page, count, fault) != GW_OK) {
             return -1;
         }
         for (uint64_t i = 0; i < count; i++) {

@@ -337,9 +337,9 @@ static void huge_pages_are_reported_whole(enum gw_uffd_wp_mode mode)
     uint64_t added;
     const struct gw_tracker_operations *operations = wp.tracker.operations;
     assert_int_equal(operations->collect(&wp.tracker, mirror.dirty, &added, &fault), GW_OK);
-    assert_int_equal(operations->rearm(&wp.tracker, 0, 16, &fault), GW_OK);
+    assert_int_equal(mirror_rearm(&mirror, 0, 16, &fault), GW_OK);
     write_page(5, 7);
-    assert_int_equal(operations->rearm(&wp.tracker, 16, unit - 16, &fault), GW_OK);
+    assert_int_equal(mirror_rearm(&mirror, 16, unit - 16, &fault), GW_OK);
     assert_int_equal(mirror_round(&mirror, 64, &fault), unit);
     assert_true(mirror_is_equal(&mirror));
 }

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Re-arming ahead: which pages a window has; and a guest that writes at any moment to RAM that is
+ * sent by windows, under a tracker as KVM's log is one, until the copy is equal.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bitmap.h"
+#include "chance.h"
+#include "godwit/arming.h"
+#include "godwit/pages.h"
+
+enum { PAGE = 4096, COUNT = 20000, WORDS = (COUNT + 63) / 64, ARMED_MAX = GW_ARMING_BYTES / PAGE };
+
+static struct gw_arming arming;
+static uint64_t pending[WORDS];
+
+static struct gw_batch batch_of(uint64_t page, uint32_t count)
+{
+    return (struct gw_batch){
+        .kind = GW_BATCH_PAGES, .run_count = 1, .run = {{.page = page, .count = count}}};
+}
+
+static uint64_t armed_count(void)
+{
+    uint64_t count = 0;
+    for (uint64_t page = arming.first; page < arming.end; page++) {
+        count += gw_bit_test(arming.bits, page - arming.first);
+    }
+    return count;
+}
+
+static bool is_armed(uint64_t page)
+{
+    return page >= arming.first && page < arming.end &&
+           gw_bit_test(arming.bits, page - arming.first);
+}
+
+/* ---- One window ---- */
+
+static void a_window_has_the_batch_and_what_waits_behind_it(void **state)
+{
+    (void)state;
+    uint64_t page = 0;
+    struct gw_batch batch = batch_of(100, 64);
+    memset(pending, 0, sizeof(pending));
+    (void)gw_bits_put(pending, 90, 3, true); /* before it */
+    (void)gw_bits_put(pending, 200, 10, true);
+    gw_arming_reset(&arming);
+    assert_true(gw_arming_lacks(&arming, &batch, &page));
+    assert_int_equal(page, 100);
+    gw_arming_plan(&arming, page, &batch, pending, COUNT, PAGE);
+    assert_int_equal(arming.first, 64);
+    assert_int_equal(arming.end, 64 + GW_ARMING_SPAN);
+    assert_int_equal(armed_count(), 64 + 10);
+    assert_false(is_armed(90) || is_armed(99) || is_armed(164) || is_armed(199) || is_armed(210));
+    assert_true(is_armed(100) && is_armed(163) && is_armed(200) && is_armed(209));
+    page = 0;
+    assert_false(gw_arming_lacks(&arming, &batch, &page));
+    gw_arming_take(&arming, &batch);
+    assert_int_equal(armed_count(), 10);
+    assert_true(gw_arming_lacks(&arming, &batch, &page)); /* once, and no more */
+    batch = batch_of(202, 10);
+    assert_true(gw_arming_lacks(&arming, &batch, &page));
+    assert_int_equal(page, 210);
+}
+
+static void a_window_is_not_far_ahead(void **state)
+{
+    (void)state;
+    struct gw_batch batch = batch_of(0, 64);
+    memset(pending, 0xff, sizeof(pending));
+    gw_arming_plan(&arming, 0, &batch, pending, COUNT, PAGE);
+    assert_int_equal(arming.end, ARMED_MAX);
+    gw_arming_plan(&arming, 0, &batch, pending, COUNT, GW_ARMING_BYTES);
+    assert_int_equal(arming.end, 64); /* at least what is wanted now */
+    batch = batch_of(COUNT - 5, 5);
+    gw_arming_plan(&arming, COUNT - 5, &batch, pending, COUNT, PAGE);
+    assert_int_equal(arming.end, COUNT);
+    assert_int_equal(armed_count(), 5);
+}
+
+/* ---- All of it ---- */
+
+static struct gw_pages pages;
+static uint32_t version[COUNT], copy[COUNT]; /* of each page: here, and as it was sent last */
+static uint64_t noted[WORDS], protected[WORDS];
+static uint64_t rearms;
+
+static void guest_writes(struct chance *chance)
+{
+    for (uint64_t n = chance_next(chance, 40); n > 0; n--) {
+        uint64_t page = chance_next(chance, 2) ? chance_next(chance, COUNT)
+                                               : (pages.cursor + chance_next(chance, 300)) % COUNT;
+        version[page]++;
+        if (gw_bit_test(protected, page)) {
+            gw_bit_clear(protected, page);
+            gw_bit_mark(noted, page);
+        }
+    }
+}
+
+static void rearm(void)
+{
+    rearms++;
+    for (uint64_t page = arming.first; page < arming.end; page++) {
+        if (gw_bit_test(arming.bits, page - arming.first)) {
+            gw_bit_mark(protected, page);
+            gw_bit_clear(noted, page);
+        }
+    }
+}
+
+/* As the sender does it, and the guest writes in between. */
+static void read_batch(const struct gw_batch *batch, struct chance *chance)
+{
+    uint64_t page = 0;
+    while (!batch->is_stopped && gw_arming_lacks(&arming, batch, &page)) {
+        gw_arming_plan(&arming, page, batch, pages.dirty, COUNT, PAGE);
+        page = arming.end;
+        guest_writes(chance);
+        rearm();
+        guest_writes(chance);
+    }
+    gw_arming_take(&arming, batch);
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        for (uint64_t at = 0; at < batch->run[i].count; at++) {
+            copy[batch->run[i].page + at] = version[batch->run[i].page + at];
+        }
+        if (!batch->is_stopped) {
+            guest_writes(chance);
+        }
+    }
+}
+
+static void send_batch(bool is_stopped, struct chance *chance)
+{
+    struct gw_batch batch;
+    if (gw_pages_pick(&pages, is_stopped, &batch) != GW_OK) {
+        return;
+    }
+    if (batch.kind == GW_BATCH_PAGES) {
+        read_batch(&batch, chance);
+    }
+    gw_pages_sent(&pages, batch.sequence);
+    uint64_t bytes;
+    if (!is_stopped && chance_next(chance, 50) == 0) {
+        assert_int_equal(gw_pages_suspect(&pages, batch.sequence, NULL), GW_OK);
+    }
+    if (chance_next(chance, 3) == 0) {
+        assert_int_equal(gw_pages_acked(&pages, batch.sequence, &bytes, NULL), GW_OK);
+    } else if (chance_next(chance, 20) == 0) { /* the link is lost */
+        (void)gw_pages_rewind(&pages);
+    } else if (pages.sequence_picked - pages.sequence_acked == GW_WINDOW_BATCHES) {
+        assert_int_equal(gw_pages_acked(&pages, batch.sequence, &bytes, NULL), GW_OK);
+    }
+}
+
+static void send_round(bool is_stopped, struct chance *chance)
+{
+    while (!gw_pages_is_round_over(&pages)) {
+        uint64_t bytes;
+        send_batch(is_stopped, chance);
+        if (pages.cursor == pages.page_count && pages.sequence_acked < pages.sequence_picked) {
+            assert_int_equal(gw_pages_acked(&pages, pages.sequence_picked, &bytes, NULL), GW_OK);
+        }
+    }
+}
+
+/* Some of it was written, and is noted and not protected; of the rest a write is noted. */
+static void given_a_guest(struct chance *chance)
+{
+    gw_pages_init(&pages, COUNT, PAGE);
+    gw_arming_reset(&arming);
+    memset(version, 0, sizeof(version));
+    memset(copy, 0, sizeof(copy));
+    memset(noted, 0, sizeof(noted));
+    memset(protected, 0xff, sizeof(protected));
+    for (uint64_t page = 0; page < COUNT;) {
+        uint64_t count = 1 + chance_next(chance, 700);
+        count = count < COUNT - page ? count : COUNT - page;
+        for (uint64_t i = 0; i < count && chance_next(chance, 3) > 0; i++) {
+            version[page + i] = 1;
+            gw_bit_mark(noted, page + i);
+            gw_bit_clear(protected, page + i);
+        }
+        page += count;
+    }
+    gw_pages_begin(&pages, noted);
+}
+
+static void whatever_the_guest_writes_arrives(void **state)
+{
+    (void)state;
+    const char *wish = getenv("GW_SEED");
+    uint64_t seed = wish ? strtoull(wish, NULL, 0) : 1;
+    for (uint64_t run = 0; run < 40; run++) {
+        struct chance chance = chance_of(seed + run);
+        given_a_guest(&chance);
+        for (int round = 0; round < 4; round++) {
+            send_round(false, &chance);
+            (void)gw_pages_merge(&pages, noted);
+            gw_pages_begin_round(&pages);
+            guest_writes(&chance);
+        }
+        for (uint64_t n = chance_next(&chance, 20); n > 0; n--) {
+            send_batch(false, &chance);
+        }
+        (void)gw_pages_merge(&pages, noted); /* the guest stands still */
+        gw_pages_begin_round(&pages);
+        send_round(true, &chance);
+        for (uint64_t page = 0; page < COUNT; page++) {
+            if (copy[page] != version[page]) {
+                fail_msg("seed %llu: page %llu has version %u, arrived as %u",
+                         (unsigned long long)(seed + run), (unsigned long long)page, version[page],
+                         copy[page]);
+            }
+        }
+    }
+    assert_true(rearms > 0);
+}
+
+/* Many batches, few calls. */
+static void a_round_of_a_full_guest_takes_a_call_for_each_window(void **state)
+{
+    (void)state;
+    struct gw_batch batch;
+    gw_pages_init(&pages, COUNT, PAGE);
+    gw_arming_reset(&arming);
+    memset(pending, 0xff, sizeof(pending));
+    pending[WORDS - 1] = gw_bit_mask(0, COUNT % 64);
+    gw_pages_begin(&pages, pending);
+    rearms = 0;
+    while (gw_pages_pick(&pages, false, &batch) == GW_OK) {
+        uint64_t page = 0;
+        uint64_t bytes;
+        while (gw_arming_lacks(&arming, &batch, &page)) {
+            gw_arming_plan(&arming, page, &batch, pages.dirty, COUNT, PAGE);
+            page = arming.end;
+            rearm();
+        }
+        gw_arming_take(&arming, &batch);
+        gw_pages_sent(&pages, batch.sequence);
+        assert_int_equal(gw_pages_acked(&pages, batch.sequence, &bytes, NULL), GW_OK);
+    }
+    assert_int_equal(rearms, (COUNT + ARMED_MAX - 1) / ARMED_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_window_has_the_batch_and_what_waits_behind_it),
+        cmocka_unit_test(a_window_is_not_far_ahead),
+        cmocka_unit_test(whatever_the_guest_writes_arrives),
+        cmocka_unit_test(a_round_of_a_full_guest_takes_a_call_for_each_window),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
