@@ -28,7 +28,9 @@ class Row:
         return self.figure / self.floor if self.floor else float("inf")
 
     def _keeps(self, bound):
-        return self.ratio <= bound if self.is_most else self.ratio >= bound
+        """As it is printed: to a hundredth."""
+        ratio, bound = round(self.ratio, 2), round(bound, 2)
+        return ratio <= bound if self.is_most else ratio >= bound
 
     @property
     def in_target(self):

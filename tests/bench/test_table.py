@@ -37,9 +37,14 @@ BEYOND = row("beyond", 16, 10, at_most=1.3, limit=1.5, why="the wire's own time"
 class Rows(unittest.TestCase):
     def test_a_ratio_on_its_target_is_in_it(self):
         self.assertTrue(Row("a", 13, 10, "ms", at_most=1.3).in_target)
-        self.assertFalse(Row("a", 13.01, 10, "ms", at_most=1.3).in_target)
+        self.assertFalse(Row("a", 13.1, 10, "ms", at_most=1.3).in_target)
         self.assertTrue(Row("a", 7, 10, "ms", at_least=0.7).in_target)
-        self.assertFalse(Row("a", 6.99, 10, "ms", at_least=0.7).in_target)
+        self.assertFalse(Row("a", 6.9, 10, "ms", at_least=0.7).in_target)
+
+    def test_a_ratio_counts_as_it_is_printed(self):
+        self.assertTrue(Row("a", 13.04, 10, "ms", at_most=1.3).in_target)
+        self.assertFalse(Row("a", 13.06, 10, "ms", at_most=1.3).in_target)
+        self.assertTrue(Row("a", 6.96, 10, "ms", at_least=0.7).in_target)
 
     def test_a_floor_of_nothing_is_never_reached(self):
         self.assertFalse(Row("a", 1, 0, "ms", at_most=1.3).in_target)

@@ -66,6 +66,37 @@ static void a_guest_arrives(void **state)
     assert_int_equal(gw_target_fault(&target)->status, GW_OK);
 }
 
+/* A batch is placed, and nobody takes the engine's actions. */
+static void places_unheard(uint64_t sequence, bool is_suspect)
+{
+    struct gw_batch_table table = {
+        .record_count = 1,
+        .raw_pages = 1,
+        .record = {{.page = sequence, .count = 1, .kind = GW_RECORD_RAW}}};
+    struct gw_target_event event = {
+        .type = GW_TARGET_EV_BATCH,
+        .placed = {.sequence = sequence, .is_suspect = is_suspect, .table = &table}};
+    assert_int_equal(tell(event, NULL), GW_OK);
+}
+
+static void acknowledgements_wait_for_a_few_batches(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_ACTIVE);
+    uint64_t first = target.sequence + 1;
+    for (uint64_t i = 0; i < GW_WINDOW_BATCHES / 8 - 1; i++) {
+        places_unheard(first + i, false);
+        assert_true(gw_target_has_action(&target) && gw_target_may_wait(&target));
+    }
+    places_unheard(first + GW_WINDOW_BATCHES / 8 - 1, false);
+    assert_false(gw_target_may_wait(&target));
+    drain();
+    assert_int_equal(last_said.ack.sequence, first + GW_WINDOW_BATCHES / 8 - 1);
+    assert_false(gw_target_has_action(&target));
+    places_unheard(target.sequence + 1, true); /* damaged: that is said at once */
+    assert_false(gw_target_may_wait(&target));
+}
+
 static void a_guest_that_is_not_whole_is_never_ready(void **state)
 {
     (void)state;
@@ -539,6 +570,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_guest_arrives),
+        cmocka_unit_test(acknowledgements_wait_for_a_few_batches),
         cmocka_unit_test(a_guest_that_is_not_whole_is_never_ready),
         cmocka_unit_test(a_suspect_that_comes_again_is_whole),
         cmocka_unit_test(another_machine_is_refused_by_name),
