@@ -18,7 +18,8 @@
  * put into the memfd would not be seen: it must be touched here too.
  *
  * Owner: the caller's storage; the mapping lives from open to close. Blocks: open may (memory is
- * reserved, not touched); nothing else. Threads: reading the struct is safe from all after open.
+ * reserved, and not touched but for shared huge pages); nothing else. Threads: reading the struct
+ * is safe from all after open.
  */
 #ifndef GODWIT_RAM_H
 #define GODWIT_RAM_H
@@ -68,9 +69,11 @@ GW_MUST_USE enum gw_status gw_ram_add_memfd(struct gw_ram *ram, uint64_t gpa, ui
  * cannot be reserved: then nothing fails later. GW_LIMIT on a board without room for a unit. */
 GW_MUST_USE enum gw_status gw_ram_add_hugetlb(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
                                               struct gw_fault *fault);
-/* Maps and appends memory that another process made with gw_ram_add_memfd and shares: a memfd of
- * exactly `bytes`, sealed as there, not of huge pages. Nothing is touched. The fd is the ram's from
- * then on; on an error it stays the caller's. GW_REFUSED when it is something else, naming what. */
+
+/* Maps and appends memory that another process made with gw_ram_add_memfd or gw_ram_add_hugetlb and
+ * shares: a memfd of exactly `bytes`, sealed as there. Nothing is touched, or, of huge pages, all:
+ * its holes become pages of zeros. The fd is the ram's from then on; on an error it stays the
+ * caller's. GW_REFUSED when it is something else, naming what; GW_HOST when the kernel refuses. */
 GW_MUST_USE enum gw_status gw_ram_add_shared(struct gw_ram *ram, uint64_t gpa, uint64_t bytes,
                                              int fd, struct gw_fault *fault);
 

@@ -208,9 +208,10 @@ enum gw_status gw_ram_add_hugetlb(struct gw_ram *ram, uint64_t gpa, uint64_t byt
     return GW_OK;
 }
 
-/* A descriptor from elsewhere: is it what gw_ram_add_memfd makes? The seals tell a memfd from a
- * file, and promise that no mapped page can vanish. */
-static enum gw_status check_shared(uint64_t bytes, int fd, struct gw_fault *fault)
+/* A descriptor from elsewhere: is it what gw_ram_add_memfd or gw_ram_add_hugetlb makes? The seals
+ * tell a memfd from a file, and promise that no mapped page can vanish. */
+static enum gw_status check_shared(uint64_t bytes, int fd, enum gw_ram_kind *kind,
+                                   struct gw_fault *fault)
 {
     struct stat found;
     struct statfs system;
@@ -221,8 +222,13 @@ static enum gw_status check_shared(uint64_t bytes, int fd, struct gw_fault *faul
     if (fstatfs(fd, &system) != 0) {
         return gw_fault_set_os(fault, errno, "shared guest memory");
     }
-    if ((uint32_t)system.f_type == HUGETLBFS_MAGIC) { /* its holes are not to be seen from here */
-        return gw_fault_set(fault, GW_REFUSED, "shared guest memory is of huge pages");
+    bool is_huge = (uint32_t)system.f_type == HUGETLBFS_MAGIC;
+    *kind = is_huge ? GW_RAM_HUGETLB : GW_RAM_MEMFD;
+    if (is_huge && (uint64_t)system.f_bsize != GW_HUGE_PAGE_BYTES) {
+        return gw_fault_set(fault, GW_REFUSED,
+                            "shared guest memory is of huge pages of %" PRIu64
+                            " bytes, wanted 2 MiB",
+                            (uint64_t)system.f_bsize);
     }
     if ((seals & SEALS) != SEALS) {
         return gw_fault_set(
@@ -241,24 +247,45 @@ static enum gw_status check_shared(uint64_t bytes, int fd, struct gw_fault *faul
     return GW_OK;
 }
 
+/* What is mapped elsewhere cannot be told from a hole here, so all of it is mapped: a hole becomes
+ * a page of zeros, which was reserved for it. */
+static enum gw_status touch_all(uint8_t *base, uint64_t bytes, struct gw_fault *fault)
+{
+    if (madvise(base, bytes, MADV_POPULATE_WRITE) == 0) {
+        return GW_OK;
+    }
+    return gw_fault_set_os(
+        fault, errno, "touching %" PRIu64 " bytes of shared huge pages (wants Linux 5.14)", bytes);
+}
+
 enum gw_status gw_ram_add_shared(struct gw_ram *ram, uint64_t gpa, uint64_t bytes, int fd,
                                  struct gw_fault *fault)
 {
-    enum gw_status status = check_region(ram, gpa, bytes, ram->page_bytes, fault);
+    enum gw_ram_kind kind = GW_RAM_MEMFD;
+    enum gw_status status = check_shared(bytes, fd, &kind, fault);
+    bool is_huge = kind == GW_RAM_HUGETLB;
     if (status == GW_OK) {
-        status = check_shared(bytes, fd, fault);
+        status = is_huge ? check_huge(ram, gpa, bytes, fault)
+                         : check_region(ram, gpa, bytes, ram->page_bytes, fault);
     }
     if (status != GW_OK) {
         return status;
     }
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    int flags = MAP_SHARED | (is_huge ? 0 : MAP_NORESERVE);
+    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
     if (base == MAP_FAILED) {
         return gw_fault_set_os(fault, errno, "mapping %" PRIu64 " bytes of shared guest memory",
                                bytes);
     }
-    append_region(ram,
-                  (struct gw_ram_region){
-                      .gpa = gpa, .bytes = bytes, .base = base, .fd = fd, .kind = GW_RAM_MEMFD});
+    if (is_huge && touch_all(base, bytes, fault) != GW_OK) {
+        (void)munmap(base, bytes);
+        return GW_HOST;
+    }
+    append_region(ram, (struct gw_ram_region){
+                           .gpa = gpa, .bytes = bytes, .base = base, .fd = fd, .kind = kind});
+    if (is_huge) {
+        ram->unit_pages = (uint32_t)(GW_HUGE_PAGE_BYTES / ram->page_bytes);
+    }
     return GW_OK;
 }
 

@@ -2,7 +2,7 @@
 /*
  * The new process's part of an upgrade: see upgrade.h.
  *
- * It maps the guest's RAM while the guest runs in the old process, and touches none of it: the
+ * It maps the guest's RAM while the guest runs in the old process, and changes none of it: the
  * machine over it is built, loaded and its time set, all without RAM; the first to write it is the
  * guest, after `took` was recorded. Until the old process has passed all, nobody is served at the
  * control socket and the console stands still.

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from harness.case import gateways
 from harness.guest import Guest
-from test_handover import BATCH
+from test_handover import BATCH, RUNNING
 from test_migrate import check_moved, listen, uri
 from test_postcopy import DEMAND, LOAD, RECEIVED, PostcopyCut, boot, check_pulled
 
@@ -68,10 +68,10 @@ def test_huge_on_one_side_only(net):
 def test_huge_links_lost_while_it_runs_there(net):
     """Half a huge page that came is as good as none."""
     with huge_pages(net[1], net[2]):
-        cut = PostcopyCut(net, (DEMAND, "before", 1), (RECEIVED, "before", 1),
+        cut = PostcopyCut(net, (RUNNING, "after", 1), (DEMAND, "before", 1), (RECEIVED, "before", 1),
                           (BATCH, "before", 5), (BATCH, "after", 11), guest=HUGE)
         cut.expect_parted()
-        for _ in range(3):
+        for _ in range(4):
             cut.go_on()
         cut.expect_pulled()
 
@@ -104,8 +104,9 @@ def test_postcopy_of_16k_pages(net):
 
 @gateways(2, pages="16k")
 def test_links_lost_with_16k_pages(net):
-    cut = PostcopyCut(net, (DEMAND, "before", 1), (BATCH, "before", 10), (BATCH, "after", 5))
+    cut = PostcopyCut(net, (RUNNING, "after", 1), (DEMAND, "before", 1), (BATCH, "before", 10),
+                      (BATCH, "after", 5))
     cut.expect_parted()
-    for _ in range(2):
+    for _ in range(3):
         cut.go_on()
     cut.expect_pulled()

@@ -4,7 +4,7 @@ survives, and a dead target does not (docs/HANDOVER.md)."""
 from harness.case import gateways
 from test_boot import resident_kib
 from test_control import say
-from test_handover import BATCH
+from test_handover import BATCH, RUNNING
 from test_migrate import uri
 from test_postcopy import COMPLETE, DEMAND, LOST, PostcopyCut, boot, check_pulled
 
@@ -53,10 +53,10 @@ def test_memory_falls_while_it_is_pushed(net):
 @gateways(2)
 def test_links_lost_with_memory_released(net):
     """Only what the target has is gone here: the rest follows when the link is back."""
-    cut = PostcopyCut(net, (DEMAND, "after", 3), (BATCH, "before", 30), (BATCH, "after", 10),
-                      (COMPLETE, "before", 1), options=RELEASE)
+    cut = PostcopyCut(net, (RUNNING, "after", 1), (DEMAND, "after", 3), (BATCH, "before", 30),
+                      (BATCH, "after", 10), (COMPLETE, "before", 1), options=RELEASE)
     cut.expect_parted()
-    for _ in range(3):
+    for _ in range(4):
         cut.go_on()
     cut.expect_pulled()
 

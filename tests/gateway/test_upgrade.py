@@ -12,6 +12,7 @@ from harness.console import check_continuous
 from harness.guest import MIGRATED_AWAY, Guest, Report
 from test_boot import resident_kib
 from test_migrate import listen, uri
+from test_pages import HUGE, free_pages, huge_pages
 
 SOCKET = "/run/godwit/guest.sock"
 CONSOLE = "/tmp/console.sock"
@@ -288,6 +289,24 @@ def test_between_two_migrations(net):
     back.console.wait_for_counts(3)
     check_continuous(back.console)
     back.power_off()
+
+
+@gateways(2)
+def test_of_huge_pages(net):
+    """Its memory passes too, and all of it is there for whoever asks the new one for it."""
+    with huge_pages(net[1]):
+        source = Upgradable(net[1], words="load=8@4", **HUGE).boot()
+        source.console.wait_for_counts(3)
+        for _ in range(2):
+            source.check_upgraded()
+            source.console.wait_for_counts(3)
+        assert free_pages(net[1]) == 0, "the guest's memory is not in huge pages any more"
+        target = listen(net[2], memory=HUGE["memory"])
+        report = source.migrate(uri(net[2]), "--verify")
+        assert report.code == 0 and report.verify == "equal", report
+        target.console.wait_for_counts(3)
+        check_continuous(source.console, target.console)
+        target.power_off()
 
 
 @gateways(1)

@@ -110,6 +110,18 @@ static void draw_control_points(struct options *options, uint64_t *random)
     options->is_auto = chance_next(random, 3) == 0;
 }
 
+/* Now and then both sides are processes of one host, as `godwit upgrade` has them: no page travels,
+ * nothing gets damaged on the way, nobody waits for a lost link. */
+static void draw_upgrade(struct options *options, uint64_t *random)
+{
+    options->shared = chance_next(random, 16) == 0;
+    if (options->shared) {
+        options->patient = options->postcopy = options->verify = options->release = 0;
+        options->corrupt_one_in = options->damage_one_in = 0;
+        options->unit = options->own_unit = 1;
+    }
+}
+
 void plan_draw(struct plan *plan, uint64_t seed)
 {
     uint64_t random = random_of(seed, UINT64_C(0x5eed));
@@ -128,6 +140,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_migration(options, &random);
     draw_units(options, &random);
     draw_control_points(options, &random);
+    draw_upgrade(options, &random);
 }
 
 /* An operator's wish mostly; now and then what has no place. */

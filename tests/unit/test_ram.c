@@ -2,6 +2,7 @@
 /* Guest RAM (godwit/ram.h): page numbers, holes, discard, and what is refused. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -226,10 +227,10 @@ static void what_is_no_guest_memory_is_not_shared(void **state)
     expect_not_shared(dup(unsealed), page, "could be cut short");
     assert_int_equal(fcntl(unsealed, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL), 0);
     expect_not_shared(unsealed, page, "could be cut short"); /* shrinking is what matters most */
-    int huge = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
-    if (huge >= 0 && ftruncate(huge, 2 << 20) == 0) { /* else this kernel has none at all */
+    int huge = memfd_create("huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_1GB);
+    if (huge >= 0 && ftruncate(huge, 1 << 30) == 0) { /* else this kernel has none at all */
         assert_int_equal(fcntl(huge, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), 0);
-        expect_not_shared(huge, 2 << 20, "huge pages");
+        expect_not_shared(huge, 1 << 30, "wanted 2 MiB");
     }
     int sealed = memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_int_equal(ftruncate(sealed, (off_t)(2 * page)), 0);
@@ -293,6 +294,29 @@ static void huge_pages_are_touched_as_a_whole(void **state)
     assert_int_equal(gw_ram_next_data(&ram, unit + 7, unit + 9, &count), unit + 7);
     assert_int_equal(count, 2);
     assert_int_equal(gw_ram_next_data(&ram, 3 * unit, ram.page_count, &count), ram.page_count);
+}
+
+/* Another process cannot tell holes from what is mapped elsewhere: to it all is touched. */
+static void shared_huge_pages_are_the_same_and_all_touched(void **state)
+{
+    (void)state;
+    uint64_t unit = given_huge_pages(), count = 0;
+    *gw_ram_page(&ram, unit + 5) = 7;
+    struct gw_ram other;
+    gw_ram_init(&other);
+    int fd = dup(ram.region[0].fd);
+    assert_int_equal(gw_ram_add_shared(&other, 0x40000000, 4 * GW_HUGE_PAGE_BYTES, fd, &fault),
+                     GW_OK);
+    assert_int_equal(other.unit_pages, unit);
+    assert_int_equal(gw_ram_next_data(&other, 0, other.page_count, &count), 0);
+    assert_int_equal(count, 4 * unit);
+    assert_int_equal(*gw_ram_page(&other, unit + 5), 7);
+    assert_int_equal(*gw_ram_page(&other, 3 * unit), 0);
+    *gw_ram_page(&other, 2 * unit) = 9;
+    assert_int_equal(gw_ram_next_data(&ram, 0, ram.page_count, &count), unit);
+    assert_int_equal(*gw_ram_page(&ram, 2 * unit), 9);
+    gw_ram_close(&other);
+    assert_int_equal(*gw_ram_page(&ram, 2 * unit), 9);
 }
 
 /* Whole ones are given back, the parts of others zeroed, and no hole is filled by that. */
@@ -408,6 +432,7 @@ int main(void)
         TEST(what_is_no_guest_memory_is_not_shared),
         TEST(anonymous_memory_has_holes_too),
         TEST(huge_pages_are_touched_as_a_whole),
+        TEST(shared_huge_pages_are_the_same_and_all_touched),
         TEST(discard_is_exact_within_huge_pages),
         TEST(a_discarded_huge_page_stays_promised),
         TEST(huge_pages_and_others_are_whole_units),
