@@ -60,6 +60,7 @@ struct gw_receiver {
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */
     bool is_owing;               /* an acknowledgement that waits for more batches */
+    uint64_t woken_ns;           /* when the owner was last woken for one that did not */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
     struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];
 

@@ -141,6 +141,9 @@ static enum gw_status place_zeros(struct gw_receiver *receiver, struct gw_fault 
     return GW_OK;
 }
 
+/* Of batches that come faster than this, several are acknowledged at once. */
+#define ACK_NS (5 * GW_NS_PER_MS)
+
 /* The owner has nothing to do for a page that only its guest waited for; and it is not woken for
  * each batch while more of them are here (catch_up). */
 static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
@@ -151,8 +154,10 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     bool has_action = gw_target_has_action(receiver->target);
     bool may_wait = gw_target_may_wait(receiver->target);
     pthread_mutex_unlock(receiver->lock);
-    receiver->is_owing = has_action && may_wait && !receiver->is_urgent;
+    bool is_soon = event->now_ns - receiver->woken_ns < ACK_NS;
+    receiver->is_owing = has_action && may_wait && is_soon && !receiver->is_urgent;
     if (has_action && !receiver->is_owing) {
+        receiver->woken_ns = event->now_ns;
         gw_notify_signal(receiver->wake);
     }
 }
@@ -537,6 +542,7 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->assembly = (struct gw_assembly){.aside = 0}; /* what was half there never came */
     receiver->answered = 0;
     receiver->is_owing = false;
+    receiver->woken_ns = 0;
     gw_connection_read_ahead(connection, receiver->ahead, sizeof(receiver->ahead));
     gw_fault_clear(&receiver->fault);
     return gw_thread_start(&receiver->thread, receiver->is_urgent ? "gw-urgent" : "gw-receiver",

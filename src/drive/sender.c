@@ -15,7 +15,7 @@
 
 /* ---- The thread: batches ---- */
 
-/* What the guest may write to. Once it stands still, and was looked at a last time, nobody does. */
+/* Also while the guest stands still: it may go on here, and be looked at anew. */
 static enum gw_status arm(struct gw_sender *sender, struct gw_fault *fault)
 {
     struct gw_arming *arming = &sender->arming;
@@ -55,8 +55,7 @@ static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent 
                                          .sequence = sender->batch.sequence,
                                          .is_stopped = sender->batch.is_stopped,
                                          .table = sender->table};
-    bool is_live = sender->batch.kind == GW_BATCH_PAGES && !sender->batch.is_stopped;
-    enum gw_status status = is_live ? arm(sender, fault) : GW_OK;
+    enum gw_status status = sender->batch.kind == GW_BATCH_PAGES ? arm(sender, fault) : GW_OK;
     if (status != GW_OK) {
         return status;
     }

@@ -84,14 +84,17 @@ static bool is_fitting(const struct gw_source *source)
 }
 
 /* What is left fits. Does another round pay? It does where the guest dirties no more than half of
- * it meanwhile, by its speed in the last round, and the handover itself would not hide the gain. */
-static bool is_round_worth(const struct gw_source *source)
+ * it meanwhile, by its speed in the last round, the handover itself would not hide the gain, and
+ * the deadline is not near. */
+static bool is_round_worth(const struct gw_source *source, uint64_t now_ns)
 {
     uint64_t left_ns = remaining_ns(source);
     uint64_t round_ns = left_ns + source->round_trip_ns;
     uint64_t bytes_per_s = source->dirty_pages_per_s * source->config.page_bytes;
     uint64_t dirtied = (uint64_t)((__uint128_t)bytes_per_s * round_ns / NS_PER_S);
-    return source->further_rounds < GW_FURTHER_ROUNDS_MAX &&
+    uint64_t late_ns = gw_source_late_at(source);
+    bool is_in_time = late_ns == UINT64_MAX || now_ns + 2 * round_ns < late_ns;
+    return source->further_rounds < GW_FURTHER_ROUNDS_MAX && is_in_time &&
            left_ns > gw_source_handover_ns(source) / 4 &&
            gw_pace_time_ns(&source->pace, dirtied) <= left_ns / 2;
 }
@@ -178,7 +181,7 @@ void gw_source_step_judge(struct gw_source *source, const struct gw_source_event
         explain_once(source, GW_CHOICE_LIMIT_TOO_LOW);
     }
     bool fits = is_fitting(source);
-    source->is_switching = fits && !is_round_worth(source);
+    source->is_switching = fits && !(is_round && is_round_worth(source, event->now_ns));
     if (source->is_switching || source->is_postcopy) {
         return;
     }

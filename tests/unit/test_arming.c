@@ -94,8 +94,11 @@ static uint32_t version[COUNT], copy[COUNT]; /* of each page: here, and as it wa
 static uint64_t noted[WORDS], protected[WORDS];
 static uint64_t rearms;
 
-static void guest_writes(struct chance *chance)
+static void guest_writes(struct chance *chance, bool is_stopped)
 {
+    if (is_stopped) {
+        return;
+    }
     for (uint64_t n = chance_next(chance, 40); n > 0; n--) {
         uint64_t page = chance_next(chance, 2) ? chance_next(chance, COUNT)
                                                : (pages.cursor + chance_next(chance, 300)) % COUNT;
@@ -122,21 +125,19 @@ static void rearm(void)
 static void read_batch(const struct gw_batch *batch, struct chance *chance)
 {
     uint64_t page = 0;
-    while (!batch->is_stopped && gw_arming_lacks(&arming, batch, &page)) {
+    while (gw_arming_lacks(&arming, batch, &page)) {
         gw_arming_plan(&arming, page, batch, pages.dirty, COUNT, PAGE);
         page = arming.end;
-        guest_writes(chance);
+        guest_writes(chance, batch->is_stopped);
         rearm();
-        guest_writes(chance);
+        guest_writes(chance, batch->is_stopped);
     }
     gw_arming_take(&arming, batch);
     for (uint32_t i = 0; i < batch->run_count; i++) {
         for (uint64_t at = 0; at < batch->run[i].count; at++) {
             copy[batch->run[i].page + at] = version[batch->run[i].page + at];
         }
-        if (!batch->is_stopped) {
-            guest_writes(chance);
-        }
+        guest_writes(chance, batch->is_stopped);
     }
 }
 
@@ -208,7 +209,7 @@ static void whatever_the_guest_writes_arrives(void **state)
             send_round(false, &chance);
             (void)gw_pages_merge(&pages, noted);
             gw_pages_begin_round(&pages);
-            guest_writes(&chance);
+            guest_writes(&chance, false);
         }
         for (uint64_t n = chance_next(&chance, 20); n > 0; n--) {
             send_batch(false, &chance);

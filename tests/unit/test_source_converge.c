@@ -219,6 +219,32 @@ static void a_long_handover_hides_what_a_round_would_gain(void **state)
     assert_int_equal(source.state, GW_SOURCE_LEAVING);
 }
 
+/* What fits goes before the deadline would do something else about it. */
+static void near_the_deadline_it_leaves_at_once(void **state)
+{
+    (void)state;
+    given_a_slow_link(300);
+    source.config.deadline_ns = now_ns - source.start_ns + 270 * MS;
+    when_a_round_passes(0x3f); /* 200 ms; another would take 40 ms at least */
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+}
+
+/* After a wait nothing is known of the guest's speed. */
+static void a_look_after_a_wait_is_no_round(void **state)
+{
+    (void)state;
+    given_a_slow_link(300);
+    source.config.is_pausing = true;
+    source.further_rounds = GW_FURTHER_ROUNDS_MAX;
+    when_a_round_passes(0x3f);
+    assert_int_equal(source.state, GW_SOURCE_PRE_SWITCHOVER);
+    source.further_rounds = 0;
+    happens(GW_SOURCE_EV_CONTINUE);
+    dirty(0x3f);
+    happens(GW_SOURCE_EV_COLLECTED);
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+}
+
 static void further_rounds_come_to_an_end(void **state)
 {
     (void)state;
@@ -256,6 +282,8 @@ int main(void)
         cmocka_unit_test(what_fits_goes_on_while_that_shortens_the_stop),
         cmocka_unit_test(a_fast_guest_leaves_as_soon_as_it_fits),
         cmocka_unit_test(a_long_handover_hides_what_a_round_would_gain),
+        cmocka_unit_test(near_the_deadline_it_leaves_at_once),
+        cmocka_unit_test(a_look_after_a_wait_is_no_round),
         cmocka_unit_test(further_rounds_come_to_an_end),
         cmocka_unit_test(the_deadline_stops_and_copies),
         cmocka_unit_test(a_guest_that_left_in_time_has_no_deadline),
