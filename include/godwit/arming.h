@@ -27,11 +27,18 @@ enum { GW_ARMING_SPAN = 4096 };      /* pages of RAM that a window spans, at mos
 
 /* [first, end): first is a multiple of 64. Empty: nothing is armed. */
 struct gw_arming {
+    uint64_t collects; /* when it was armed */
     uint64_t first, end;
     uint64_t bits[GW_ARMING_SPAN / 64]; /* page first + i: armed, and not read since */
 };
 
 void gw_arming_reset(struct gw_arming *arming);
+
+/* Before a batch, under the engine's lock. `collects` counts the tracker's looks: what was armed
+ * before the last one and not read yet may have been written and reported since, and is armed anew.
+ * (A tracker of larger units counts on it: of one that it reported, none is read before it is armed
+ * again.) */
+void gw_arming_begin(struct gw_arming *arming, uint64_t collects);
 
 /* Finds the first page of the batch, whose runs ascend, from *page on that is not armed. False when
  * there is none. */

@@ -46,6 +46,7 @@ struct gw_pages {
     uint64_t dirty_count;
     uint64_t cursor;        /* the round has picked all below it */
     uint64_t verify_cursor; /* stretches below it were given out */
+    uint64_t merges;        /* how often a tracker's bits were added */
     uint64_t sequence_picked, sequence_sent, sequence_acked;
     uint64_t sequence_unstopped; /* the last batch picked while the guest ran */
     uint64_t dirty[GW_BITMAP_WORDS];

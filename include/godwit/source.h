@@ -348,8 +348,12 @@ bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
 GW_MUST_USE enum gw_status gw_source_next_release(struct gw_source *source, uint64_t run_pages,
                                                   struct gw_run *run);
 
-/* For GW_BATCH_MAP: the pages that come after the switch, GW_BITMAP_WORDS. */
+/* The pages that wait to be sent, GW_BITMAP_WORDS; for GW_BATCH_MAP, those that come after the
+ * switch. */
 const uint64_t *gw_source_missing(const struct gw_source *source);
+
+/* How often a look of the tracker has added to them. */
+uint64_t gw_source_collects(const struct gw_source *source);
 
 /* When the next TICK is due; UINT64_MAX: none. */
 uint64_t gw_source_deadline(const struct gw_source *source);

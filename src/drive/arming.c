@@ -10,6 +10,15 @@ void gw_arming_reset(struct gw_arming *arming)
 {
     arming->first = 0;
     arming->end = 0;
+    arming->collects = 0;
+}
+
+void gw_arming_begin(struct gw_arming *arming, uint64_t collects)
+{
+    if (arming->collects != collects) {
+        gw_arming_reset(arming);
+        arming->collects = collects;
+    }
 }
 
 /* The first of [page, end) that is not armed, or end. */

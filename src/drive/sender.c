@@ -155,6 +155,7 @@ static bool next_batch(struct gw_sender *sender)
         uint64_t now_ns = gw_clock_now_ns();
         uint64_t retry_ns = UINT64_MAX;
         if (gw_source_next_batch(sender->source, now_ns, &sender->batch, &retry_ns) == GW_OK) {
+            gw_arming_begin(&sender->arming, gw_source_collects(sender->source));
             has_batch = true;
             break;
         }

@@ -24,6 +24,7 @@ void gw_pages_init(struct gw_pages *pages, uint64_t page_count, uint32_t page_by
     pages->dirty_count = 0;
     pages->cursor = page_count;
     pages->verify_cursor = 0;
+    pages->merges = 0;
     pages->sequence_picked = 0;
     pages->sequence_sent = 0;
     pages->sequence_acked = 0;
@@ -78,6 +79,7 @@ uint64_t gw_pages_merge(struct gw_pages *pages, const uint64_t *bitmap)
         pages->dirty[i] |= bitmap[i];
     }
     pages->dirty_count += added;
+    pages->merges++;
     return added;
 }
 

@@ -143,3 +143,8 @@ const uint64_t *gw_source_missing(const struct gw_source *source)
 {
     return source->pages.dirty;
 }
+
+uint64_t gw_source_collects(const struct gw_source *source)
+{
+    return source->pages.merges;
+}

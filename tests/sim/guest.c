@@ -39,13 +39,14 @@ static void write_page(struct world *world, enum side side, uint32_t page)
 {
     struct guest *guest = &world->guest[side];
     uint8_t *bytes = guest_page(world, side, page);
+    uint64_t unit = world->plan.options.own_unit;
     guest->state.version[page]++;
     uint64_t word = stamp(page, guest->state.version[page]);
     for (uint64_t at = 0; at < world->plan.options.page_bytes; at += 8) {
         memcpy(bytes + at, &word, sizeof(word));
     }
     guest->touched |= UINT64_C(1) << page;
-    guest->log |= UINT64_C(1) << page;
+    (void)gw_bits_put(&guest->log, page - page % unit, unit, true); /* as the tracker sees it */
 }
 
 /* `tick` sets its life apart from any other's. Some of RAM is one hole. */

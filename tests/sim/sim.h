@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "godwit/arming.h"
 #include "godwit/assembly.h"
 #include "godwit/page_map.h"
 #include "godwit/source.h"
@@ -193,6 +194,7 @@ struct guest {
     bool is_paused;
     struct guest_state state;
     uint64_t touched, log;       /* bitmaps: pages ever written; written and not re-armed */
+    uint64_t armed;              /* pages of larger units: re-armed since they were reported */
     uint64_t absent;             /* pages that fault when they are touched */
     uint64_t given_back;         /* at the source: pages whose memory is gone */
     int blocked_page[SIM_VCPUS]; /* what each vCPU waits for; -1: for none */
@@ -278,6 +280,7 @@ struct world {
     struct gw_departure departure, departure_disk;
     bool is_failing[2];
     uint32_t bulk_stage;
+    struct gw_arming arming;
     struct gw_batch batch;
     struct gw_batch_sent sent;
     uint64_t bulk_retry_ns;

@@ -152,10 +152,37 @@ static void send_batch(struct world *world, struct connection *bulk)
     link_send(world, bulk, SOURCE, &header, payload_buffer);
 }
 
+/* As a tracker of larger units does it: one that is armed was reported no more since. */
+static void rearm(struct guest *guest, uint64_t pages, uint64_t unit)
+{
+    for (uint64_t page = 0; page < 64; page += unit) {
+        uint64_t mask = gw_bit_mask(0, unit) << page;
+        if (unit == 1) {
+            guest->log &= ~(pages & mask);
+        } else if ((pages & mask) != 0 && (guest->armed & mask) == 0) {
+            guest->log &= ~mask;
+            guest->armed |= mask;
+        }
+    }
+}
+
+/* By windows, as src/drive/sender.c does it: here one spans all of RAM. */
+static void arm(struct world *world)
+{
+    const struct options *options = &world->plan.options;
+    uint64_t page = 0;
+    while (gw_arming_lacks(&world->arming, &world->batch, &page)) {
+        gw_arming_plan(&world->arming, page, &world->batch, gw_source_missing(&world->source),
+                       options->pages, (uint32_t)options->page_bytes);
+        page = world->arming.end;
+        rearm(&world->guest[SOURCE], world->arming.bits[0], options->own_unit);
+    }
+    gw_arming_take(&world->arming, &world->batch);
+}
+
 /* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
 bool source_send_pages(struct world *world)
 {
-    struct guest *guest = &world->guest[SOURCE];
     struct gw_batch *batch = &world->batch;
     struct connection *bulk = link_newest(world, SOURCE, GW_ROLE_BULK);
     world->bulk_retry_ns = SIM_NEVER;
@@ -168,10 +195,11 @@ bool source_send_pages(struct world *world)
             GW_OK) {
             return false;
         }
+        gw_arming_begin(&world->arming, gw_source_collects(&world->source));
         break;
     case 1:
-        for (uint32_t i = 0; i < batch->run_count && batch->kind == GW_BATCH_PAGES; i++) {
-            (void)gw_bits_put(&guest->log, batch->run[i].page, batch->run[i].count, false);
+        if (batch->kind == GW_BATCH_PAGES) {
+            arm(world);
         }
         break;
     case 2:

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bitmap.h"
 #include "sim.h"
 
 enum gw_status source_tell(struct world *world, const struct gw_source_event *event)
@@ -92,6 +93,18 @@ static bool stop_guest(struct world *world)
     return true;
 }
 
+/* Whole units, as the tracker sees them; each is armed anew by whoever reads of it first. */
+static uint64_t report(struct guest *guest, uint64_t pages, uint64_t unit)
+{
+    uint64_t reported = 0;
+    for (uint64_t page = 0; page < 64; page += unit) {
+        uint64_t mask = gw_bit_mask(0, unit) << page;
+        reported |= pages & mask ? mask : 0;
+    }
+    guest->armed &= ~reported;
+    return reported;
+}
+
 static bool collect(struct world *world)
 {
     static uint64_t bitmap[GW_BITMAP_WORDS];
@@ -107,10 +120,12 @@ static bool collect(struct world *world)
     if (world->is_tracking_asked) {
         world->is_tracking_asked = false;
         guest->log = 0;
+        guest->armed = ~UINT64_C(0);
         type = GW_SOURCE_EV_TRACKED;
     }
     memset(bitmap, 0, sizeof(bitmap));
-    bitmap[0] = type == GW_SOURCE_EV_TRACKED ? guest->touched : guest->log;
+    bitmap[0] = report(guest, type == GW_SOURCE_EV_TRACKED ? guest->touched : guest->log,
+                       world->plan.options.own_unit);
     (void)source_tell(world, &(struct gw_source_event){.type = type, .bitmap = bitmap});
     return true;
 }
@@ -147,6 +162,7 @@ static void source_act(struct world *world, struct gw_source_action *action)
         errand_begin(world, &world->connecting);
         break;
     case GW_SOURCE_DO_CONNECT_BULK:
+        gw_arming_reset(&world->arming);
         errand_begin(world, &world->connecting_bulk);
         world->bulk_limit_ns = world->now_ns + SIM_WELCOME_NS;
         world->bulk_intro = action->intro;
