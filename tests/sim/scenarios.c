@@ -186,9 +186,9 @@ const char *const scenarios[] = {
     HURRIED ",deadline_ms=700",
     HURRIED ",deadline_ms=900",
     HURRIED ",deadline_ms=1100",
-    HURRIED ",deadline_ms=700,corrupt_one_in=1",
-    HURRIED ",deadline_ms=900,corrupt_one_in=1",
-    HURRIED ",deadline_ms=1100,corrupt_one_in=1",
+    HURRIED ",deadline_ms=700,latency_us=20000,corrupt_one_in=1",
+    HURRIED ",deadline_ms=900,latency_us=20000,corrupt_one_in=1",
+    HURRIED ",deadline_ms=1100,latency_us=20000,corrupt_one_in=1",
     PRECOPY ",pages=40,verify=1/flip-bit@s:ACTIVE+6",
     PRECOPY ",pages=40,verify=1,latency_us=20000/flip-bit@s:ACTIVE+12",
     /* an answer of the tracker that comes while the link is lost */
