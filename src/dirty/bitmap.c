@@ -9,19 +9,6 @@ static uint64_t put_bits(uint64_t *word, uint64_t bits)
     return (uint64_t)__builtin_popcountll(added);
 }
 
-uint64_t gw_bitmap_put(uint64_t *bitmap, uint64_t page, uint64_t count)
-{
-    uint64_t added = 0;
-    while (count > 0) {
-        uint64_t shift = page % 64;
-        uint64_t here = count < 64 - shift ? count : 64 - shift;
-        added += put_bits(&bitmap[page / 64], (UINT64_MAX >> (64 - here)) << shift);
-        page += here;
-        count -= here;
-    }
-    return added;
-}
-
 uint64_t gw_bitmap_merge(uint64_t *bitmap, uint64_t page, const uint64_t *from, uint64_t count)
 {
     uint64_t added = 0;

@@ -8,9 +8,6 @@
 
 #include <stdint.h>
 
-/* Sets [page, page+count); returns how many bits were clear before. */
-uint64_t gw_bitmap_put(uint64_t *bitmap, uint64_t page, uint64_t count);
-
 /* ORs `count` bits of `from`, starting at its bit 0, into `bitmap` from `page` on; returns how
  * many were clear there. Bits of `from` behind `count` are ignored. */
 uint64_t gw_bitmap_merge(uint64_t *bitmap, uint64_t page, const uint64_t *from, uint64_t count);

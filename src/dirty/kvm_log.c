@@ -91,7 +91,7 @@ static enum gw_status clear_pages(const struct gw_tracker_kvm_log *log, uint32_t
         uint64_t window = first & ~UINT64_C(63);
         uint64_t window_end = window + CLEAR_WORDS * 64;
         uint64_t stop = end < window_end ? end : window_end;
-        (void)gw_bitmap_put(bits, first - window, stop - first);
+        (void)gw_bits_put(bits, first - window, stop - first, true);
         enum gw_status status = clear_words(log, index, window, bits, fault);
         if (status != GW_OK) {
             return status;
@@ -196,7 +196,7 @@ static enum gw_status rearm_region(const struct gw_tracker_kvm_log *log, uint32_
         page = first + gw_bits_next(bits, page - first, stop - first, true);
         while (page < stop) {
             uint64_t run_end = first + gw_bits_next(bits, page - first, stop - first, false);
-            armed += gw_bitmap_put(words, page - window, run_end - page);
+            armed += gw_bits_put(words, page - window, run_end - page, true);
             page = first + gw_bits_next(bits, run_end - first, stop - first, true);
         }
         if (armed > 0) {

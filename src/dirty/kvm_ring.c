@@ -49,6 +49,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/bitmap.h"
 #include "dirty/bitmap.h"
 #include "dirty/kvm_slot.h"
 #include "godwit/ioctl.h"
@@ -139,7 +140,7 @@ static void take(struct gw_tracker_kvm_ring *ring, const struct kvm_dirty_gfn *e
     uint64_t offset = entry->offset;
     for (uint32_t i = 0; i < ring->ram->region_count; i++) {
         if (ring->slot[i].slot == slot && offset < gw_kvm_slot_pages(ring->ram, i)) {
-            (void)gw_bitmap_put(ring->harvested, ring->ram->region[i].page_first + offset, 1);
+            (void)gw_bits_put(ring->harvested, ring->ram->region[i].page_first + offset, 1, true);
             return;
         }
     }

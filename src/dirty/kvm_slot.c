@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 
-#include "dirty/bitmap.h"
+#include "base/bitmap.h"
 #include "godwit/ioctl.h"
 
 uint64_t gw_kvm_slot_pages(const struct gw_ram *ram, uint32_t region)
@@ -34,7 +34,7 @@ uint64_t gw_kvm_slot_put_data(const struct gw_ram *ram, uint64_t *bitmap)
     for (uint64_t page = 0; page < end;) {
         uint64_t count;
         uint64_t data = gw_ram_next_data(ram, page, end, &count);
-        added += gw_bitmap_put(bitmap, data, count);
+        added += gw_bits_put(bitmap, data, count, true);
         page = data + count;
     }
     return added;

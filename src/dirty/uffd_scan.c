@@ -13,7 +13,7 @@
 #include <linux/fs.h>
 #include <unistd.h>
 
-#include "dirty/bitmap.h"
+#include "base/bitmap.h"
 #include "godwit/ioctl.h"
 
 /* Linux Documentation/admin-guide/mm/pagemap.rst */
@@ -27,7 +27,7 @@ enum { SCAN_RANGES = 64, READ_ENTRIES = 256 };
 static void put(const struct gw_uffd_scan *scan, uint64_t page, uint64_t count)
 {
     page += scan->region->page_first;
-    *scan->added += gw_bitmap_put(scan->bitmap, page, count);
+    *scan->added += gw_bits_put(scan->bitmap, page, count, true);
     if (scan->reported != NULL && count > 0) {
         scan->reported(scan->context, page, count);
     }

@@ -33,7 +33,6 @@
 #include <unistd.h>
 
 #include "base/bitmap.h"
-#include "dirty/bitmap.h"
 #include "dirty/uffd_scan.h"
 #include "godwit/ioctl.h"
 
@@ -207,7 +206,7 @@ static enum gw_status arm_memfd(struct gw_tracker_uffd_wp *wp, const struct gw_r
     for (uint64_t page = region->page_first; page < end;) {
         uint64_t count;
         uint64_t data = gw_ram_next_data(wp->ram, page, end, &count);
-        (void)gw_bitmap_put(bitmap, data, count);
+        (void)gw_bits_put(bitmap, data, count, true);
         if (is_huge && count > 0) {
             clear_armed(wp, data, count);
         }

@@ -281,9 +281,10 @@ enum gw_status gw_ram_add_shared(struct gw_ram *ram, uint64_t gpa, uint64_t byte
         return gw_fault_set_os(fault, errno, "mapping %" PRIu64 " bytes of shared guest memory",
                                bytes);
     }
-    if (is_huge && touch_all(base, bytes, fault) != GW_OK) {
+    status = is_huge ? touch_all(base, bytes, fault) : GW_OK;
+    if (status != GW_OK) {
         (void)munmap(base, bytes);
-        return GW_HOST;
+        return status;
     }
     append_region(ram, (struct gw_ram_region){
                            .gpa = gpa, .bytes = bytes, .base = base, .fd = fd, .kind = kind});

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bitmap.h"
 #include "godwit/tracker.h"
 
 /* 1280 pages of 64 KiB. */
@@ -44,9 +45,7 @@ static inline enum gw_status mirror_rearm(struct mirror *mirror, uint64_t page, 
     uint64_t bits[(MIRROR_RUN_PAGES_MAX + 63) / 64 + 1] = {0};
     uint64_t before = page % 64;
     GW_ASSERT(count <= MIRROR_RUN_PAGES_MAX);
-    for (uint64_t i = before; i < before + count; i++) {
-        bits[i / 64] |= UINT64_C(1) << (i % 64);
-    }
+    (void)gw_bits_put(bits, before, count, true);
     return mirror->tracker->operations->rearm(mirror->tracker, page - before, before + count, bits,
                                               fault);
 }

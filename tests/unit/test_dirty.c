@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "../huge.h"
+#include "base/bitmap.h"
 #include "dirty/bitmap.h"
 #include "godwit/marks.h"
 #include "godwit/uffd_wp.h"
@@ -47,7 +48,7 @@ static void merged_bits_land_where_they_belong(void **state)
             assert_int_equal(gw_bitmap_merge(bitmap, shift, from, count), 0);
 
             uint64_t range[6] = {0};
-            assert_int_equal(gw_bitmap_put(range, shift, count), count);
+            assert_int_equal(gw_bits_put(range, shift, count, true), count);
             for (uint64_t i = 0; i < 6 * 64; i++) {
                 bool is_in = i >= shift && i < shift + count;
                 assert_int_equal(range[i / 64] >> (i % 64) & 1, is_in);
