@@ -169,7 +169,7 @@ static int run_migrate(struct gw_cli_values *values)
 
 static const struct gw_cli_option options[] = {
     {"--downtime", "TIME", GW_CLI_TIME, GW_CLI_AT(downtime_ns), GW_CLI_AT(has_downtime),
-     "how long the guest may stand still at the end\n(default: the monitor's, 300ms)"},
+     "how long the guest may stand still at the end, at most\n(default: the monitor's, 300ms)"},
     {"--bandwidth", "RATE", GW_CLI_RATE, GW_CLI_AT(bandwidth_bytes), GW_CLI_AT(has_bandwidth),
      "send no faster; 100M is bytes, 100Mbit bits a second;\n0: no limit (default: the "
      "monitor's, no limit)"},

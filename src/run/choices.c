@@ -41,6 +41,17 @@ static void say_fits(const struct gw_source_figures *figures)
                    figures->expected_downtime_ns / GW_NS_PER_MS);
 }
 
+static void say_further(const struct gw_source_figures *figures)
+{
+    uint64_t page_bytes = gw_run_storage.ram.page_bytes;
+    gw_monitor_say("%" PRIu64 " KiB are left, up to %" PRIu64
+                   " KiB fit into the downtime limit; guest %s dirties %" PRIu64
+                   " KiB/s, the link takes %" PRIu64 " KiB/s: it is sent on, to stop for less",
+                   figures->remaining_pages * page_bytes / 1024, figures->threshold_bytes / 1024,
+                   MONITOR->config->name, figures->dirty_pages_per_s * page_bytes / 1024,
+                   figures->bandwidth / 1024);
+}
+
 void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures *figures)
 {
     switch (choice) {
@@ -48,8 +59,7 @@ void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures
         say_fits(figures);
         break;
     case GW_CHOICE_FURTHER:
-        say_speed(figures, "what is left fits into the downtime limit, and further rounds make the "
-                           "stop shorter still");
+        say_further(figures);
         break;
     case GW_CHOICE_LIMIT_TOO_LOW:
         gw_monitor_say("the handover alone takes about %" PRIu64
