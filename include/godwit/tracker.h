@@ -43,7 +43,9 @@ struct gw_tracker_operations {
 
     /* Re-protects page first + i for each set bit i of `count` bits; `first` is a multiple of 64.
      * The pages may be of several regions. Each of them is read afterwards: of one that is not,
-     * what was written before is lost. */
+     * what was written before is lost. What a collect reports is re-armed again before it is read,
+     * even if it was and has not been read since: a tracker may protect larger units, and does so
+     * to all of one at the first re-arm behind its report. */
     enum gw_status (*rearm)(struct gw_tracker *tracker, uint64_t first, uint64_t count,
                             const uint64_t *bits, struct gw_fault *fault);
 
