@@ -22,6 +22,12 @@
 /* Four pages are placed as one; no huge pages. */
 #define GW_BOARD_UNIT_BYTES_MAX (UINT64_C(64) << 10)
 
+/* Of the protocol itself, elsewhere: RAM has a few. */
+#define GW_STRETCH_BYTES (UINT64_C(64) << 10)
+
+/* Three, so that RAM's stretches and the channels do not fall into step. */
+#define GW_BOARD_BULK_CHANNELS_MAX 3
+
 /* The window closes after two batches, so waiting for acknowledgements is the usual case. */
 #define GW_BOARD_WINDOW_BATCHES 2
 

@@ -10,8 +10,8 @@
  *
  * Not far ahead, either: what is written between its re-arming and its reading goes twice.
  *
- * Memory: the caller's. Thread: the one that reads the pages, and the only one that takes any out
- * of `pending`. Pure.
+ * Memory: the caller's. Thread: the one that reads the channel's pages, and the only one that
+ * takes any of its share out of `pending`. Pure.
  */
 #ifndef GODWIT_ARMING_H
 #define GODWIT_ARMING_H
@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "godwit/limits.h"
+#include "godwit/ram.h"
 #include "godwit/source.h"
 
 enum { GW_ARMING_SPAN = 4096 };      /* pages of RAM that a window spans, at most */
@@ -45,9 +46,10 @@ void gw_arming_begin(struct gw_arming *arming, uint64_t collects);
 bool gw_arming_lacks(const struct gw_arming *arming, const struct gw_batch *batch, uint64_t *page);
 
 /* The next window: from `page` on, what the batch has and what is pending (one bit per page of
- * RAM). The caller re-arms `bits` of it; the next page to ask for is `end`. */
+ * RAM) in the share of its channel, one of channel_count. The caller re-arms `bits` of it; the next
+ * page to ask for is `end`. */
 void gw_arming_plan(struct gw_arming *arming, uint64_t page, const struct gw_batch *batch,
-                    const uint64_t *pending, uint64_t page_count, uint32_t page_bytes);
+                    const uint64_t *pending, const struct gw_ram *ram, uint32_t channel_count);
 
 /* The batch's pages are going to be read, once. */
 void gw_arming_take(struct gw_arming *arming, const struct gw_batch *batch);

@@ -22,10 +22,10 @@
  * the longest, so silence keeps nobody out. A session's failure leaves the listener waiting for
  * the next.
  *
- * Owner: the caller's static, zeroed storage, about 5.6 MiB on qemu-virt, most of it untouched
+ * Owner: the caller's static, zeroed storage, about 21 MiB on qemu-virt, most of it untouched
  * unless a large machine moves, or one in huge pages by postcopy; no heap. Threads: all calls come
  * from the owner's thread, but gw_incoming_get_figures, which is for any. Threads of its own read
- * the bulk and the urgent channel, and hear of faults on missing pages. Blocks: start in name
+ * the bulk channels and the urgent one, and hear of faults on missing pages. Blocks: start in name
  * resolution; work and next for system calls on sockets that do not block and for the discard of
  * RAM; stop until the thread is back, which takes a moment.
  */
@@ -49,9 +49,11 @@
 #include "godwit/transport.h"
 
 enum {
-    /* connections: control, bulk, urgent, three that end, four candidates */
-    GW_INCOMING_PEERS_MAX = 10,
-    GW_INCOMING_CHANNELS = 2, /* bulk, urgent */
+    GW_INCOMING_CHANNELS = GW_BULK_CHANNELS_MAX + 1, /* the last one is the urgent channel */
+    /* connections: control, bulk, urgent, as many that end, and four candidates, or all of a
+     * session's channels at once */
+    GW_INCOMING_CANDIDATES = GW_INCOMING_CHANNELS > 4 ? GW_INCOMING_CHANNELS : 4,
+    GW_INCOMING_PEERS_MAX = 2 * (1 + GW_INCOMING_CHANNELS) + GW_INCOMING_CANDIDATES,
 };
 #define GW_INCOMING_INTRO_NS (5 * GW_NS_PER_S) /* a candidate's time to introduce itself */
 #define GW_INCOMING_LEAVE_NS (1 * GW_NS_PER_S) /* a peer's time to hear what was said last */

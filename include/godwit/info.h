@@ -171,6 +171,7 @@ struct gw_info_migrate {
     uint64_t epoch;            /* of the last stop in this session */
     enum gw_status reason;     /* when FAILED: why (GW_REFUSED: the peer said no) */
     uint64_t throttle_percent; /* of their time that the guest's CPUs lose; 0: none */
+    uint64_t channels;         /* source: bulk channels in use; 0: not known */
     uint64_t resumes;          /* times it went on after a lost link */
     uint64_t resent_bytes;     /* of pages, sent again for that */
     uint64_t handover_us;      /* of expected_downtime_us, all but pages */
@@ -208,12 +209,13 @@ struct gw_info_resolve {
 
 /* What migrate-set-parameters changed, and query-migrate-parameters answers. */
 struct gw_info_parameters {
-    uint64_t throttle_trigger_percent;     /* 1..100; default 50 */
-    uint64_t throttle_initial_percent;     /* 1..99; default 20 */
-    uint64_t throttle_increment_percent;   /* 1..99; default 10 */
-    uint64_t throttle_max_percent;         /* 1..99, not below the initial one; default 99 */
-    uint64_t downtime_limit_ms;            /* 0..2000000; default 300 */
-    uint64_t bandwidth_max_bytes;          /* a second; 0: no limit; default 0 */
+    uint64_t throttle_trigger_percent;   /* 1..100; default 50 */
+    uint64_t throttle_initial_percent;   /* 1..99; default 20 */
+    uint64_t throttle_increment_percent; /* 1..99; default 10 */
+    uint64_t throttle_max_percent;       /* 1..99, not below the initial one; default 99 */
+    uint64_t downtime_limit_ms;          /* 0..2000000; default 300 */
+    uint64_t bandwidth_max_bytes;        /* a second; 0: no limit; default 0 */
+    uint64_t channels; /* bulk channels that a migration asks for, 1..8; default 1 */
     uint64_t postcopy_bandwidth_max_bytes; /* the same, of pushed pages; demanded ones are exempt */
 };
 

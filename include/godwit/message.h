@@ -27,7 +27,7 @@ enum {
     GW_NAME_BYTES = 64,           /* a guest's name with its NUL */
     GW_REASON_BYTES = 200,        /* a sentence with its NUL */
     GW_MESSAGE_SMALL_BYTES = 256, /* the largest payload of all messages but HELLO and PREPARE */
-    GW_HELLO_BYTES_MAX = 80 + GW_FACTS_MAX * 40,
+    GW_HELLO_BYTES_MAX = 88 + GW_FACTS_MAX * 40,
     GW_PREPARE_BYTES_MAX = 24 + 8 * GW_BULK_CHANNELS_MAX + (int)GW_STATE_BYTES_MAX,
 };
 
@@ -84,6 +84,8 @@ struct gw_hello {
     char guest_name[GW_NAME_BYTES];
     uint64_t page_count;
     uint32_t page_bytes;
+    uint32_t channel_count;       /* bulk channels that the source would use:
+                                     1..GW_BULK_CHANNELS_MAX, or more after decoding */
     uint32_t fact_count;          /* 0..GW_FACTS_MAX */
     const struct gw_facts *facts; /* to encode: not owned. After decoding: NULL */
     const uint8_t *fact_bytes;    /* after decoding: checked; gw_hello_facts() reads them. Lives
@@ -93,8 +95,9 @@ struct gw_hello {
 enum { GW_UNIT_LOG2_MAX = 9 }; /* a huge page of 2 MiB in pages of 4 KiB */
 
 struct gw_accept {
-    uint32_t capabilities; /* GW_CAN_...; bits that are not known are ignored */
-    uint32_t unit_log2;    /* of the pages that it places as one: 0..GW_UNIT_LOG2_MAX */
+    uint32_t capabilities;  /* GW_CAN_...; bits that are not known are ignored */
+    uint32_t unit_log2;     /* of the pages that it places as one: 0..GW_UNIT_LOG2_MAX */
+    uint32_t channel_count; /* bulk channels to use: 1..GW_BULK_CHANNELS_MAX, at most HELLO's */
 };
 
 struct gw_ack {

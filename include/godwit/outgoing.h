@@ -64,12 +64,14 @@ struct gw_outgoing {
     struct gw_loop loop;
     struct gw_notify wake;
     int timer_fd;
-    struct gw_watch wake_watch, timer_watch, control_watch, bulk_watch;
+    struct gw_watch wake_watch, timer_watch, control_watch;
+    struct gw_watch bulk_watch[GW_BULK_CHANNELS_MAX];
 
     struct gw_channel control;
-    struct gw_sender sender;
+    struct gw_sender sender[GW_BULK_CHANNELS_MAX];
+    uint32_t channel_count; /* of them that have a bulk channel; 0: none */
     struct gw_answerer answerer;
-    bool has_urgent;      /* an urgent channel belongs to the bulk channel at hand */
+    bool has_urgent;      /* an urgent channel belongs to the bulk channels at hand */
     uint32_t generation;  /* of the connections at hand */
     uint32_t link;        /* how far they are: src/drive/outgoing_internal.h */
     struct gw_fault lost; /* why they are being torn down; GW_OK: they are not */
@@ -77,8 +79,8 @@ struct gw_outgoing {
     bool is_orderly;      /* the peer ended the control channel at a frame's boundary */
     bool is_unsaid;       /* something did not get out on the control channel */
     bool is_shut;         /* our end of it was sent */
-    bool is_bulk_told;    /* the engine knows that the bulk channel is up */
-    bool is_closing;      /* CLOSE was asked for, and the sender is not back yet */
+    bool is_bulk_told;    /* the engine knows that the bulk channels are up */
+    bool is_closing;      /* CLOSE was asked for, and the senders are not back yet */
     bool has_lock, is_started, is_tracking, is_untracking;
 
     bool has_action; /* `action` waits for its owner */
@@ -88,7 +90,7 @@ struct gw_outgoing {
     uint32_t state_bytes;
     bool is_running;
 
-    uint64_t bitmap[GW_BITMAP_WORDS];
+    uint64_t bitmap[GW_BITMAP_WORDS], map[GW_BITMAP_WORDS];
     uint8_t in_bytes[GW_MESSAGE_SMALL_BYTES];
     uint8_t out_bytes[GW_CHANNEL_LARGE_OUT_BYTES];
 };

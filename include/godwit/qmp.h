@@ -34,6 +34,7 @@ enum {
     GW_QMP_MESSAGE_BYTES = 20480, /* every message fits, however its texts need escaping */
     GW_QMP_DOWNTIME_MS_MAX = 2000000,
     GW_QMP_DAY_MS = 86400000,
+    GW_QMP_CHANNELS_MAX = 8, /* a board may have fewer (godwit/limits.h): then it takes those */
 };
 
 /* Commands: enumerator, name. query-commands answers this list in this order. */
@@ -88,6 +89,7 @@ enum gw_qmp_on_deadline {
  *          __org.godwit_precopy? (never postcopy by itself; not with postcopy),
  *          __org.godwit_pause-before-switchover? (else the capability holds),
  *          __org.godwit_max-postcopy-bandwidth? (bytes a second),
+ *          __org.godwit_channels? (bulk channels, 1 to 8; the target may take fewer),
  *          __org.godwit_postcopy? (at once; not with verify),
  *          __org.godwit_release-ram? (as the capability, for this migration)}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
@@ -97,6 +99,8 @@ struct gw_qmp_migrate {
     bool is_plaintext;
     bool is_postcopy;
     bool is_precopy;
+    bool has_channels;
+    uint64_t channels; /* 1..GW_QMP_CHANNELS_MAX */
     bool is_release;
     bool has_pause; /* else the capability pause-before-switchover holds */
     bool is_pausing;
@@ -115,13 +119,15 @@ struct gw_qmp_migrate {
 };
 
 /* migrate-set-parameters {downtime-limit? (ms), max-bandwidth? (bytes a second),
- *                         max-postcopy-bandwidth? (the same), throttle-trigger-threshold?,
- *                         cpu-throttle-initial?, cpu-throttle-increment?, max-cpu-throttle? (%)} */
+ *                         max-postcopy-bandwidth? (the same), multifd-channels?,
+ * throttle-trigger-threshold?, cpu-throttle-initial?, cpu-throttle-increment?, max-cpu-throttle?
+ * (%)} */
 struct gw_qmp_parameters {
     bool has_throttle_trigger, has_throttle_initial, has_throttle_increment, has_throttle_max;
     bool has_downtime_limit;
     bool has_bandwidth_max;
     bool has_postcopy_bandwidth_max;
+    bool has_channels;
     struct gw_info_parameters value;
 };
 

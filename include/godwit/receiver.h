@@ -42,8 +42,9 @@ struct gw_receiver {
     const struct gw_ram *ram;
     struct gw_faults *faults; /* where the guest runs, pages are placed by its `missing` */
     bool is_urgent;
+    uint32_t channel; /* its number; GW_TARGET_URGENT */
     uint8_t *staging; /* GW_UNIT_BYTES_MAX: for the pages of a batch, or for a unit */
-    uint64_t *map;    /* bulk: GW_BITMAP_WORDS for MISSING and RECEIVED */
+    uint64_t *map;    /* channel 0: GW_BITMAP_WORDS for MISSING and RECEIVED */
 
     /* Under the lock. */
     bool has_ended;

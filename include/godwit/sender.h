@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sender: the source's one thread beside the owner's. It makes connections, and sends pages
- * on the bulk channel as the engine asks for them (gw_source_next_batch).
+ * A sender: the source's thread of one bulk channel. It makes connections, and sends pages on its
+ * channel as the engine asks for them (gw_source_next_batch). That of channel 0 connects the
+ * control channel before, and the urgent one behind its own.
  *
  * One job at a time: each is a run of its thread. Owner: part of struct gw_outgoing, whose thread
  * starts jobs, looks how they stand, interrupts and joins them. The lock around the engine is
@@ -35,12 +36,14 @@ enum gw_sender_phase {
 
 struct gw_sender {
     /* Set once, before the first job. */
+    uint32_t channel;
     pthread_mutex_t *lock;
     pthread_cond_t *kicked;
     struct gw_source *source;     /* under the lock */
     const struct gw_notify *wake; /* the owner's: the phase or the engine changed */
     const struct gw_ram *ram;
     struct gw_tracker *tracker;
+    uint64_t *map; /* GW_BITMAP_WORDS for RECEIVED; channel 0 */
     const struct gw_uri *uri;
     const struct gw_transport_options *options;
 
@@ -61,7 +64,6 @@ struct gw_sender {
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];
     uint8_t pages[GW_BATCH_BYTES_MAX];
-    uint64_t map[GW_BITMAP_WORDS]; /* RECEIVED */
 
     struct gw_thread thread;
 };

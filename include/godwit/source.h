@@ -85,7 +85,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(PAUSE, OPERATOR)      /* postcopy: let go of the link until RECOVER */                     \
     E(RECOVER, OPERATOR)    /* postcopy: connect again now */                                    \
     E(LINK_UP, HOST)        /* the control connection asked for by CONNECT is there */           \
-    E(BULK_UP, HOST)        /* the bulk connection is introduced and welcomed */                 \
+    E(BULK_UP, HOST)        /* the bulk connections are introduced and welcomed */               \
     E(LINK_LOST, HOST)      /* a connection failed; `fault` says how. All are closed */          \
     E(LINK_CLOSED, HOST)    /* the peer closed the control connection in order */                \
     E(TRACKED, HOST)        /* answer to TRACK; `bitmap` has a bit per page ever touched */      \
@@ -133,6 +133,7 @@ enum gw_source_event_type { GW_SOURCE_EVENTS(GW_SOURCE_EVENT_ENUM) GW_SOURCE_EVE
 #undef GW_SOURCE_EVENT_ENUM
 
 struct gw_batch_sent {
+    uint32_t channel;
     uint64_t sequence;
     uint64_t raw_pages, zero_pages;
     uint64_t wire_bytes; /* header, table and data */
@@ -156,10 +157,12 @@ struct gw_source_event {
  * are answered by an event, at once or later. */
 enum gw_source_action_type {
     GW_SOURCE_DO_CONNECT,      /* connect the control channel; answer LINK_UP or LINK_LOST */
-    GW_SOURCE_DO_CONNECT_BULK, /* connect bulk channel 0 and introduce it (`intro`); then, when
-                                  `has_map`, read RECEIVED from it (RECONCILED); then, when
-                                  `has_urgent`, the urgent channel, with the same intro but for
-                                  its role. Answer BULK_UP or LINK_LOST */
+    GW_SOURCE_DO_CONNECT_BULK, /* connect `channel_count` bulk channels and introduce them (`intro`,
+                                  with each one's number, and acked[number] as its sequence);
+                                  when `has_map`, read RECEIVED from channel 0 (RECONCILED); then,
+                                  when `has_urgent`, the urgent channel, with channel 0's intro
+                                  but for its role. Answer BULK_UP when all are there, or
+                                  LINK_LOST */
     GW_SOURCE_DO_SEND,         /* send `message` on the control channel (PREPARE: the embedder
                                   puts the saved state in) */
     GW_SOURCE_DO_CLOSE,        /* close all channels after what was sent is flushed; the channel's
@@ -194,10 +197,12 @@ enum gw_source_choice {
 
 struct gw_source_action {
     enum gw_source_action_type type;
-    enum gw_source_choice choice; /* EXPLAIN */
-    uint32_t generation;          /* CONNECT, CONNECT_BULK */
-    uint32_t throttle_percent;    /* THROTTLE */
-    bool has_map, has_urgent;     /* CONNECT_BULK */
+    enum gw_source_choice choice;         /* EXPLAIN */
+    uint32_t generation;                  /* CONNECT, CONNECT_BULK */
+    uint32_t throttle_percent;            /* THROTTLE */
+    bool has_map, has_urgent;             /* CONNECT_BULK */
+    uint32_t channel_count;               /* CONNECT_BULK */
+    uint64_t acked[GW_BULK_CHANNELS_MAX]; /* CONNECT_BULK */
     union {
         struct gw_message message;
         struct gw_intro intro;
@@ -253,8 +258,10 @@ struct gw_source_config {
     uint64_t postcopy_bandwidth_max; /* of pushed pages; demanded ones are exempt. 0: no limit */
     uint64_t recover_ns_max; /* postcopy: how long a lost link is tried again before the guest is
                                 taken for lost */
-    bool is_releasing;       /* postcopy: pages that the target has are given back here
-                                (gw_source_next_release): then this copy never runs again */
+    uint32_t channel_count; /* bulk channels, 1..GW_BULK_CHANNELS_MAX; the target may take fewer. 0:
+                               1 */
+    bool is_releasing;      /* postcopy: pages that the target has are given back here
+                               (gw_source_next_release): then this copy never runs again */
     uint32_t own_unit_pages; /* of this side's RAM (godwit/ram.h); 0: 1 */
     bool is_ram_shared; /* the target has the very same memory: no page travels, and from COMMIT on
                            this copy is worth nothing. The target's config says so too, and the
@@ -288,6 +295,7 @@ struct gw_source_figures {
     uint64_t handover_ns;          /* of it, all but pages: stop, state, round trips */
     uint64_t threshold_bytes;      /* of pages left, at which it hands over */
     uint64_t round_trip_ns;        /* from a batch sent to its acknowledgement, at best; 0: none */
+    uint32_t channel_count;        /* bulk channels; 0: the target has not said yet */
     uint32_t history_count;
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* the last rounds, the oldest first */
     uint64_t wire_bytes, raw_pages, zero_pages;
@@ -330,15 +338,16 @@ bool gw_source_has_action(const struct gw_source *source);
 GW_MUST_USE enum gw_status gw_source_next(struct gw_source *source,
                                           struct gw_source_action *action);
 
-/* The next pages for bulk channel 0, or GW_AGAIN: then ask again after the next event, or at
+/* The next pages for that bulk channel, or GW_AGAIN: then ask again after the next event, or at
  * *retry_ns (UINT64_MAX: only after an event). */
-GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
-                                                struct gw_batch *batch, uint64_t *retry_ns);
+GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel,
+                                                uint64_t now_ns, struct gw_batch *batch,
+                                                uint64_t *retry_ns);
 
 /* DEMAND came on the urgent channel: *batch is what to read and send there, before anything else,
  * one run, in as many BATCHes as it takes; then gw_source_answered. GW_PROTOCOL when the page does
  * not exist or is no unit's first, or none can be wanted.
- * gw_source_answered: true when the bulk channel gave way, and may be asked again now. */
+ * gw_source_answered: true when a bulk channel gave way, and may be asked again now. */
 GW_MUST_USE enum gw_status gw_source_demand(struct gw_source *source, uint64_t page,
                                             struct gw_batch *batch, struct gw_fault *fault);
 bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent);
@@ -351,6 +360,9 @@ GW_MUST_USE enum gw_status gw_source_next_release(struct gw_source *source, uint
 /* The pages that wait to be sent, GW_BITMAP_WORDS; for GW_BATCH_MAP, those that come after the
  * switch. */
 const uint64_t *gw_source_missing(const struct gw_source *source);
+
+/* How many bulk channels they travel by; known from BULK_UP on. */
+uint32_t gw_source_channels(const struct gw_source *source);
 
 /* How often a look of the tracker has added to them. */
 uint64_t gw_source_collects(const struct gw_source *source);
@@ -406,9 +418,9 @@ struct gw_source {
     bool is_map_told;  /* MISSING was picked */
     bool can_postcopy; /* the target's word */
     bool is_bulk_up;
-    uint32_t demands_open;   /* being answered: the bulk channel gives way */
+    uint32_t demands_open;   /* being answered: the bulk channels give way */
     struct gw_run answering; /* being read for one of them; count 0: none */
-    bool has_given_way;      /* it asked meanwhile, and got nothing */
+    bool has_given_way;      /* one asked meanwhile, and got nothing */
     uint64_t demands, postcopy_bytes, recoveries;
     struct gw_waiting waiting; /* by COMPLETE */
     uint64_t retry_ns;         /* back-off while the link is lost */
@@ -426,6 +438,7 @@ struct gw_source {
     uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */
     bool is_late;              /* the deadline's action is due, or was begun */
     uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;
+    uint32_t probe_channel;
     uint64_t probe_sequence, probe_bytes, probe_ns, round_trip_ns; /* of one batch, now and then */
     uint64_t history_total;
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* round i at i % ROUNDS_KEPT */

@@ -93,7 +93,8 @@ enum gw_target_event_type { GW_TARGET_EVENTS(GW_TARGET_EVENT_ENUM) GW_TARGET_EVE
 #undef GW_TARGET_EVENT_ENUM
 
 struct gw_batch_placed {
-    bool is_urgent; /* on the urgent channel; else on bulk channel 0 */
+    bool is_urgent; /* on the urgent channel; else on this bulk channel: */
+    uint32_t channel;
     uint64_t sequence;
     bool is_suspect;                    /* the payload did not match its CRC; never in postcopy */
     const struct gw_batch_table *table; /* during the call */
@@ -102,11 +103,12 @@ struct gw_batch_placed {
 };
 
 struct gw_map_read {
-    uint64_t sequence;
+    uint64_t sequence;       /* of bulk channel 0 */
     const uint64_t *missing; /* GW_BITMAP_WORDS, during the call */
 };
 
 struct gw_verified {
+    uint32_t channel;
     uint64_t sequence;
     struct gw_verify theirs;
     uint64_t digest_ours;
@@ -224,15 +226,18 @@ enum gw_placing {
     GW_PLACE_NOT,    /* all is here already: read it, and do not look */
 };
 
+/* In these two `channel` is a bulk channel's number, or GW_TARGET_URGENT. */
+#define GW_TARGET_URGENT UINT32_MAX
+
 /* May this batch, VERIFY or MISSING of a channel be read now, and how? GW_PROTOCOL when its
  * number is not the next one or none is expected. Ask before the first byte is read into RAM. */
-GW_MUST_USE enum gw_status gw_target_may_place(const struct gw_target *target, bool is_urgent,
+GW_MUST_USE enum gw_status gw_target_may_place(const struct gw_target *target, uint32_t channel,
                                                uint64_t sequence, enum gw_placing *placing,
                                                struct gw_fault *fault);
 
-/* May these pages come? GW_PROTOCOL on the urgent channel when they were not asked for, and on any
- * when they are called gone. */
-GW_MUST_USE enum gw_status gw_target_check_pages(const struct gw_target *target, bool is_urgent,
+/* May these pages come? GW_PROTOCOL on the urgent channel when they were not asked for, on a bulk
+ * channel when they belong to another, and on any when they are called gone. */
+GW_MUST_USE enum gw_status gw_target_check_pages(const struct gw_target *target, uint32_t channel,
                                                  const struct gw_batch_table *table,
                                                  struct gw_fault *fault);
 
@@ -287,6 +292,15 @@ const char *gw_target_status_name(enum gw_target_state state);
 /* The storage. Its fields are the engine's own; only gw_target_* functions touch them. */
 enum { GW_TARGET_ACTIONS_MAX = 24 };
 
+/* One bulk channel's part. */
+struct gw_target_channel {
+    bool is_open;
+    uint64_t sequence, sequence_told; /* placed; acknowledged */
+    uint64_t sequence_last;           /* PREPARE: the channel's last number */
+    uint32_t suspect_first, suspect_count;
+    uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */
+};
+
 struct gw_target {
     struct gw_target_config config;
     enum gw_target_state state;
@@ -296,7 +310,7 @@ struct gw_target {
     uint64_t epoch;            /* of the last PREPARE */
     uint32_t generation;
     bool is_linked;
-    bool is_bulk_open, is_urgent_open, is_urgent_ready;
+    bool is_urgent_open, is_urgent_ready;
     bool is_armed;            /* ARM was asked for, and DISARM not yet */
     bool is_map_told;         /* MISSING was read since the session was (re)opened */
     bool is_partial;          /* PREPARE: pages lack; they come while the guest runs */
@@ -306,14 +320,11 @@ struct gw_target {
     uint64_t urgent_sequence; /* answers placed on this urgent channel */
     uint64_t demands, recoveries, started_ns, whole_ns;
     struct gw_blocktime blocktime;
-    bool is_mismatched;               /* a digest differed */
-    bool is_guest_running;            /* PREPARE: it ran when it was stopped */
-    uint32_t records_owed;            /* RECORD asked for and not answered */
-    uint64_t sequence_last;           /* PREPARE: the bulk channel's last number */
-    uint64_t sequence, sequence_told; /* placed; acknowledged */
-    uint32_t suspect_first, suspect_count;
-    uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */
-    uint64_t limit_ns;                   /* the state's own limit; 0: none */
+    bool is_mismatched;     /* a digest differed */
+    bool is_guest_running;  /* PREPARE: it ran when it was stopped */
+    uint32_t records_owed;  /* RECORD asked for and not answered */
+    uint32_t channel_count; /* bulk channels of the session */
+    uint64_t limit_ns;      /* the state's own limit; 0: none */
     uint64_t start_ns, end_ns, prepared_ns, elapsed_ns, elapsed_from_ns;
     uint64_t asked_ns;      /* READY was last said */
     uint64_t round_trip_ns; /* from there to COMMIT */
@@ -324,6 +335,7 @@ struct gw_target {
     uint32_t action_first, action_count;
     struct gw_target_action action[GW_TARGET_ACTIONS_MAX];
     uint8_t row_taken[GW_TARGET_STATE_COUNT][GW_TARGET_EVENT_COUNT]; /* coverage */
+    struct gw_target_channel channel[GW_BULK_CHANNELS_MAX];
     uint64_t received[GW_BITMAP_WORDS]; /* validly, in the latest version sent */
     uint64_t wanted[GW_BITMAP_WORDS];   /* somebody waits for it */
     uint64_t demanded[GW_BITMAP_WORDS]; /* asked for on this urgent channel, and not answered */

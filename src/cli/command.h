@@ -38,6 +38,8 @@ struct gw_cli_values {
     uint64_t downtime_ns;
     uint64_t bandwidth_bytes;
     uint64_t postcopy_bandwidth_bytes;
+    uint64_t channels;
+    bool has_channels;
     uint64_t retry_ns;
     uint64_t deadline_ns;
     const char *on_deadline;

@@ -39,6 +39,8 @@ static enum gw_status start_migration(const struct gw_cli_values *values, struct
     if (values->has_postcopy_bandwidth)
         gw_json_put_number(json, "__org.godwit_max-postcopy-bandwidth",
                            values->postcopy_bandwidth_bytes);
+    if (values->has_channels)
+        gw_json_put_number(json, "__org.godwit_channels", values->channels);
     if (values->is_postcopy)
         gw_json_put_bool(json, "__org.godwit_postcopy", true);
     if (values->is_precopy)
@@ -173,6 +175,9 @@ static const struct gw_cli_option options[] = {
     {"--bandwidth", "RATE", GW_CLI_RATE, GW_CLI_AT(bandwidth_bytes), GW_CLI_AT(has_bandwidth),
      "send no faster; 100M is bytes, 100Mbit bits a second;\n0: no limit (default: the "
      "monitor's, no limit)"},
+    {"--channels", "N", GW_CLI_NUMBER, GW_CLI_AT(channels), GW_CLI_AT(has_channels),
+     "send memory by so many connections, each with a thread\non both sides: 1 to 8 (default: the "
+     "monitor's, 1). More\nthan one helps where one CPU is slower than the link"},
     {"--retry", "TIME", GW_CLI_TIME, GW_CLI_AT(retry_ns), GW_CLI_AT(has_retry),
      "when the link is lost, try again for this long without\nprogress (default 60s; 0s: end at "
      "once)"},

@@ -30,6 +30,7 @@ struct field {
 #define BANDWIDTH_WANTED   "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
 #define DAY_WANTED         "a number from 0 to 86400000 (milliseconds)"
 #define ON_DEADLINE_WANTED "\"cancel\", \"stop-and-copy\", \"postcopy\" or \"auto\""
+#define CHANNELS_WANTED    "a number from 1 to 8"
 #define PERCENT_WANTED     "a number from 1 to 99 (percent)"
 #define CAPABILITY_WANTED  "one that query-migrate-capabilities names"
 
@@ -58,6 +59,8 @@ static const struct field migrate_fields[] = {
     {"__org.godwit_max-postcopy-bandwidth", BANDWIDTH_WANTED, NUMBER, false,
      AT(migrate.postcopy_bandwidth_max_bytes), 0, UINT64_MAX,
      AT(migrate.has_postcopy_bandwidth_max)},
+    {"__org.godwit_channels", CHANNELS_WANTED, NUMBER, false, AT(migrate.channels), 1,
+     GW_QMP_CHANNELS_MAX, AT(migrate.has_channels)},
     {"__org.godwit_postcopy", "true or false", BOOL, false, AT(migrate.is_postcopy), 0, 0, NO_FLAG},
     {"__org.godwit_precopy", "true or false", BOOL, false, AT(migrate.is_precopy), 0, 0, NO_FLAG},
     {"__org.godwit_pause-before-switchover", "true or false", BOOL, false, AT(migrate.is_pausing),
@@ -75,6 +78,8 @@ static const struct field parameters_fields[] = {
      AT(has_bandwidth_max)},
     {"max-postcopy-bandwidth", BANDWIDTH_WANTED, NUMBER, false,
      AT(value.postcopy_bandwidth_max_bytes), 0, UINT64_MAX, AT(has_postcopy_bandwidth_max)},
+    {"multifd-channels", CHANNELS_WANTED, NUMBER, false, AT(value.channels), 1, GW_QMP_CHANNELS_MAX,
+     AT(has_channels)},
     {"throttle-trigger-threshold", "a number from 1 to 100 (percent)", NUMBER, false,
      AT(value.throttle_trigger_percent), 1, 100, AT(has_throttle_trigger)},
     {"cpu-throttle-initial", PERCENT_WANTED, NUMBER, false, AT(value.throttle_initial_percent), 1,
@@ -176,11 +181,17 @@ static enum gw_status refuse_unknown(const char *command, const char *found,
                                      const struct field *fields, size_t count,
                                      struct gw_fault *fault)
 {
+    static const char more[] = ", ...";
     char known[160] = "none";
     size_t used = 0;
-    for (size_t i = 0; i < count && used < sizeof(known); i++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i ? ", " : "",
-                                 fields[i].key);
+    for (size_t i = 0; i < count; i++) {
+        bool is_room = used + strlen(fields[i].key) + 2 + sizeof(more) <= sizeof(known);
+        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s",
+                                 is_room && i > 0 ? ", " : "", is_room ? fields[i].key : more);
+        if (!is_room) {
+            break; /* whole names, and no end without saying so */
+        }
+    }
     return gw_fault_set(fault, GW_ARGUMENT, "%s has no argument %s; it has: %s", command, found,
                         known);
 }

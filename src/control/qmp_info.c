@@ -106,6 +106,9 @@ static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
     gw_json_put_text(json, "role", role_names[info->role]);
     gw_json_put_text(json, "peer", info->peer);
     gw_json_put_text(json, "session", info->session);
+    if (info->channels > 0) {
+        gw_json_put_number(json, "channels", info->channels);
+    }
     gw_json_put_number(json, "epoch", info->epoch);
     if (info->has_downtime)
         gw_json_put_number(json, "downtime-us", info->downtime_us);
@@ -365,6 +368,7 @@ static void get_vendor(struct reader reader, struct gw_info_migrate *info)
     info->reason = reason > GW_CANCELLED ? GW_OK : (enum gw_status)reason;
     (void)get_text(reader, "peer", info->peer, sizeof(info->peer));
     (void)get_text(reader, "session", info->session, sizeof(info->session));
+    (void)get_number(reader, "channels", &info->channels);
     (void)get_number(reader, "epoch", &info->epoch);
     (void)get_number(reader, "verify-time", &info->verify_ms);
     (void)get_number(reader, "expected-downtime-us", &info->expected_downtime_us);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bitmap.h"
+#include "godwit/pages.h"
 
 void gw_arming_reset(struct gw_arming *arming)
 {
@@ -72,17 +73,34 @@ static void limit(struct gw_arming *arming, uint64_t pages_max)
     }
 }
 
+/* What another channel sends, it re-arms. */
+static void keep_share(struct gw_arming *arming, uint32_t channel, uint32_t channel_count,
+                       uint32_t page_bytes)
+{
+    uint64_t at = channel_count > 1 ? arming->first : arming->end;
+    while (at < arming->end) {
+        uint64_t stretch_pages = GW_STRETCH_BYTES / page_bytes;
+        uint64_t stop = at - at % stretch_pages + stretch_pages;
+        stop = stop < arming->end ? stop : arming->end;
+        if (gw_pages_channel_of(at, page_bytes, channel_count) != channel) {
+            (void)gw_bits_put(arming->bits, at - arming->first, stop - at, false);
+        }
+        at = stop;
+    }
+}
+
 void gw_arming_plan(struct gw_arming *arming, uint64_t page, const struct gw_batch *batch,
-                    const uint64_t *pending, uint64_t page_count, uint32_t page_bytes)
+                    const uint64_t *pending, const struct gw_ram *ram, uint32_t channel_count)
 {
     arming->first = page & ~UINT64_C(63);
-    uint64_t left = page_count - arming->first;
+    uint64_t left = ram->page_count - arming->first;
     arming->end = arming->first + (left < GW_ARMING_SPAN ? left : GW_ARMING_SPAN);
     uint64_t words = (arming->end - arming->first + 63) / 64;
     memcpy(arming->bits, pending + arming->first / 64, words * sizeof(arming->bits[0]));
+    keep_share(arming, batch->channel, channel_count, ram->page_bytes);
     put_batch(arming, batch, true);
     (void)gw_bits_put(arming->bits, 0, page - arming->first, false);
-    limit(arming, GW_ARMING_BYTES / page_bytes);
+    limit(arming, GW_ARMING_BYTES / ram->page_bytes);
 }
 
 void gw_arming_take(struct gw_arming *arming, const struct gw_batch *batch)

@@ -78,8 +78,9 @@ static void bind_threads(struct gw_incoming *incoming)
         receiver->ram = incoming->ram;
         receiver->faults = &incoming->faults;
         receiver->is_urgent = i == URGENT;
+        receiver->channel = i == URGENT ? GW_TARGET_URGENT : (uint32_t)i;
         receiver->staging = incoming->staging[i];
-        receiver->map = incoming->map;
+        receiver->map = i == 0 ? incoming->map : NULL;
         receiver->thread.is_started = false;
     }
     struct gw_faults *faults = &incoming->faults;

@@ -12,8 +12,8 @@ enum gw_status gw_incoming_tell(struct gw_incoming *incoming, struct gw_target_e
 /* Does what the engine asks for, up to something for the owner; sets the timer. */
 void gw_incoming_pump(struct gw_incoming *incoming);
 
-/* Its index in incoming->channel and incoming->receiver. */
-enum { BULK = 0, URGENT = 1 };
+/* Its index in incoming->channel and incoming->receiver; a bulk channel's is its number. */
+enum { URGENT = GW_BULK_CHANNELS_MAX };
 
 /* ---- Peers: connections, whatever their role (incoming_peers.c) ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The connections of the target's session: a control channel, served here, and a bulk and an
- * urgent channel, each its receiver's while that runs.
+ * The connections of the target's session: a control channel, served here, and bulk channels and
+ * an urgent one, each its receiver's while that runs.
  *
  * When something breaks, whatever the source said before is read before the engine hears of the
  * break (an ABORT and then an end is an ABORT). While the machine loads its state the control
@@ -50,7 +50,7 @@ void gw_incoming_admit_channel(struct gw_incoming *incoming, struct gw_incoming_
                                const struct gw_target_action *action)
 {
     struct gw_fault fault = {.status = GW_OK};
-    int index = action->type == GW_TARGET_DO_ADMIT_BULK ? BULK : URGENT;
+    int index = action->type == GW_TARGET_DO_ADMIT_BULK ? action->channel : URGENT;
     struct gw_connection *connection = &peer->channel.connection;
     incoming->candidate = NULL;
     if (incoming->control == NULL || incoming->channel[index] != NULL || incoming->is_broken) {
@@ -88,9 +88,11 @@ static void interrupt_channels(struct gw_incoming *incoming)
 
 void gw_incoming_leave(struct gw_incoming *incoming)
 {
-    if (incoming->channel[BULK] != NULL || incoming->channel[URGENT] != NULL) {
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        incoming->is_closing = incoming->is_closing || incoming->channel[i] != NULL;
+    }
+    if (incoming->is_closing) {
         interrupt_channels(incoming);
-        incoming->is_closing = true;
     }
     if (incoming->control != NULL) {
         if (incoming->old_control != NULL) {

@@ -25,16 +25,21 @@ static void ignore(void *context, uint32_t events)
     (void)events;
 }
 
+static void forget(struct gw_incoming_peer **pointer, const struct gw_incoming_peer *peer)
+{
+    if (*pointer == peer) {
+        *pointer = NULL;
+    }
+}
+
 void gw_incoming_free_peer(struct gw_incoming *incoming, struct gw_incoming_peer *peer)
 {
-    struct gw_incoming_peer **pointer[] = {
-        &incoming->candidate,          &incoming->control,           &incoming->old_control,
-        &incoming->channel[BULK],      &incoming->old_channel[BULK], &incoming->channel[URGENT],
-        &incoming->old_channel[URGENT]};
-    for (size_t i = 0; i < sizeof(pointer) / sizeof(pointer[0]); i++) {
-        if (*pointer[i] == peer) {
-            *pointer[i] = NULL;
-        }
+    forget(&incoming->candidate, peer);
+    forget(&incoming->control, peer);
+    forget(&incoming->old_control, peer);
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        forget(&incoming->channel[i], peer);
+        forget(&incoming->old_channel[i], peer);
     }
     gw_loop_remove(&peer->watch);
     gw_connection_close(&peer->channel.connection);
@@ -52,7 +57,7 @@ void gw_incoming_watch_peer(struct gw_incoming_peer *peer, bool is_reading)
 /* ---- Coming ---- */
 
 /* A free slot; or that of the candidate, then of the leaving one, whose time is up first. The
- * session's own connections take three of the slots at most. */
+ * session's own connections take GW_INCOMING_CHANNELS + 1 of the slots at most. */
 static struct gw_incoming_peer *find_room(struct gw_incoming *incoming)
 {
     static const enum gw_incoming_role victims[] = {GW_INCOMING_CANDIDATE, GW_INCOMING_LEAVING};
@@ -273,14 +278,23 @@ static void serve_leaving(struct gw_incoming *incoming, struct gw_incoming_peer 
     gw_incoming_watch_peer(peer, true);
 }
 
+static bool is_old_channel(const struct gw_incoming *incoming, const struct gw_incoming_peer *peer)
+{
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        if (incoming->old_channel[i] == peer) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void gw_incoming_serve_peers(struct gw_incoming *incoming, uint64_t now_ns)
 {
     for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
         struct gw_incoming_peer *peer = &incoming->peer[i];
         if (peer->role == GW_INCOMING_CANDIDATE) {
             serve_candidate(incoming, peer, now_ns);
-        } else if (peer->role == GW_INCOMING_LEAVING && peer != incoming->old_channel[BULK] &&
-                   peer != incoming->old_channel[URGENT]) {
+        } else if (peer->role == GW_INCOMING_LEAVING && !is_old_channel(incoming, peer)) {
             serve_leaving(incoming, peer, now_ns);
         }
     }

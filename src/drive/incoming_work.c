@@ -19,7 +19,9 @@ enum gw_status gw_incoming_tell(struct gw_incoming *incoming, struct gw_target_e
 static void discard(struct gw_incoming *incoming)
 {
     struct gw_fault fault = {.status = GW_OK};
-    GW_ASSERT(!incoming->receiver[BULK].thread.is_started); /* the engine closes first */
+    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
+        GW_ASSERT(!incoming->receiver[i].thread.is_started); /* the engine closes first */
+    }
     if (gw_ram_discard(incoming->ram, 0, incoming->ram->page_count, &fault) != GW_OK) {
         struct gw_target_event event = {.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault};
         (void)!gw_incoming_tell(incoming, &event, NULL);

@@ -73,7 +73,6 @@ static void reset(struct gw_outgoing *outgoing, const struct gw_outgoing_config 
     outgoing->wake_watch = (struct gw_watch){.loop = NULL};
     outgoing->timer_watch = outgoing->wake_watch;
     outgoing->control_watch = outgoing->wake_watch;
-    outgoing->bulk_watch = outgoing->wake_watch;
     outgoing->control.connection.operations = NULL;
     outgoing->control.connection.cancel.fd = -1;
     outgoing->control.in =
@@ -81,6 +80,7 @@ static void reset(struct gw_outgoing *outgoing, const struct gw_outgoing_config 
     outgoing->control.state = (struct gw_channel_buffer){NULL, 0};
     outgoing->control.out =
         (struct gw_channel_buffer){outgoing->out_bytes, sizeof(outgoing->out_bytes)};
+    outgoing->channel_count = 0;
     outgoing->link = LINK_NONE;
     outgoing->is_closing = false;
     outgoing->is_tracking = false;
@@ -92,9 +92,12 @@ static void reset(struct gw_outgoing *outgoing, const struct gw_outgoing_config 
     gw_fault_clear(&outgoing->lost);
 }
 
-static void bind_threads(struct gw_outgoing *outgoing)
+static void bind_sender(struct gw_outgoing *outgoing, uint32_t channel)
 {
-    struct gw_sender *sender = &outgoing->sender;
+    struct gw_sender *sender = &outgoing->sender[channel];
+    outgoing->bulk_watch[channel] = (struct gw_watch){.loop = NULL};
+    sender->channel = channel;
+    sender->map = channel == 0 ? outgoing->map : NULL;
     sender->lock = &outgoing->lock;
     sender->kicked = &outgoing->kicked;
     sender->source = &outgoing->source;
@@ -107,6 +110,13 @@ static void bind_threads(struct gw_outgoing *outgoing)
     sender->thread.is_started = false;
     sender->bulk.operations = NULL;
     sender->bulk.cancel.fd = -1;
+}
+
+static void bind_threads(struct gw_outgoing *outgoing)
+{
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        bind_sender(outgoing, i);
+    }
     struct gw_answerer *answerer = &outgoing->answerer;
     answerer->lock = &outgoing->lock;
     answerer->kicked = &outgoing->kicked;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source's connections: one generation at a time, a control channel, then a bulk channel, then
+ * The source's connections: one generation at a time, a control channel, then bulk channels and
  * (where the target can do postcopy) an urgent one.
  *
  * Two rules keep what was said last from being lost. When something breaks, whatever the peer
  * said before is read before the engine hears of the break (a REFUSE and then an end is a
- * refusal). And when the engine closes, both connections stay open until the peer, having heard
+ * refusal). And when the engine closes, all connections stay open until the peer, having heard
  * the last message and the end of the control channel, closes too, or GW_OUTGOING_LEAVE_NS have
  * passed: a socket closed with bytes unread would take back what the peer has not read yet.
  */
@@ -19,16 +19,22 @@ enum { MESSAGES_AT_A_TIME = 64 }; /* then the owner has a turn */
 static void unwatch(struct gw_outgoing *outgoing)
 {
     gw_loop_remove(&outgoing->control_watch);
-    gw_loop_remove(&outgoing->bulk_watch);
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        gw_loop_remove(&outgoing->bulk_watch[i]);
+    }
 }
 
-/* The sender is back. */
+/* The senders are back. */
 static void close_all(struct gw_outgoing *outgoing)
 {
-    GW_ASSERT(outgoing->sender.phase == GW_SENDER_IDLE && !outgoing->answerer.thread.is_started);
+    GW_ASSERT(!outgoing->answerer.thread.is_started);
     unwatch(outgoing);
     gw_connection_close(&outgoing->control.connection);
-    gw_connection_close(&outgoing->sender.bulk);
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        GW_ASSERT(outgoing->sender[i].phase == GW_SENDER_IDLE);
+        gw_connection_close(&outgoing->sender[i].bulk);
+    }
+    outgoing->channel_count = 0;
     gw_connection_close(&outgoing->answerer.connection);
     outgoing->link = LINK_NONE;
     outgoing->is_bulk_told = false;
@@ -72,11 +78,31 @@ void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation)
     outgoing->link = LINK_CONNECTING;
     enum gw_status status = gw_connection_open(&outgoing->control.connection, &fault);
     if (status == GW_OK) {
-        status = gw_sender_connect(&outgoing->sender, &outgoing->control.connection, &fault);
+        status = gw_sender_connect(&outgoing->sender[0], &outgoing->control.connection, &fault);
     }
     if (status != GW_OK) {
         gw_outgoing_break(outgoing, &fault);
     }
+}
+
+/* Channel 0 brings the map, and the urgent channel behind it. */
+static enum gw_status start_sender(struct gw_outgoing *outgoing, uint32_t channel,
+                                   const struct gw_source_action *action, struct gw_fault *fault)
+{
+    struct gw_sender *sender = &outgoing->sender[channel];
+    bool is_first = channel == 0;
+    struct gw_connection *urgent =
+        is_first && action->has_urgent ? &outgoing->answerer.connection : NULL;
+    struct gw_intro intro = action->intro;
+    intro.channel = (uint8_t)channel;
+    intro.sequence = action->acked[channel];
+    enum gw_status status = gw_connection_open(&sender->bulk, fault);
+    if (status == GW_OK && urgent != NULL) {
+        status = gw_connection_open(urgent, fault);
+    }
+    return status == GW_OK
+               ? gw_sender_send(sender, &intro, is_first && action->has_map, urgent, fault)
+               : status;
 }
 
 void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_source_action *action)
@@ -85,14 +111,11 @@ void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_sour
     if (outgoing->link != LINK_UP) {
         return; /* it broke meanwhile: the engine will hear of it */
     }
-    struct gw_connection *urgent = action->has_urgent ? &outgoing->answerer.connection : NULL;
     outgoing->has_urgent = action->has_urgent;
-    enum gw_status status = gw_connection_open(&outgoing->sender.bulk, &fault);
-    if (status == GW_OK && urgent != NULL) {
-        status = gw_connection_open(urgent, &fault);
-    }
-    if (status == GW_OK) {
-        status = gw_sender_send(&outgoing->sender, &action->intro, action->has_map, urgent, &fault);
+    outgoing->channel_count = action->channel_count;
+    enum gw_status status = GW_OK;
+    for (uint32_t i = 0; i < action->channel_count && status == GW_OK; i++) {
+        status = start_sender(outgoing, i, action, &fault);
     }
     if (status != GW_OK) {
         gw_outgoing_break(outgoing, &fault);
@@ -128,7 +151,9 @@ void gw_outgoing_send(struct gw_outgoing *outgoing, struct gw_message *message)
 
 static void interrupt_threads(struct gw_outgoing *outgoing)
 {
-    gw_sender_interrupt(&outgoing->sender);
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        gw_sender_interrupt(&outgoing->sender[i]);
+    }
     gw_answerer_interrupt(&outgoing->answerer);
 }
 
@@ -145,14 +170,16 @@ void gw_outgoing_leave(struct gw_outgoing *outgoing)
         outgoing->leave_ns += GW_OUTGOING_LEAVE_NS;
     }
     outgoing->link = LINK_LEAVING;
-    gw_loop_remove(&outgoing->bulk_watch); /* its end tells nothing any more */
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        gw_loop_remove(&outgoing->bulk_watch[i]); /* its end tells nothing any more */
+    }
 }
 
 /* ---- Service ---- */
 
 static void come_up(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
-    gw_sender_join(&outgoing->sender);
+    gw_sender_join(&outgoing->sender[0]);
     outgoing->link = LINK_UP;
     gw_channel_start(&outgoing->control, outgoing->generation, now_ns);
     watch(outgoing, &outgoing->control_watch, gw_connection_fd(&outgoing->control.connection));
@@ -163,7 +190,7 @@ static void come_up(struct gw_outgoing *outgoing, uint64_t now_ns)
 static void serve_connecting(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     struct gw_fault fault;
-    if (gw_sender_get_phase(&outgoing->sender, &fault) != GW_SENDER_ENDED) {
+    if (gw_sender_get_phase(&outgoing->sender[0], &fault) != GW_SENDER_ENDED) {
         return;
     }
     if (fault.status == GW_OK) {
@@ -202,16 +229,15 @@ static bool receive(struct gw_outgoing *outgoing, uint64_t now_ns)
 }
 
 /* After WELCOME the target says nothing on a bulk channel: what can be read there is its end. */
-static void check_bulk(struct gw_outgoing *outgoing)
+static void check_bulk(struct gw_outgoing *outgoing, struct gw_connection *bulk)
 {
     uint8_t byte;
     struct iovec part = {.iov_base = &byte, .iov_len = 1};
     size_t count = 0;
     struct gw_fault fault = {.status = GW_OK};
-    enum gw_status status = gw_connection_read(&outgoing->sender.bulk, &part, 1, &count, &fault);
+    enum gw_status status = gw_connection_read(bulk, &part, 1, &count, &fault);
     if (status == GW_OK) {
-        (void)gw_fault_set(&fault, GW_PROTOCOL, "%.120s: sent bytes on a bulk channel",
-                           outgoing->sender.bulk.peer);
+        (void)gw_fault_set(&fault, GW_PROTOCOL, "%.120s: sent bytes on a bulk channel", bulk->peer);
     }
     if (status != GW_AGAIN) {
         gw_outgoing_break(outgoing, &fault);
@@ -223,7 +249,9 @@ static void come_up_bulk(struct gw_outgoing *outgoing)
 {
     struct gw_fault fault = {.status = GW_OK};
     outgoing->is_bulk_told = true;
-    watch(outgoing, &outgoing->bulk_watch, gw_connection_fd(&outgoing->sender.bulk));
+    for (uint32_t i = 0; i < outgoing->channel_count; i++) {
+        watch(outgoing, &outgoing->bulk_watch[i], gw_connection_fd(&outgoing->sender[i].bulk));
+    }
     if (outgoing->has_urgent &&
         gw_answerer_start(&outgoing->answerer, outgoing->generation, &fault) != GW_OK) {
         gw_outgoing_break(outgoing, &fault);
@@ -233,15 +261,25 @@ static void come_up_bulk(struct gw_outgoing *outgoing)
     (void)!gw_outgoing_tell(outgoing, &event, NULL);
 }
 
-static void check_sender(struct gw_outgoing *outgoing)
+/* True when all of them are there. */
+static bool are_senders_up(struct gw_outgoing *outgoing)
+{
+    bool are_up = outgoing->channel_count > 0;
+    for (uint32_t i = 0; i < outgoing->channel_count; i++) {
+        struct gw_fault fault;
+        enum gw_sender_phase phase = gw_sender_get_phase(&outgoing->sender[i], &fault);
+        if (phase == GW_SENDER_ENDED) {
+            gw_outgoing_break(outgoing, &fault);
+        }
+        are_up = are_up && phase == GW_SENDER_UP;
+    }
+    return are_up;
+}
+
+static void check_senders(struct gw_outgoing *outgoing)
 {
     struct gw_fault fault;
-    enum gw_sender_phase phase = gw_sender_get_phase(&outgoing->sender, &fault);
-    if (phase == GW_SENDER_ENDED) {
-        gw_outgoing_break(outgoing, &fault);
-        return;
-    }
-    if (phase != GW_SENDER_UP) {
+    if (!are_senders_up(outgoing)) {
         return;
     }
     if (!outgoing->is_bulk_told) {
@@ -251,13 +289,15 @@ static void check_sender(struct gw_outgoing *outgoing)
         gw_answerer_has_ended(&outgoing->answerer, &fault)) {
         gw_outgoing_break(outgoing, &fault);
     }
-    check_bulk(outgoing);
+    for (uint32_t i = 0; i < outgoing->channel_count; i++) {
+        check_bulk(outgoing, &outgoing->sender[i].bulk);
+    }
 }
 
 static void serve_up(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     struct gw_fault fault = {.status = GW_OK};
-    check_sender(outgoing);
+    check_senders(outgoing);
     if (gw_channel_flush(&outgoing->control, &fault) > GW_AGAIN) {
         outgoing->is_unsaid = true;
         gw_outgoing_break(outgoing, &fault);
@@ -297,15 +337,20 @@ void gw_outgoing_serve_link(struct gw_outgoing *outgoing, uint64_t now_ns)
 static bool are_threads_back(struct gw_outgoing *outgoing)
 {
     struct gw_fault fault;
-    enum gw_sender_phase phase = gw_sender_get_phase(&outgoing->sender, &fault);
-    if (phase == GW_SENDER_ENDED) {
-        gw_sender_join(&outgoing->sender);
+    bool are_back = true;
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        struct gw_sender *sender = &outgoing->sender[i];
+        enum gw_sender_phase phase = gw_sender_get_phase(sender, &fault);
+        if (phase == GW_SENDER_ENDED) {
+            gw_sender_join(sender);
+        }
+        are_back = are_back && (phase == GW_SENDER_ENDED || phase == GW_SENDER_IDLE);
     }
     struct gw_answerer *answerer = &outgoing->answerer;
     if (answerer->thread.is_started && gw_answerer_has_ended(answerer, &fault)) {
         gw_answerer_join(answerer);
     }
-    return (phase == GW_SENDER_IDLE || phase == GW_SENDER_ENDED) && !answerer->thread.is_started;
+    return are_back && !answerer->thread.is_started;
 }
 
 static bool step_broken(struct gw_outgoing *outgoing)
@@ -382,7 +427,9 @@ bool gw_outgoing_step_link(struct gw_outgoing *outgoing, uint64_t now_ns)
 void gw_outgoing_cut_link(struct gw_outgoing *outgoing)
 {
     interrupt_threads(outgoing);
-    gw_sender_join(&outgoing->sender);
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        gw_sender_join(&outgoing->sender[i]);
+    }
     gw_answerer_join(&outgoing->answerer);
     close_all(outgoing);
     outgoing->is_closing = false;

@@ -56,17 +56,24 @@ static void collect(struct gw_outgoing *outgoing)
     answer_bitmap(outgoing, GW_SOURCE_EV_COLLECTED, status, &fault);
 }
 
-/* The tracker stops when the sender is back, so that nobody re-arms what is being closed. The
+/* The tracker stops when the senders are back, so that nobody re-arms what is being closed. The
  * engine asks for this only when it is over, and for CLOSE next. */
 static void untrack(struct gw_outgoing *outgoing)
 {
-    gw_sender_interrupt(&outgoing->sender);
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        gw_sender_interrupt(&outgoing->sender[i]);
+    }
     outgoing->is_untracking = true;
 }
 
 static bool step_untrack(struct gw_outgoing *outgoing)
 {
-    if (!outgoing->is_untracking || outgoing->sender.thread.is_started) {
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        if (outgoing->sender[i].thread.is_started) {
+            return false;
+        }
+    }
+    if (!outgoing->is_untracking) {
         return false;
     }
     if (outgoing->is_tracking) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The receiver: the target's bulk and urgent channels into guest RAM. The contract:
+/* A receiver: one of the target's bulk channels, or its urgent one, into guest RAM. The contract:
  * godwit/receiver.h. */
 #include "godwit/receiver.h"
 
@@ -24,7 +24,7 @@ static enum gw_status read_bytes(struct gw_receiver *receiver, void *bytes, size
 static_assert(GW_FRAME_HEADER_BYTES + (uint64_t)GW_PAGE_MAP_BYTES_MAX <= GW_BATCH_BYTES_MAX,
               "a map with its header fits the staging memory");
 
-/* Nobody places a page now: the other channel comes after this one. */
+/* Nobody places a page now: the source sends none before it has read this. */
 static enum gw_status send_received(struct gw_receiver *receiver, struct gw_fault *fault)
 {
     uint8_t *payload = receiver->staging + GW_FRAME_HEADER_BYTES;
@@ -59,9 +59,9 @@ static enum gw_status may_place(struct gw_receiver *receiver, uint64_t sequence,
 {
     pthread_mutex_lock(receiver->lock);
     enum gw_status status =
-        gw_target_may_place(receiver->target, receiver->is_urgent, sequence, placing, fault);
+        gw_target_may_place(receiver->target, receiver->channel, sequence, placing, fault);
     if (status == GW_OK && table != NULL) {
-        status = gw_target_check_pages(receiver->target, receiver->is_urgent, table, fault);
+        status = gw_target_check_pages(receiver->target, receiver->channel, table, fault);
     }
     pthread_mutex_unlock(receiver->lock);
     return status;
@@ -379,6 +379,7 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
     struct gw_target_event event = {
         .type = GW_TARGET_EV_BATCH,
         .placed = {.is_urgent = receiver->is_urgent,
+                   .channel = receiver->channel,
                    .sequence = header->sequence,
                    .is_suspect = is_suspect,
                    .table = &receiver->records,
@@ -445,7 +446,7 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
     }
     struct gw_target_event event = {
         .type = GW_TARGET_EV_VERIFIED,
-        .verified = {.sequence = header->sequence},
+        .verified = {.channel = receiver->channel, .sequence = header->sequence},
     };
     enum gw_placing placing;
     struct gw_verify *theirs = &event.verified.theirs;
@@ -497,7 +498,7 @@ static enum gw_status receive_frame(struct gw_receiver *receiver, struct gw_faul
     if (header.type == GW_FRAME_VERIFY && !receiver->is_urgent) {
         return receive_verify(receiver, &header, fault);
     }
-    if (header.type == GW_FRAME_MISSING && !receiver->is_urgent) {
+    if (header.type == GW_FRAME_MISSING && receiver->channel == 0) {
         return receive_map(receiver, &header, fault);
     }
     return gw_fault_set(fault, GW_PROTOCOL,

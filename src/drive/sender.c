@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sender: its jobs, as their owner sees them, and the thread. The contract: godwit/sender.h. */
+/* A sender: its jobs, as their owner sees them, and the thread. The contract: godwit/sender.h. */
 #include "godwit/sender.h"
 
 #include <inttypes.h>
@@ -24,8 +24,8 @@ static enum gw_status arm(struct gw_sender *sender, struct gw_fault *fault)
     enum gw_status status = GW_OK;
     while (status == GW_OK && gw_arming_lacks(arming, &sender->batch, &page)) {
         pthread_mutex_lock(sender->lock);
-        gw_arming_plan(arming, page, &sender->batch, gw_source_missing(sender->source),
-                       sender->ram->page_count, sender->ram->page_bytes);
+        gw_arming_plan(arming, page, &sender->batch, gw_source_missing(sender->source), sender->ram,
+                       gw_source_channels(sender->source));
         pthread_mutex_unlock(sender->lock);
         page = arming->end;
         status = operations->rearm(sender->tracker, arming->first, arming->end - arming->first,
@@ -154,7 +154,8 @@ static bool next_batch(struct gw_sender *sender)
     while (!sender->is_interrupted) {
         uint64_t now_ns = gw_clock_now_ns();
         uint64_t retry_ns = UINT64_MAX;
-        if (gw_source_next_batch(sender->source, now_ns, &sender->batch, &retry_ns) == GW_OK) {
+        if (gw_source_next_batch(sender->source, sender->channel, now_ns, &sender->batch,
+                                 &retry_ns) == GW_OK) {
             gw_arming_begin(&sender->arming, gw_source_collects(sender->source));
             has_batch = true;
             break;
@@ -181,7 +182,8 @@ static void tell_sent(struct gw_sender *sender, const struct gw_batch_sent *sent
 static enum gw_status send_batches(struct gw_sender *sender, struct gw_fault *fault)
 {
     while (next_batch(sender)) {
-        struct gw_batch_sent sent = {.sequence = sender->batch.sequence};
+        struct gw_batch_sent sent = {.channel = sender->channel,
+                                     .sequence = sender->batch.sequence};
         enum gw_status status = send_batch(sender, &sent, fault);
         if (status != GW_OK) {
             return status;

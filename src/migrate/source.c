@@ -85,6 +85,9 @@ void gw_source_init(struct gw_source *source, const struct gw_source_config *con
 {
     memset(source, 0, offsetof(struct gw_source, pages));
     source->config = *config;
+    if (config->channel_count == 0 || config->is_ram_shared) {
+        source->config.channel_count = 1;
+    }
     source->state = GW_SOURCE_NONE;
     source->action_first = 0;
     source->action_count = 0;
@@ -260,7 +263,7 @@ static enum gw_status check_unit(const struct gw_source *source, uint32_t unit_l
                                  struct gw_fault *fault)
 {
     uint64_t unit = UINT64_C(1) << unit_log2;
-    if (unit * source->config.page_bytes <= GW_HUGE_PAGE_BYTES &&
+    if (unit * source->config.page_bytes <= GW_STRETCH_BYTES &&
         source->config.page_count % unit == 0) {
         return GW_OK;
     }
@@ -268,7 +271,7 @@ static enum gw_status check_unit(const struct gw_source *source, uint32_t unit_l
                         "the target places pages by %llu, of %u bytes; wanted units of %llu bytes "
                         "at most, of which the guest's %llu pages are a multiple",
                         (unsigned long long)unit, source->config.page_bytes,
-                        (unsigned long long)GW_HUGE_PAGE_BYTES,
+                        (unsigned long long)GW_STRETCH_BYTES,
                         (unsigned long long)source->config.page_count);
 }
 
@@ -278,6 +281,11 @@ static enum gw_status check_accept(const struct gw_source *source, const struct 
 {
     if (source->is_postcopy && (accept->capabilities & GW_CAN_POSTCOPY) == 0) {
         return gw_fault_set(fault, GW_REFUSED, "%s", no_postcopy);
+    }
+    if (accept->channel_count > source->config.channel_count) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "the target wants %u bulk channels, it was offered %u",
+                            accept->channel_count, source->config.channel_count);
     }
     return check_unit(source, accept->unit_log2, fault);
 }
@@ -426,13 +434,10 @@ static void raise_due(struct gw_source *source, uint64_t now_ns)
         raise_self(source, GW_SOURCE_EV_ROUND_END, now_ns);
     }
     const struct gw_pages *pages = &source->pages;
-    bool is_verified =
-        !source->config.is_verifying || (pages->verify_cursor == pages->page_count &&
-                                         pages->sequence_acked == pages->sequence_picked);
+    bool is_verified = !source->config.is_verifying || gw_pages_is_verified(pages);
     bool is_told = source->is_partial ? source->is_map_told : pages->dirty_count == 0;
-    if (source->state == GW_SOURCE_FINISHING && is_told &&
-        pages->sequence_sent == pages->sequence_picked &&
-        pages->sequence_acked >= pages->sequence_unstopped && is_verified) {
+    if (source->state == GW_SOURCE_FINISHING && is_told && is_verified &&
+        gw_pages_is_drained(pages)) {
         raise_self(source, GW_SOURCE_EV_DRAINED, now_ns);
     }
 }

@@ -10,41 +10,42 @@ static bool is_sending(const struct gw_source *source)
            source->state == GW_SOURCE_PUSHING;
 }
 
-static enum gw_status pick_last(struct gw_source *source, uint64_t now_ns, struct gw_batch *batch)
+static enum gw_status pick_last(struct gw_source *source, uint32_t channel, uint64_t now_ns,
+                                struct gw_batch *batch)
 {
     struct gw_pages *pages = &source->pages;
     if (source->is_partial) {
-        if (source->is_map_told || gw_pages_pick_map(pages, batch) != GW_OK) {
+        if (channel != 0 || source->is_map_told || gw_pages_pick_map(pages, batch) != GW_OK) {
             return GW_AGAIN;
         }
         source->is_map_told = true;
         return GW_OK;
     }
-    if (pages->dirty_count > 0) {
-        return gw_pages_pick_around(pages, GW_BATCH_PAGES, batch);
+    enum gw_status status = gw_pages_pick_around(pages, channel, GW_BATCH_PAGES, batch);
+    if (status == GW_OK || !source->config.is_verifying) {
+        return status;
     }
-    if (!source->config.is_verifying || pages->sequence_acked < pages->sequence_unstopped) {
-        return GW_AGAIN;
-    }
-    enum gw_status status = gw_pages_pick_verify(pages, batch);
+    status = gw_pages_pick_verify(pages, channel, batch);
     if (status == GW_OK && source->verify_start_ns == 0) {
         source->verify_start_ns = now_ns;
     }
     return status;
 }
 
-static enum gw_status pick(struct gw_source *source, uint64_t now_ns, struct gw_batch *batch)
+static enum gw_status pick(struct gw_source *source, uint32_t channel, uint64_t now_ns,
+                           struct gw_batch *batch)
 {
+    struct gw_pages *pages = &source->pages;
     switch (source->state) {
     case GW_SOURCE_FINISHING:
-        return pick_last(source, now_ns, batch);
+        return pick_last(source, channel, now_ns, batch);
     case GW_SOURCE_PUSHING:
         source->has_given_way = source->demands_open > 0;
         return source->has_given_way ? GW_AGAIN
-                                     : gw_pages_pick_around(&source->pages, GW_BATCH_PUSH, batch);
+                                     : gw_pages_pick_around(pages, channel, GW_BATCH_PUSH, batch);
     case GW_SOURCE_ACTIVE:
         if (source->is_postcopy) {
-            return gw_pages_pick_hole(&source->pages, batch);
+            return gw_pages_pick_hole(pages, channel, batch);
         }
         break;
     default:
@@ -53,21 +54,22 @@ static enum gw_status pick(struct gw_source *source, uint64_t now_ns, struct gw_
         }
         break;
     }
-    return gw_pages_pick(&source->pages, false, batch);
+    return gw_pages_pick(pages, channel, false, batch);
 }
 
-enum gw_status gw_source_next_batch(struct gw_source *source, uint64_t now_ns,
+enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, uint64_t now_ns,
                                     struct gw_batch *batch, uint64_t *retry_ns)
 {
     *retry_ns = UINT64_MAX;
-    if (!is_sending(source) || source->is_collecting || source->config.is_ram_shared) {
+    if (!is_sending(source) || channel >= source->pages.channel_count || source->is_collecting ||
+        source->config.is_ram_shared) {
         return GW_AGAIN;
     }
     if (gw_pace_free_at(&source->pace) > now_ns) {
         *retry_ns = gw_pace_free_at(&source->pace);
         return GW_AGAIN;
     }
-    enum gw_status status = pick(source, now_ns, batch);
+    enum gw_status status = pick(source, channel, now_ns, batch);
     if (status == GW_OK) {
         gw_pace_begin(&source->pace, now_ns);
     }
@@ -142,6 +144,11 @@ enum gw_status gw_source_next_release(struct gw_source *source, uint64_t run_pag
 const uint64_t *gw_source_missing(const struct gw_source *source)
 {
     return source->pages.dirty;
+}
+
+uint32_t gw_source_channels(const struct gw_source *source)
+{
+    return source->pages.channel_count;
 }
 
 uint64_t gw_source_collects(const struct gw_source *source)

@@ -19,7 +19,7 @@ static struct gw_intro intro(const struct gw_source *source, enum gw_role role,
                              .role = (uint8_t)role,
                              .purpose = (uint8_t)purpose,
                              .generation = source->generation,
-                             .sequence = role == GW_ROLE_BULK ? source->pages.sequence_acked : 0};
+                             .sequence = 0};
 }
 
 static void record(struct gw_source *source, enum gw_departure_state state)
@@ -60,6 +60,7 @@ void gw_source_step_hello(struct gw_source *source, const struct gw_source_event
                                .page_bytes = source->config.page_bytes,
                                .fact_count = source->config.facts->count,
                                .facts = source->config.facts};
+    hello->channel_count = source->config.channel_count;
     memcpy(hello->guest_name, source->config.guest_name, GW_NAME_BYTES);
 }
 
@@ -69,6 +70,10 @@ static void open_bulk(struct gw_source *source, enum gw_purpose purpose, bool ha
     action->intro = intro(source, GW_ROLE_BULK, purpose);
     action->has_map = has_map;
     action->has_urgent = source->can_postcopy;
+    action->channel_count = source->pages.channel_count;
+    for (uint32_t i = 0; i < action->channel_count; i++) {
+        action->acked[i] = source->pages.channel[i].sequence_acked;
+    }
 }
 
 void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_event *event)
@@ -77,6 +82,7 @@ void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_e
     source->can_postcopy = (capabilities & GW_CAN_POSTCOPY) != 0;
     source->is_acked = source->config.is_ack_ignored || !(capabilities & GW_WILL_ACK_SWITCHOVER);
     gw_pages_set_unit(&source->pages, UINT32_C(1) << event->message->accept.unit_log2);
+    gw_pages_set_channels(&source->pages, event->message->accept.channel_count);
     open_bulk(source, GW_PURPOSE_OPEN, false);
 }
 
@@ -109,8 +115,9 @@ static void limit_standstill(struct gw_source *source, uint64_t now_ns)
 
 void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_event *event)
 {
-    gw_pages_sent(&source->pages, event->sent.sequence);
+    gw_pages_sent(&source->pages, event->sent.channel, event->sent.sequence);
     if (source->probe_sequence == 0) {
+        source->probe_channel = event->sent.channel;
         source->probe_sequence = event->sent.sequence;
         source->probe_ns = event->now_ns;
         source->probe_bytes = event->sent.wire_bytes;
@@ -137,7 +144,8 @@ static void drop_on_fault(struct gw_source *source, enum gw_status status,
  * the link, is a round trip. */
 static void take_probe(struct gw_source *source, uint64_t now_ns)
 {
-    if (source->probe_sequence == 0 || source->pages.sequence_acked < source->probe_sequence) {
+    const struct gw_pages_channel *channel = &source->pages.channel[source->probe_channel];
+    if (source->probe_sequence == 0 || channel->sequence_acked < source->probe_sequence) {
         return;
     }
     uint64_t sending_ns = gw_pace_time_ns(&source->pace, source->probe_bytes);
@@ -149,15 +157,15 @@ static void take_probe(struct gw_source *source, uint64_t now_ns)
     source->probe_sequence = 0;
 }
 
-/* What was acknowledged behind batch `before` the target has for good: its guest runs, and the
- * first that is placed is the one. Of a larger unit the last batch says so, since it is placed only
- * as a whole. */
-static void note_placed(struct gw_source *source, uint64_t before)
+/* What was acknowledged behind batch `before` of a channel the target has for good: its guest runs,
+ * and the first that is placed is the one. Of a larger unit the last batch says so, since it is
+ * placed only as a whole. */
+static void note_placed(struct gw_source *source, const struct gw_pages_channel *channel,
+                        uint64_t before)
 {
-    const struct gw_pages *pages = &source->pages;
-    uint64_t unit = pages->unit_pages;
-    for (uint64_t n = before + 1; n <= pages->sequence_acked; n++) {
-        const struct gw_batch *batch = &pages->window[n % GW_WINDOW_BATCHES];
+    uint64_t unit = source->pages.unit_pages;
+    for (uint64_t n = before + 1; n <= channel->sequence_acked; n++) {
+        const struct gw_batch *batch = &channel->window[n % GW_WINDOW_BATCHES];
         for (uint32_t i = 0; batch->kind == GW_BATCH_PUSH && i < batch->run_count; i++) {
             uint64_t end = batch->run[i].page + batch->run[i].count;
             if (unit == 1) {
@@ -174,16 +182,17 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
     struct gw_fault fault = {0};
     uint64_t bytes = 0;
     struct gw_pages *pages = &source->pages;
-    uint64_t before = pages->sequence_acked;
-    enum gw_status status = gw_pages_acked(pages, event->message->ack.sequence, &bytes, &fault);
-    note_placed(source, before);
-    gw_pace_acked(&source->pace, bytes, pages->sequence_acked == pages->sequence_picked,
-                  event->now_ns);
+    const struct gw_ack *ack = &event->message->ack;
+    const struct gw_pages_channel *channel = &pages->channel[ack->channel];
+    uint64_t before = channel->sequence_acked;
+    enum gw_status status = gw_pages_acked(pages, ack->channel, ack->sequence, &bytes, &fault);
+    if (status == GW_OK) {
+        note_placed(source, channel, before);
+    }
+    gw_pace_acked(&source->pace, bytes, gw_pages_is_idle(pages), event->now_ns);
     source->lost_ns = 0; /* progress: trying again was worth it */
     take_probe(source, event->now_ns);
-    if (source->verify_start_ns && !source->is_verified &&
-        pages->verify_cursor == pages->page_count &&
-        pages->sequence_acked == pages->sequence_picked) {
+    if (source->verify_start_ns && !source->is_verified && gw_pages_is_verified(pages)) {
         source->is_verified = true;
         source->verify_ns = event->now_ns - source->verify_start_ns;
     }
@@ -195,7 +204,8 @@ void gw_source_step_take_back(struct gw_source *source, const struct gw_source_e
 {
     struct gw_fault fault = {0};
     source->suspects++;
-    enum gw_status status = gw_pages_suspect(&source->pages, event->message->ack.sequence, &fault);
+    const struct gw_ack *ack = &event->message->ack;
+    enum gw_status status = gw_pages_suspect(&source->pages, ack->channel, ack->sequence, &fault);
     drop_on_fault(source, status, &fault, event->now_ns);
 }
 
@@ -329,10 +339,12 @@ void gw_source_step_prepare(struct gw_source *source, const struct gw_source_eve
     gw_source_end_round(source, 0, event->now_ns);
     *prepare = (struct gw_prepare){
         .epoch = source->epoch,
-        .channel_count = 1,
-        .sequence_last = {source->pages.sequence_sent},
+        .channel_count = source->pages.channel_count,
         .is_postcopy = source->is_partial,
         .missing_pages = source->is_partial ? (uint32_t)source->pages.dirty_count : 0};
+    for (uint32_t i = 0; i < prepare->channel_count; i++) {
+        prepare->sequence_last[i] = source->pages.channel[i].sequence_sent;
+    }
     source->limit_ns = event->now_ns + GW_PREPARED_NS_MAX;
 }
 

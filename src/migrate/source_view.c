@@ -42,6 +42,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
 {
     uint64_t remaining = gw_pages_remaining(&source->pages);
     uint64_t end_ns = source->end_ns ? source->end_ns : now_ns;
+    bool is_opened = source->state > GW_SOURCE_NEGOTIATING && !source->config.is_ram_shared;
     *figures = (struct gw_source_figures){
         .state = source->state,
         .status = gw_source_status_name(source->state),
@@ -53,6 +54,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .handover_ns = gw_source_handover_ns(source),
         .threshold_bytes = gw_source_threshold(source),
         .round_trip_ns = source->round_trip_ns,
+        .channel_count = is_opened ? source->pages.channel_count : 0,
         .wire_bytes = source->wire_bytes,
         .stopped_bytes = source->stopped_bytes,
         .raw_pages = source->raw_pages,

@@ -77,6 +77,7 @@ void gw_target_init(struct gw_target *target, const struct gw_target_config *con
 {
     GW_ASSERT(config->page_count >= 1 && config->page_count <= GW_PAGES_MAX);
     memset(target, 0, offsetof(struct gw_target, theirs));
+    memset(target->channel, 0, sizeof(target->channel));
     memset(target->row_taken, 0, sizeof(target->row_taken));
     target->config = *config;
     target->config.unit_pages = config->unit_pages > 0 ? config->unit_pages : 1;
@@ -109,20 +110,30 @@ struct gw_message *gw_target_send(struct gw_target *target, enum gw_frame_type t
 
 /* Acknowledgements are not queued but made when asked for, so that any number of batches costs
  * one; suspects come before the acknowledgement that covers them. */
+static bool has_ack(const struct gw_target_channel *channel)
+{
+    return channel->suspect_count > 0 || channel->sequence > channel->sequence_told;
+}
+
 static bool next_ack(struct gw_target *target, struct gw_target_action *action)
 {
     struct gw_ack ack = {0};
     enum gw_frame_type type = GW_FRAME_ACK;
-    if (target->suspect_count > 0) {
-        type = GW_FRAME_SUSPECT;
-        ack.sequence = target->suspect[target->suspect_first];
-        target->suspect_first = (target->suspect_first + 1) % GW_WINDOW_BATCHES;
-        target->suspect_count--;
-    } else if (target->sequence > target->sequence_told) {
-        ack.sequence = target->sequence;
-        target->sequence_told = target->sequence;
-    } else {
+    while (ack.channel < target->channel_count && !has_ack(&target->channel[ack.channel])) {
+        ack.channel++;
+    }
+    if (ack.channel == target->channel_count) {
         return false;
+    }
+    struct gw_target_channel *channel = &target->channel[ack.channel];
+    if (channel->suspect_count > 0) {
+        type = GW_FRAME_SUSPECT;
+        ack.sequence = channel->suspect[channel->suspect_first];
+        channel->suspect_first = (channel->suspect_first + 1) % GW_WINDOW_BATCHES;
+        channel->suspect_count--;
+    } else {
+        ack.sequence = channel->sequence;
+        channel->sequence_told = channel->sequence;
     }
     *action =
         (struct gw_target_action){.type = GW_TARGET_DO_SEND, .message = {.type = type, .ack = ack}};
@@ -131,8 +142,11 @@ static bool next_ack(struct gw_target *target, struct gw_target_action *action)
 
 bool gw_target_has_action(const struct gw_target *target)
 {
-    bool has_ack = target->suspect_count > 0 || target->sequence > target->sequence_told;
-    return target->action_count > 0 || (target->is_linked && has_ack);
+    bool has_any = false;
+    for (uint32_t i = 0; i < target->channel_count && target->is_linked; i++) {
+        has_any = has_any || has_ack(&target->channel[i]);
+    }
+    return target->action_count > 0 || has_any;
 }
 
 /* An eighth of the source's window, so that it never waits for one. */
@@ -140,8 +154,14 @@ enum { ACK_BATCHES = GW_WINDOW_BATCHES < 16 ? 1 : GW_WINDOW_BATCHES / 8 };
 
 bool gw_target_may_wait(const struct gw_target *target)
 {
-    return target->action_count == 0 && target->suspect_count == 0 &&
-           target->sequence - target->sequence_told < ACK_BATCHES;
+    for (uint32_t i = 0; i < target->channel_count; i++) {
+        const struct gw_target_channel *channel = &target->channel[i];
+        if (channel->suspect_count > 0 ||
+            channel->sequence - channel->sequence_told >= ACK_BATCHES) {
+            return false;
+        }
+    }
+    return target->action_count == 0;
 }
 
 enum gw_status gw_target_next(struct gw_target *target, struct gw_target_action *action)
@@ -193,8 +213,7 @@ static void lose_link(struct gw_target *target, const struct gw_fault *fault, ui
     }
     const struct row *row = &table[target->state][lost.type];
     target->is_linked = false;
-    target->is_bulk_open = false;
-    target->is_urgent_open = false;
+    gw_target_close_channels(target);
     (void)gw_fault_set(&target->fault, fault->status, "%s", fault->text);
     if (is_legal(row)) {
         go(target, row, &lost);
@@ -243,14 +262,15 @@ static enum gw_target_event_type classify_intro(const struct gw_target *target,
         return GW_TARGET_EV_INTRO; /* no page may come: it would hit the source's running guest */
     }
     if (intro->role == GW_ROLE_URGENT) {
-        bool is_awaited = is_same && target->is_bulk_open && !target->is_urgent_open &&
+        bool is_awaited = is_same && target->channel[0].is_open && !target->is_urgent_open &&
                           target->config.can_postcopy && intro->generation == target->generation;
         return is_awaited ? GW_TARGET_EV_INTRO_URGENT : GW_TARGET_EV_INTRO;
     }
     if (intro->role == GW_ROLE_BULK) {
-        bool is_awaited = is_same && target->is_linked && !target->is_bulk_open &&
-                          intro->generation == target->generation &&
-                          intro->sequence <= target->sequence;
+        const struct gw_target_channel *channel = &target->channel[intro->channel];
+        bool is_awaited = is_same && target->is_linked && intro->channel < target->channel_count &&
+                          !channel->is_open && intro->generation == target->generation &&
+                          intro->sequence <= channel->sequence;
         return is_awaited ? GW_TARGET_EV_INTRO_BULK : GW_TARGET_EV_INTRO;
     }
     if (intro->purpose != GW_PURPOSE_OPEN) {
@@ -331,7 +351,9 @@ static enum gw_target_event_type classify_hello(struct gw_target *target,
 static bool is_possible(const struct gw_target *target, const struct gw_prepare *prepare)
 {
     bool has_pages = prepare->sequence_last[0] > 0 || prepare->is_postcopy;
-    return prepare->epoch > target->epoch && !(target->config.is_ram_shared && has_pages);
+    bool has_all = prepare->channel_count == target->channel_count;
+    return has_all && prepare->epoch > target->epoch &&
+           !(target->config.is_ram_shared && has_pages);
 }
 
 /* Which event a message is; GW_TARGET_EV_MESSAGE when it is none a source may send now. */
@@ -407,7 +429,12 @@ static enum gw_status refuse_operator(const struct gw_target *target, struct gw_
 /* The last batch is here: is the guest whole? */
 static void judge_gathered(struct gw_target *target, uint64_t now_ns)
 {
-    if (target->state != GW_TARGET_GATHERING || target->sequence < target->sequence_last) {
+    for (uint32_t i = 0; i < target->channel_count; i++) {
+        if (target->channel[i].sequence < target->channel[i].sequence_last) {
+            return;
+        }
+    }
+    if (target->state != GW_TARGET_GATHERING) {
         return;
     }
     if (target->missing == 0 && !target->is_mismatched) {
@@ -496,7 +523,7 @@ enum gw_status gw_target_handle(struct gw_target *target, const struct gw_target
     case GW_TARGET_EV_BATCH:
     case GW_TARGET_EV_VERIFIED:
     case GW_TARGET_EV_MAP:
-        if (target->is_bulk_open) { /* else of a channel that is already given up */
+        if (gw_target_has_channel(target)) { /* else of one that is already given up */
             status = handle_other(target, event, fault);
         }
         break;

@@ -2,6 +2,7 @@
 /* What may be placed now, and how: for the threads that read the bulk and the urgent channel. Pure;
  * under the embedder's lock. */
 #include "base/bitmap.h"
+#include "godwit/pages.h"
 #include "migrate/target_private.h"
 #include "migrate/units.h"
 
@@ -12,30 +13,32 @@ static bool is_taken(const struct gw_target *target)
            target->state == GW_TARGET_RUNNING;
 }
 
-enum gw_status gw_target_may_place(const struct gw_target *target, bool is_urgent,
+enum gw_status gw_target_may_place(const struct gw_target *target, uint32_t channel,
                                    uint64_t sequence, enum gw_placing *placing,
                                    struct gw_fault *fault)
 {
+    bool is_urgent = channel == GW_TARGET_URGENT;
+    const struct gw_target_channel *bulk = &target->channel[is_urgent ? 0 : channel];
     bool is_running = target->state == GW_TARGET_PULLING ||
                       (target->state == GW_TARGET_RUNNING && target->is_partial);
     bool is_coming = target->state == GW_TARGET_ACTIVE ||
-                     (target->state == GW_TARGET_GATHERING && sequence <= target->sequence_last);
-    uint64_t next = (is_urgent ? target->urgent_sequence : target->sequence) + 1;
+                     (target->state == GW_TARGET_GATHERING && sequence <= bulk->sequence_last);
+    uint64_t next = (is_urgent ? target->urgent_sequence : bulk->sequence) + 1;
     *placing = target->state == GW_TARGET_RUNNING ? GW_PLACE_NOT
                : target->is_armed                 ? GW_PLACE_STAGED
                                                   : GW_PLACE_DIRECT;
     bool is_wanted =
         is_urgent ? target->is_urgent_open && is_taken(target) : is_running || is_coming;
-    if (!target->is_bulk_open || !is_wanted) {
+    if (!bulk->is_open || !is_wanted) {
         return gw_fault_set(fault, GW_PROTOCOL,
                             "the source sent batch %llu in state %s, where none is expected",
                             (unsigned long long)sequence, gw_target_state_name(target->state));
     }
-    if (target->suspect_count == GW_WINDOW_BATCHES) {
+    if (!is_urgent && bulk->suspect_count == GW_WINDOW_BATCHES) {
         return gw_fault_set(fault, GW_CORRUPT,
                             "the last %u batches all arrived damaged, and the source goes on "
                             "without hearing so",
-                            target->suspect_count);
+                            bulk->suspect_count);
     }
     if (sequence != next) {
         return gw_fault_set(fault, GW_PROTOCOL, "the source sent batch %llu, wanted %llu",
@@ -63,10 +66,37 @@ static bool is_asked_for(const struct gw_target *target, const struct gw_batch_t
     return (unit == 1 ? is_one : is_within) && gw_bit_test(target->demanded, first);
 }
 
-enum gw_status gw_target_check_pages(const struct gw_target *target, bool is_urgent,
+/* In that bulk channel's share of RAM: versions of a page must not overtake each other. */
+static enum gw_status check_share(const struct gw_target *target, uint32_t channel,
+                                  const struct gw_record *record, struct gw_fault *fault)
+{
+    uint32_t page_bytes = target->config.page_bytes;
+    uint32_t first = gw_pages_channel_of(record->page, page_bytes, target->channel_count);
+    uint64_t stretch_pages = GW_STRETCH_BYTES / page_bytes;
+    uint64_t end = record->page + record->count;
+    bool is_within =
+        target->channel_count == 1 || (end - 1) / stretch_pages == record->page / stretch_pages;
+    if (first != channel || !is_within) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "the source sent %u pages from page %llu on bulk channel %u of %u, "
+                            "wanted no more than a stretch, on channel %u",
+                            record->count, (unsigned long long)record->page, channel,
+                            target->channel_count, first);
+    }
+    return GW_OK;
+}
+
+enum gw_status gw_target_check_pages(const struct gw_target *target, uint32_t channel,
                                      const struct gw_batch_table *pages, struct gw_fault *fault)
 {
     const struct gw_record *record = &pages->record[0];
+    bool is_urgent = channel == GW_TARGET_URGENT;
+    for (uint32_t i = 0; i < pages->record_count && !is_urgent; i++) {
+        enum gw_status status = check_share(target, channel, &pages->record[i], fault);
+        if (status != GW_OK) {
+            return status;
+        }
+    }
     if (is_urgent && !is_asked_for(target, pages)) {
         return refuse_pages(
             pages, " on the urgent channel, where pages that were asked for are wanted", fault);

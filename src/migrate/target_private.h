@@ -10,6 +10,12 @@ struct gw_target_action *gw_target_emit(struct gw_target *target, enum gw_target
 /* Sends a message with no more content than its type and the epoch. */
 struct gw_message *gw_target_send(struct gw_target *target, enum gw_frame_type type);
 
+/* The connections are gone, or were: no channel of them says anything any more. */
+void gw_target_close_channels(struct gw_target *target);
+
+/* A bulk channel is open. */
+bool gw_target_has_channel(const struct gw_target *target);
+
 /* How this side stands to a session, by the one at hand and the history; for answers. */
 enum gw_standing gw_target_standing(const struct gw_target *target,
                                     const struct gw_session *session, uint64_t *epoch);

@@ -46,6 +46,32 @@ enum gw_standing gw_target_standing(const struct gw_target *target,
     }
 }
 
+void gw_target_close_channels(struct gw_target *target)
+{
+    for (uint32_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        target->channel[i].is_open = false;
+    }
+    target->is_urgent_open = false;
+}
+
+bool gw_target_has_channel(const struct gw_target *target)
+{
+    bool has_any = false;
+    for (uint32_t i = 0; i < target->channel_count; i++) {
+        has_any = has_any || target->channel[i].is_open;
+    }
+    return has_any;
+}
+
+/* Whatever is not acknowledged, nor told as suspect, never will be. */
+static void forget_acks(struct gw_target *target)
+{
+    for (uint32_t i = 0; i < target->channel_count; i++) {
+        target->channel[i].sequence_told = target->channel[i].sequence;
+        target->channel[i].suspect_count = 0;
+    }
+}
+
 /* Pages that lack are not noticed any more; all channels are closed. */
 static void disarm(struct gw_target *target)
 {
@@ -78,7 +104,6 @@ static void begin_session(struct gw_target *target, const struct gw_target_event
     target->generation = intro->generation;
     target->epoch = 0;
     target->is_linked = true;
-    target->is_bulk_open = false;
     target->is_urgent_open = false;
     target->is_map_told = false;
     target->is_partial = false;
@@ -88,9 +113,8 @@ static void begin_session(struct gw_target *target, const struct gw_target_event
     target->whole_ns = 0;
     gw_blocktime_init(&target->blocktime, target->config.vcpu_count);
     target->is_mismatched = false;
-    target->sequence = 0;
-    target->sequence_told = 0;
-    target->suspect_count = 0;
+    target->channel_count = 0; /* HELLO says */
+    memset(target->channel, 0, sizeof(target->channel));
     target->raw_pages = 0;
     target->zero_pages = 0;
     target->batches = 0;
@@ -124,8 +148,7 @@ void gw_target_step_readmit(struct gw_target *target, const struct gw_target_eve
     }
     target->generation = event->message->intro.generation;
     target->is_linked = true;
-    target->is_bulk_open = false;
-    target->is_urgent_open = false;
+    gw_target_close_channels(target);
     target->asked_ns = event->now_ns;
     (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
     welcome(target, target->state == GW_TARGET_READY     ? GW_STANDING_READY
@@ -159,12 +182,10 @@ void gw_target_step_reopen(struct gw_target *target, const struct gw_target_even
     gw_fault_clear(&target->fault);
     target->generation = event->message->intro.generation;
     target->is_linked = true;
-    target->is_bulk_open = false;
-    target->is_urgent_open = false;
+    gw_target_close_channels(target);
     target->is_map_told = false;
-    target->is_mismatched = false;            /* verification begins anew */
-    target->sequence_told = target->sequence; /* nothing is acknowledged but to a bulk channel */
-    target->suspect_count = 0;
+    target->is_mismatched = false; /* verification begins anew */
+    forget_acks(target);           /* nothing is acknowledged but to a bulk channel */
     (void)gw_target_emit(target, GW_TARGET_DO_ADMIT);
     welcome(target, GW_STANDING_OPEN);
     if (target->is_loaded) { /* in vain: they must be made ready for another state */
@@ -205,17 +226,24 @@ void gw_target_step_admit_urgent(struct gw_target *target, const struct gw_targe
 
 void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_event *event)
 {
-    admit_channel(target, GW_TARGET_DO_ADMIT_BULK)->has_map = target->state == GW_TARGET_PULLING;
-    target->is_bulk_open = true;
+    const struct gw_intro *intro = &event->message->intro;
+    struct gw_target_channel *channel = &target->channel[intro->channel];
+    struct gw_target_action *action = admit_channel(target, GW_TARGET_DO_ADMIT_BULK);
+    action->channel = intro->channel;
+    action->has_map = intro->channel == 0 && target->state == GW_TARGET_PULLING;
+    channel->is_open = true;
     /* What the source heard stands. The rest it sends again, so no suspect of it need be told. */
-    target->sequence = event->message->intro.sequence;
-    target->sequence_told = target->sequence;
-    target->suspect_count = 0;
+    channel->sequence = intro->sequence;
+    channel->sequence_told = channel->sequence;
+    channel->suspect_count = 0;
 }
 
 void gw_target_step_open(struct gw_target *target, const struct gw_target_event *event)
 {
-    memcpy(target->guest_name, event->message->hello.guest_name, GW_NAME_BYTES);
+    const struct gw_hello *hello = &event->message->hello;
+    memcpy(target->guest_name, hello->guest_name, GW_NAME_BYTES);
+    target->channel_count =
+        hello->channel_count < GW_BULK_CHANNELS_MAX ? hello->channel_count : GW_BULK_CHANNELS_MAX;
     memset(target->received, 0, bitmap_bytes(target));
     target->missing = target->config.is_ram_shared ? 0 : target->config.page_count;
     gw_history_put(&target->history, &target->session, GW_RECORD_OPENED, 0);
@@ -233,7 +261,8 @@ void gw_target_step_accept(struct gw_target *target, const struct gw_target_even
     gw_target_send(target, GW_FRAME_ACCEPT)->accept = (struct gw_accept){
         .capabilities = (can_postcopy ? GW_CAN_POSTCOPY : 0u) |
                         (target->config.device_count > 0 ? GW_WILL_ACK_SWITCHOVER : 0u),
-        .unit_log2 = (uint32_t)__builtin_ctz(target->config.unit_pages)};
+        .unit_log2 = (uint32_t)__builtin_ctz(target->config.unit_pages),
+        .channel_count = target->channel_count};
     prepare_devices(target);
 }
 
@@ -318,20 +347,21 @@ void gw_target_step_place(struct gw_target *target, const struct gw_target_event
         note_answered(target, placed);
         return;
     }
-    target->sequence = placed->sequence;
+    struct gw_target_channel *channel = &target->channel[placed->channel];
+    channel->sequence = placed->sequence;
     target->batches++;
     if (placed->is_suspect) {
         target->suspects++;
-        GW_ASSERT(target->suspect_count < GW_WINDOW_BATCHES);
-        uint32_t at = (target->suspect_first + target->suspect_count++) % GW_WINDOW_BATCHES;
-        target->suspect[at] = placed->sequence;
+        GW_ASSERT(channel->suspect_count < GW_WINDOW_BATCHES);
+        uint32_t at = (channel->suspect_first + channel->suspect_count++) % GW_WINDOW_BATCHES;
+        channel->suspect[at] = placed->sequence;
     }
 }
 
 void gw_target_step_compare(struct gw_target *target, const struct gw_target_event *event)
 {
     const struct gw_verified *verified = &event->verified;
-    target->sequence = verified->sequence;
+    target->channel[verified->channel].sequence = verified->sequence;
     if (verified->theirs.digest == verified->digest_ours || target->is_mismatched) {
         return;
     }
@@ -347,7 +377,7 @@ void gw_target_step_compare(struct gw_target *target, const struct gw_target_eve
 void gw_target_step_mark_missing(struct gw_target *target, const struct gw_target_event *event)
 {
     uint64_t words = (target->config.page_count + 63) / 64;
-    target->sequence = event->map.sequence;
+    target->channel[0].sequence = event->map.sequence;
     target->is_map_told = true;
     for (uint64_t i = 0; i < words; i++) {
         uint64_t gone = target->received[i] & event->map.missing[i];
@@ -362,7 +392,9 @@ void gw_target_step_gather(struct gw_target *target, const struct gw_target_even
 {
     const struct gw_prepare *prepare = &event->message->prepare;
     target->epoch = prepare->epoch;
-    target->sequence_last = prepare->sequence_last[0];
+    for (uint32_t i = 0; i < target->channel_count; i++) {
+        target->channel[i].sequence_last = prepare->sequence_last[i];
+    }
     target->is_guest_running = prepare->is_running;
     target->is_partial = prepare->is_postcopy;
     target->missing_told = prepare->missing_pages;
@@ -481,7 +513,9 @@ void gw_target_step_complete(struct gw_target *target, const struct gw_target_ev
 void gw_target_step_ignore(struct gw_target *target, const struct gw_target_event *event)
 {
     const struct gw_batch_placed *placed = &event->placed;
-    *(placed->is_urgent ? &target->urgent_sequence : &target->sequence) = placed->sequence;
+    uint64_t *sequence =
+        placed->is_urgent ? &target->urgent_sequence : &target->channel[placed->channel].sequence;
+    *sequence = placed->sequence;
 }
 
 void gw_target_step_disarm(struct gw_target *target, const struct gw_target_event *event)
@@ -495,12 +529,10 @@ void gw_target_step_disarm(struct gw_target *target, const struct gw_target_even
 static void end_session(struct gw_target *target, uint64_t now_ns)
 {
     target->end_ns = target->end_ns ? target->end_ns : now_ns;
-    target->suspect_count = 0;
-    target->sequence_told = target->sequence;
+    forget_acks(target);
     (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
     target->is_linked = false;
-    target->is_bulk_open = false;
-    target->is_urgent_open = false;
+    gw_target_close_channels(target);
     disarm(target);
     (void)gw_target_emit(target, GW_TARGET_DO_FINISH);
 }

@@ -162,6 +162,9 @@ static void put_limits(struct gw_info_parameters *limits,
     if (parameters->has_postcopy_bandwidth_max) {
         limits->postcopy_bandwidth_max_bytes = parameters->value.postcopy_bandwidth_max_bytes;
     }
+    if (parameters->has_channels) { /* for the next migration */
+        limits->channels = parameters->value.channels;
+    }
 }
 
 /* Limits hold at once, for a migration under way too. */

@@ -264,7 +264,8 @@ int gw_run(const struct gw_run_config *config)
                                     .throttle_trigger_percent = 50,
                                     .throttle_initial_percent = 20,
                                     .throttle_increment_percent = 10,
-                                    .throttle_max_percent = GW_THROTTLE_PERCENT_MAX};
+                                    .throttle_max_percent = GW_THROTTLE_PERCENT_MAX,
+                                    .channels = 1};
     for (int i = 0; i < GW_INFO_CAPABILITY_COUNT; i++) {
         MONITOR->capability[i] = gw_info_capability_default((enum gw_info_capability)i);
     }

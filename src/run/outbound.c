@@ -375,6 +375,13 @@ static struct gw_throttle throttle_rule(const struct gw_qmp_migrate *migrate)
         .max_percent = (uint32_t)parameters->throttle_max_percent};
 }
 
+/* No more than this board has. */
+static uint32_t channel_count(const struct gw_qmp_migrate *migrate)
+{
+    uint64_t wanted = migrate->has_channels ? migrate->channels : MONITOR->parameters.channels;
+    return wanted < GW_BULK_CHANNELS_MAX ? (uint32_t)wanted : (uint32_t)GW_BULK_CHANNELS_MAX;
+}
+
 static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate)
 {
     const struct gw_info_parameters *parameters = &MONITOR->parameters;
@@ -402,6 +409,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .is_releasing =
                        migrate->is_release || MONITOR->capability[GW_INFO_CAPABILITY_RELEASE_RAM],
                    .postcopy_bandwidth_max = limits->postcopy_bandwidth_max_bytes,
+                   .channel_count = channel_count(migrate),
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
                    .on_deadline = on_deadline(migrate),
                    .throttle = throttle_rule(migrate),

@@ -88,6 +88,7 @@ static enum gw_info_verify verify_state(const struct gw_source_figures *figures,
 static void report_rounds(const struct gw_source_figures *figures, struct gw_info_migrate *info)
 {
     uint64_t page_bytes = gw_run_storage.ram.page_bytes;
+    info->channels = figures->channel_count;
     info->round_count = figures->history_count;
     for (uint32_t i = 0; i < figures->history_count; i++) {
         const struct gw_source_round *round = &figures->history[i];

@@ -40,7 +40,8 @@
     S(14, gw_run_storage.monitor.parameters.throttle_trigger_percent, 100)                   \
     S(15, gw_run_storage.monitor.parameters.throttle_initial_percent, 99)                    \
     S(16, gw_run_storage.monitor.parameters.throttle_increment_percent, 99)                  \
-    S(17, gw_run_storage.monitor.parameters.throttle_max_percent, 99)
+    S(17, gw_run_storage.monitor.parameters.throttle_max_percent, 99)                        \
+    S(18, gw_run_storage.monitor.parameters.channels, GW_QMP_CHANNELS_MAX)
 
 #define GW_UPGRADE_CAPABILITY(name) gw_run_storage.monitor.capability[GW_INFO_CAPABILITY_##name]
 

@@ -9,8 +9,8 @@
 enum {
     INTRO_BYTES = 56,
     WELCOME_BYTES = 16,
-    ACCEPT_BYTES = 8,
-    HELLO_FIXED_BYTES = 80,
+    ACCEPT_BYTES = 12,
+    HELLO_FIXED_BYTES = 88,
     FACT_BYTES = 40,
     ACK_BYTES = 16,
     PING_BYTES = 8,
@@ -102,6 +102,8 @@ static uint32_t encode_hello(const struct gw_hello *hello, uint8_t *bytes)
     gw_put_64(bytes + 64, hello->page_count);
     gw_put_32(bytes + 72, hello->page_bytes);
     gw_put_32(bytes + 76, hello->facts->count);
+    gw_put_32(bytes + 80, hello->channel_count);
+    gw_put_32(bytes + 84, 0);
     uint8_t *at = bytes + HELLO_FIXED_BYTES;
     for (uint32_t i = 0; i < hello->facts->count; i++, at += FACT_BYTES) {
         const struct gw_fact *fact = &hello->facts->fact[i];
@@ -199,6 +201,7 @@ uint32_t gw_message_encode(const struct gw_message *message, uint8_t *bytes, siz
     case GW_FRAME_ACCEPT:
         gw_put_32(bytes, message->accept.capabilities);
         gw_put_32(bytes + 4, message->accept.unit_log2);
+        gw_put_32(bytes + 8, message->accept.channel_count);
         return ACCEPT_BYTES;
     case GW_FRAME_DEMAND:
         gw_put_64(bytes, message->demanded_page);
@@ -324,11 +327,17 @@ static enum gw_status decode_hello(struct gw_hello *hello, const uint8_t *bytes,
     *hello = (struct gw_hello){.page_count = gw_get_64(bytes + 64),
                                .page_bytes = gw_get_32(bytes + 72),
                                .fact_count = gw_get_32(bytes + 76),
+                               .channel_count = gw_get_32(bytes + 80),
                                .fact_bytes = bytes + HELLO_FIXED_BYTES};
     if (!is_name(bytes, GW_NAME_BYTES)) {
         return gw_fault_set(fault, GW_PROTOCOL, "HELLO from the peer: the guest's name is no text");
     }
     memcpy(hello->guest_name, bytes, GW_NAME_BYTES);
+    if (hello->channel_count < 1 || gw_get_32(bytes + 84) != 0) {
+        return hello->channel_count < 1
+                   ? bad(fault, GW_FRAME_HELLO, "number of bulk channels", 0, 1)
+                   : bad(fault, GW_FRAME_HELLO, "a reserved field", 1, 0);
+    }
     if (hello->fact_count > GW_FACTS_MAX) {
         return bad(fault, GW_FRAME_HELLO, "number of facts", hello->fact_count, GW_FACTS_MAX);
     }
@@ -355,6 +364,23 @@ void gw_hello_facts(const struct gw_hello *hello, struct gw_facts *facts)
         fact->form = gw_get_32(bytes + 28);
         fact->value = gw_get_64(bytes + 32);
     }
+}
+
+static enum gw_status decode_accept(struct gw_accept *accept, const uint8_t *bytes,
+                                    struct gw_fault *fault)
+{
+    *accept = (struct gw_accept){.capabilities = gw_get_32(bytes),
+                                 .unit_log2 = gw_get_32(bytes + 4),
+                                 .channel_count = gw_get_32(bytes + 8)};
+    if (accept->unit_log2 > GW_UNIT_LOG2_MAX) {
+        return bad(fault, GW_FRAME_ACCEPT, "log2 of a unit's pages", accept->unit_log2,
+                   GW_UNIT_LOG2_MAX);
+    }
+    if (accept->channel_count < 1 || accept->channel_count > GW_BULK_CHANNELS_MAX) {
+        return bad(fault, GW_FRAME_ACCEPT, "number of bulk channels", accept->channel_count,
+                   GW_BULK_CHANNELS_MAX);
+    }
+    return GW_OK;
 }
 
 static enum gw_status decode_ack(struct gw_ack *ack, enum gw_frame_type type, const uint8_t *bytes,
@@ -474,11 +500,7 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
         return decode_hello(&message->hello, bytes, count, fault);
     case GW_FRAME_ACCEPT:
         message->accept.capabilities = gw_get_32(bytes);
-        message->accept.unit_log2 = gw_get_32(bytes + 4);
-        return message->accept.unit_log2 <= GW_UNIT_LOG2_MAX
-                   ? GW_OK
-                   : bad(fault, GW_FRAME_ACCEPT, "log2 of a unit's pages",
-                         message->accept.unit_log2, GW_UNIT_LOG2_MAX);
+        return decode_accept(&message->accept, bytes, fault);
     case GW_FRAME_DEMAND:
         message->demanded_page = gw_get_64(bytes);
         return GW_OK;

@@ -52,6 +52,7 @@ struct scenario {
     struct guest_config guest;
     uint64_t downtime_ms;
     uint64_t bandwidth; /* bytes a second; 0: no limit */
+    uint32_t channels;  /* bulk; 0: one */
     enum mishap mishap;
     enum gw_source_state wanted; /* how the first try ends; FAILED and CANCELLED: try again */
 };

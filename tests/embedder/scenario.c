@@ -105,6 +105,23 @@ static const struct scenario scenarios[] = {
      .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
     {"huge-release-cut", SMALL, LIMITS, HUGE_BOTH, .way = POSTCOPY, .is_releasing = true,
      .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"channels", WIDE, .channels = 4, .wanted = GW_SOURCE_COMPLETED},
+    {"channels-sync", WIDE, .channels = 3, .tracker = GW_UFFD_WP_SYNC, .is_unix = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"channels-rounds", TWO_REGIONS, SLOW, .channels = 8, .is_verifying = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"channels-hybrid", ANONYMOUS, SLOW, .channels = 2, .way = HYBRID, .is_unix = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"channels-postcopy-cut", TWO_REGIONS, LIMITS, .channels = 4, .way = POSTCOPY,
+     .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"channels-release-cut", SMALL, LIMITS, .channels = 3, .way = POSTCOPY, .is_releasing = true,
+     .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"huge-channels", SMALL, ALL_DIRTY, HUGE_BOTH, .channels = 4, .is_verifying = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"huge-channels-postcopy-cut", SMALL, LIMITS, HUGE_BOTH, .channels = 3, .way = POSTCOPY,
+     .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"channels-cancel-at-stop", SMALL, LIMITS, .channels = 4, .mishap = MISHAP_CANCEL_AT_STOP,
+     .wanted = GW_SOURCE_CANCELLED},
     {"misfit", SMALL, LIMITS, .mishap = MISHAP_MISFIT, .wanted = GW_SOURCE_FAILED},
     {"nobody", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_NOBODY, .wanted = GW_SOURCE_FAILED},
 };
@@ -131,6 +148,7 @@ static void draw(struct scenario *scenario, uint64_t seed)
         scenario->way = (bits >> 51 & 1) != 0 ? POSTCOPY : HYBRID;
         scenario->postcopy_bandwidth = (bits >> 52 & 1) != 0 ? 50000000 : 0;
     }
+    scenario->channels = 1 + (uint32_t)(bits >> 53 & 7) % GW_BULK_CHANNELS_MAX;
     if ((bits >> 47 & 7) == 0) {
         scenario->mishap = MISHAP_CANCEL_AT_STOP;
         scenario->wanted = GW_SOURCE_CANCELLED;

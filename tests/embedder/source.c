@@ -187,21 +187,22 @@ static void record(const struct gw_source_action *action, enum mishap mishap)
     gw_outgoing_recorded(&outgoing, NULL);
 }
 
-/* The link breaks under the bulk channel the first time, under the urgent one the second. */
-static void cut_link(void)
+/* The link breaks under the last bulk channel the first time, under the urgent one the second. */
+static void cut_link(const struct scenario *scenario)
 {
+    uint32_t last = scenario->channels > 1 ? scenario->channels - 1 : 0;
     struct gw_connection *victim =
-        cuts == 0 ? &outgoing.sender.bulk : &outgoing.answerer.connection;
+        cuts == 0 ? &outgoing.sender[last].bulk : &outgoing.answerer.connection;
     (void)shutdown(gw_connection_fd(victim), SHUT_RDWR);
     cuts++;
 }
 
-static void change_status(enum mishap mishap)
+static void change_status(const struct scenario *scenario, enum mishap mishap)
 {
     struct gw_fault fault = {.status = GW_OK};
     enum gw_source_state now = gw_outgoing_state(&outgoing);
     if (mishap == MISHAP_CUT_AT_PUSH && now == GW_SOURCE_PUSHING && cuts < 2) {
-        cut_link();
+        cut_link(scenario);
     } else if (mishap == MISHAP_PAUSE_AT_PUSH && now == GW_SOURCE_PUSHING && cuts == 0) {
         cuts = 1;
         if (gw_outgoing_pause(&outgoing, &fault) != GW_OK) {
@@ -234,7 +235,7 @@ static bool do_action(const struct scenario *scenario, enum mishap mishap,
         begin_round(scenario, mishap);
         return false;
     case GW_SOURCE_DO_STATUS:
-        change_status(mishap);
+        change_status(scenario, mishap);
         return false;
     case GW_SOURCE_DO_FINISH:
         return true;
@@ -245,7 +246,7 @@ static bool do_action(const struct scenario *scenario, enum mishap mishap,
 
 /* ---- A migration ---- */
 
-static enum gw_source_state print_end(void)
+static enum gw_source_state print_end(const struct scenario *scenario)
 {
     struct gw_source_figures figures;
     struct gw_fault fault;
@@ -262,6 +263,11 @@ static enum gw_source_state print_end(void)
         printf("  postcopy: %llu demanded pages, %llu bytes, %llu recoveries\n",
                (unsigned long long)figures.demands, (unsigned long long)figures.postcopy_bytes,
                (unsigned long long)figures.recoveries);
+    }
+    uint32_t channels = scenario->channels > 1 ? scenario->channels : 1;
+    if (figures.state == GW_SOURCE_COMPLETED && figures.channel_count != channels) {
+        fprintf(stderr, "embedder: %u bulk channels, wanted %u\n", figures.channel_count, channels);
+        return GW_SOURCE_NONE;
     }
     if (cuts > 0 && figures.recoveries != (uint64_t)cuts) {
         fprintf(stderr, "embedder: %d cuts, %llu recoveries\n", cuts,
@@ -322,6 +328,7 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
                    .is_postcopy = scenario->way == POSTCOPY,
                    .postcopy_bandwidth_max = scenario->postcopy_bandwidth,
                    .recover_ns_max = 30 * GW_NS_PER_S,
+                   .channel_count = scenario->channels,
                    .is_releasing = scenario->is_releasing,
                    .is_verifying = scenario->is_verifying},
         .uri = uri,
@@ -337,7 +344,7 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
     last = config.source.session;
     bool is_over = serve(scenario, mishap);
     gw_outgoing_stop(&outgoing);
-    enum gw_source_state ended = print_end();
+    enum gw_source_state ended = print_end(scenario);
     return is_over ? ended : GW_SOURCE_NONE;
 }
 

@@ -79,7 +79,9 @@ void world_crash(struct world *world, enum side side, bool is_silent)
         world->stopping.is_owed = world->collecting.is_owed = world->departing.is_owed = false;
         world->is_tracking_asked = false;
         world->bulk_limit_ns = 0;
-        world->bulk_stage = 0;
+        for (uint32_t i = 0; i < SIM_BULK; i++) {
+            world->bulk[i].stage = 0;
+        }
     }
     world->answer_count = side == TARGET ? 0 : world->answer_count;
     world->working.is_owed = side == TARGET ? false : world->working.is_owed;
@@ -347,17 +349,20 @@ static void say_refuse(struct world *world)
 static void be_hasty(struct world *world)
 {
     struct connection *control = link_newest(world, SOURCE, GW_ROLE_CONTROL);
-    struct connection *bulk = link_newest(world, SOURCE, GW_ROLE_BULK);
-    uint64_t sequence = world->target.sequence + 1;
+    struct connection *bulk = link_bulk(world, 0);
+    uint64_t sequence = world->target.channel[0].sequence + 1;
     struct gw_message prepare = {.type = GW_FRAME_PREPARE,
                                  .prepare = {.epoch = world->target.epoch + 1,
-                                             .channel_count = 1,
+                                             .channel_count = world->target.channel_count,
                                              .sequence_last = {sequence},
                                              .state = world->source_state}};
     struct gw_verify verify = {.page = 0, .count = 1};
     uint8_t payload[GW_VERIFY_BYTES];
     if (!world->is_up[SOURCE] || !control || !bulk || !bulk->is_admitted) {
         return;
+    }
+    for (uint32_t i = 1; i < world->target.channel_count; i++) {
+        prepare.prepare.sequence_last[i] = world->target.channel[i].sequence;
     }
     gw_verify_encode(&verify, payload);
     struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,

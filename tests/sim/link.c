@@ -104,6 +104,20 @@ struct connection *link_newest(struct world *world, enum side side, enum gw_role
     return newest;
 }
 
+struct connection *link_bulk(struct world *world, uint32_t channel)
+{
+    struct connection *newest = NULL;
+    for (int i = 0; i < SIM_CONNECTIONS; i++) {
+        struct connection *connection = &world->connection[i];
+        bool is_it = connection->is_used && connection->role == GW_ROLE_BULK &&
+                     connection->channel == channel && connection->is_open[SOURCE];
+        if (is_it && (!newest || connection->generation > newest->generation)) {
+            newest = connection;
+        }
+    }
+    return newest;
+}
+
 /* When a frame of so many bytes arrives: behind those before it, at the lane's pace. */
 static uint64_t arrival(struct world *world, struct lane *lane, uint32_t bytes)
 {

@@ -162,7 +162,8 @@ static void cut_everywhere(const struct plan *plan, int first_kind, int last_kin
 }
 
 #define SMALL                                                                                      \
-    "pages=20,page_bytes=4096,vcpus=1,paused=0,calm=3,step_us=100,host_us=0,latency_us=200,"       \
+    "pages=20,page_bytes=4096,vcpus=1,channels=2,paused=0,calm=3,step_us=100,host_us=0,latency_"   \
+    "us=200,"                                                                                      \
     "rate=0,stall_one_in=0,corrupt_one_in=0,damage_one_in=0,downtime_ms=200,limit=0,push_limit=0," \
     "resume_ms=60000,recover_ms=3600000,strand_ms=3600000,deadline_ms=0,throttle=0,can_postcopy="  \
     "1,"                                                                                           \

@@ -111,7 +111,7 @@ static struct gw_message message_for_source(const struct gw_source *source,
         break;
     case GW_FRAME_ACK:
     case GW_FRAME_SUSPECT:
-        message.ack.sequence = source->pages.sequence_acked + 1;
+        message.ack.sequence = source->pages.channel[0].sequence_acked + 1;
         break;
     case GW_FRAME_MISMATCH:
         message.mismatch.count = 1;
@@ -130,7 +130,8 @@ static bool message_for_target(const struct world *world, enum gw_target_event_t
     switch (event) {
     case GW_TARGET_EV_HELLO:
         message->type = GW_FRAME_HELLO;
-        message->hello = (struct gw_hello){.page_count = world->plan.options.pages,
+        message->hello = (struct gw_hello){.channel_count = 1,
+                                           .page_count = world->plan.options.pages,
                                            .page_bytes = (uint32_t)world->plan.options.page_bytes};
         return true;
     case GW_TARGET_EV_PREPARE:
@@ -303,7 +304,7 @@ static void tell_pages(struct world *world, enum gw_target_event_type type)
     static struct gw_batch_table table = {.record_count = 1, .record = {{.page = 0, .count = 1}}};
     static const uint64_t nothing[GW_BITMAP_WORDS];
     struct gw_target_event event = {.type = type};
-    uint64_t sequence = world->target.sequence + 1;
+    uint64_t sequence = world->target.channel[0].sequence + 1;
     if (type == GW_TARGET_EV_BATCH) {
         event.placed = (struct gw_batch_placed){.sequence = sequence, .table = &table};
     } else if (type == GW_TARGET_EV_MAP) {

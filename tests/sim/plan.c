@@ -93,7 +93,9 @@ static void draw_migration(struct options *options, uint64_t *random)
 
 static void draw_units(struct options *options, uint64_t *random)
 {
-    options->unit = options->pages % 8 == 0 ? ONE_OF(random, 1, 1, 2, 8, 8) : 1;
+    uint64_t most = GW_STRETCH_BYTES / options->page_bytes; /* a unit lies in one stretch */
+    uint64_t large = most < 8 ? most : 8;
+    options->unit = options->pages % 8 == 0 ? ONE_OF(random, 1, 1, 2, large, large) : 1;
     options->release = chance_next(random, 2);
     options->own_unit = options->pages % 4 == 0 ? ONE_OF(random, 1, 1, 4) : 1;
 }
@@ -118,7 +120,7 @@ static void draw_upgrade(struct options *options, uint64_t *random)
     if (options->shared) {
         options->patient = options->postcopy = options->verify = options->release = 0;
         options->corrupt_one_in = options->damage_one_in = 0;
-        options->unit = options->own_unit = 1;
+        options->unit = options->own_unit = options->channels = 1;
     }
 }
 
@@ -130,6 +132,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     options->pages = ONE_OF(&random, 1, 8, 16, 24, 40, 40, 64);
     options->page_bytes = ONE_OF(&random, 4096, 4096, 4096, 4096, 4096, 4096, 4096, 16384);
     options->vcpus = 1 + chance_next(&random, SIM_VCPUS);
+    options->channels = 1 + chance_next(&random, SIM_BULK);
     options->paused = chance_next(&random, 16) == 0;
     options->calm = ONE_OF(&random, 0, 0, 1, 4, 20);
     options->step_us = ONE_OF(&random, 5, 50, 300, 1000);
@@ -293,7 +296,8 @@ static bool read_faults(struct plan *plan, const char **text)
 
 static bool is_unit(const struct options *options, uint64_t unit)
 {
-    return unit >= 1 && (unit & (unit - 1)) == 0 && options->pages % unit == 0;
+    return unit >= 1 && (unit & (unit - 1)) == 0 && options->pages % unit == 0 &&
+           unit * options->page_bytes <= GW_STRETCH_BYTES;
 }
 
 bool plan_parse(struct plan *plan, const char *text)
@@ -315,6 +319,7 @@ bool plan_parse(struct plan *plan, const char *text)
     }
     is_right = is_right && *at == '\0' && plan->options.pages >= 1 &&
                plan->options.pages <= SIM_PAGES && plan->options.vcpus <= SIM_VCPUS &&
+               plan->options.channels >= 1 && plan->options.channels <= SIM_BULK &&
                plan->options.devices <= SIM_DEVICES &&
                plan->options.stuck_devices <= plan->options.devices &&
                is_unit(&plan->options, plan->options.unit) &&

@@ -7,7 +7,7 @@
 
 /* A small guest on hosts and a link without caprice. */
 #define LAB                                                                                       \
-    "pages=24,page_bytes=4096,vcpus=2,paused=0,calm=2,step_us=50,host_us=3000,"                   \
+    "pages=24,page_bytes=4096,vcpus=2,channels=2,paused=0,calm=2,step_us=50,host_us=3000,"        \
     "latency_us=500,rate=0,stall_one_in=0,corrupt_one_in=0,damage_one_in=0,downtime_ms=60,"       \
     "limit=0,push_limit=0,resume_ms=60000,recover_ms=3600000,strand_ms=3600000,"                  \
     "deadline_ms=0,throttle=0,can_postcopy=1,postcopy=0,verify=0,misfit=0,patient=1,linger_ms=0," \
@@ -214,8 +214,9 @@ const char *const scenarios[] = {
     PRECOPY ",resume_ms=0" WITHDRAW("NEGOTIATING"),
     PRECOPY ",linger_ms=3000,resume_ms=0" SLOW WITHDRAW("OPENING"),
     PRECOPY ",resume_ms=0" WITHDRAW("ACTIVE"),
-    PRECOPY ",resume_ms=0/hold-bulk@s:FINISHING,half-open-target@t:GATHERING,replace@s:FAILED+8,"
-            "replace@4,replace@4",
+    PRECOPY
+    ",channels=1,resume_ms=0/hold-bulk@s:FINISHING,half-open-target@t:GATHERING,replace@s:FAILED+8,"
+    "replace@4,replace@4",
     POSTCOPY ",linger_ms=3000,resume_ms=0,host_us=300000" WITHDRAW("ARMING"),
     PRECOPY ",linger_ms=3000,resume_ms=0,host_us=300000" WITHDRAW("LOADING"),
     PRECOPY ",resume_ms=0" WITHDRAW("READY"),

@@ -37,7 +37,8 @@ enum {
     SIM_VCPUS = 2,
     SIM_SLOTS = 64, /* frames under way in one direction of a connection */
     SIM_FRAME_BYTES = GW_FRAME_HEADER_BYTES + GW_BATCH_PAYLOAD_BYTES_MAX,
-    SIM_CONNECTIONS = 16,
+    SIM_CONNECTIONS = 24,
+    SIM_BULK = GW_BULK_CHANNELS_MAX,
     SIM_FAULTS_MAX = 8,
     SIM_ANSWERS = 8,
     SIM_PLAN_BYTES = 1024,
@@ -55,6 +56,7 @@ enum side { SOURCE = 0, TARGET = 1 };
     O(pages)          /* of guest RAM */                                                 \
     O(page_bytes)     /* of one of them */                                               \
     O(vcpus)          /* that run the guest */                                           \
+    O(channels)       /* bulk channels that its source wants */                          \
     O(paused)         /* 1: its operator stopped the guest before it leaves */           \
     O(calm)           /* the guest does something in one of so many turns */             \
     O(step_us)        /* of time that every step of the world takes */                   \
@@ -225,6 +227,7 @@ struct connection {
     bool is_admitted; /* by the target, to its session */
     bool is_welcomed; /* bulk, urgent: the source heard so */
     enum gw_role role;
+    uint32_t channel; /* bulk: its number */
     uint32_t generation;
     uint64_t opened_ns;
     uint64_t answers; /* urgent: sent */
@@ -240,6 +243,15 @@ struct errand {
 };
 
 enum phase { PHASE_A, PHASE_B, PHASE_C, PHASE_P, PHASE_D, PHASE_OVER }; /* OVER: or not begun */
+
+/* A bulk channel's thread at the source. */
+struct bulk_thread {
+    uint32_t stage; /* how far it is with `batch` */
+    struct gw_arming arming;
+    struct gw_batch batch;
+    struct gw_batch_sent sent;
+    uint64_t retry_ns;
+};
 
 struct world {
     struct plan plan;
@@ -271,19 +283,15 @@ struct world {
     struct gw_session session;
     bool is_source_started;
     struct errand connecting, connecting_bulk;
-    struct gw_intro bulk_intro;
-    bool bulk_has_map, bulk_has_urgent;
+    struct gw_source_action bulk_wanted; /* CONNECT_BULK */
+    bool bulk_lacks_map;
     uint64_t bulk_limit_ns; /* the channels must be there by then; 0: they are */
     struct errand stopping, departing, collecting;
     bool is_tracking_asked; /* `collecting` is the first look */
     struct errand agreeing; /* the operator's, who is asked in PRE_SWITCHOVER */
     struct gw_departure departure, departure_disk;
     bool is_failing[2];
-    uint32_t bulk_stage;
-    struct gw_arming arming;
-    struct gw_batch batch;
-    struct gw_batch_sent sent;
-    uint64_t bulk_retry_ns;
+    struct bulk_thread bulk[SIM_BULK];
     uint8_t source_state[sizeof(struct guest_state)];
     bool was_paused;
     uint32_t throttle_percent;
@@ -298,8 +306,8 @@ struct world {
     enum gw_target_event_type answer[SIM_ANSWERS];
     uint32_t answer_first, answer_count;
     struct errand readying[SIM_DEVICES];
-    bool are_devices_well;          /* none is stuck any more */
-    struct gw_assembly assembly[2]; /* of the bulk and the urgent channel */
+    bool are_devices_well;                     /* none is stuck any more */
+    struct gw_assembly assembly[SIM_BULK + 1]; /* of the bulk channels and the urgent one */
     bool is_work_failing;
     bool is_disk_full, is_load_failing;
 
@@ -376,6 +384,7 @@ void link_cut(struct world *world, enum fault_kind how);
 void link_hold(struct world *world, enum gw_role role, uint64_t until_ns);
 void link_deafen(struct world *world, enum side side, uint64_t until_ns);
 struct connection *link_newest(struct world *world, enum side side, enum gw_role role);
+struct connection *link_bulk(struct world *world, uint32_t channel); /* the source's newest */
 bool link_keep_alive(struct world *world, enum side side, bool *is_dead);
 uint64_t link_next_due(const struct world *world);
 void send_message(struct world *world, struct connection *connection, enum side from,
@@ -398,14 +407,14 @@ void target_lost(struct world *world, enum gw_status status, const char *why);
 
 /* ---- source_pages.c: the source's bulk and urgent channels, and its memory ---- */
 void source_release(struct world *world);    /* of what may go by now, if its thread gets to it */
-bool source_send_pages(struct world *world); /* one step of the bulk channel's thread */
+bool source_send_pages(struct world *world); /* one step of a bulk channel's thread */
 void source_answer_demand(struct world *world, struct connection *urgent, uint64_t page);
 
 /* ---- target_pages.c: frames of the target's bulk and urgent channels ---- */
-void target_receive_batch(struct world *world, bool is_urgent, const struct gw_frame_header *header,
-                          const uint8_t *payload);
-void target_receive_verify(struct world *world, const struct gw_frame_header *header,
-                           const uint8_t *payload);
+void target_receive_batch(struct world *world, const struct connection *connection,
+                          const struct gw_frame_header *header, const uint8_t *payload);
+void target_receive_verify(struct world *world, uint32_t channel,
+                           const struct gw_frame_header *header, const uint8_t *payload);
 void target_receive_map(struct world *world, const struct gw_frame_header *header,
                         const uint8_t *payload);
 

@@ -131,23 +131,23 @@ static void make_map(struct world *world, struct gw_frame_header *header)
     header->payload_crc = gw_crc32c(0, payload_buffer, header->payload_bytes);
 }
 
-static void send_batch(struct world *world, struct connection *bulk)
+static void send_batch(struct world *world, struct bulk_thread *thread, struct connection *bulk)
 {
-    struct gw_batch *batch = &world->batch;
+    struct gw_batch *batch = &thread->batch;
     struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
                                      .type = GW_FRAME_BATCH,
                                      .flags = batch->is_stopped ? GW_FRAME_STOPPED : 0,
                                      .generation = bulk->generation,
                                      .sequence = batch->sequence};
-    world->sent = (struct gw_batch_sent){.sequence = batch->sequence};
+    thread->sent = (struct gw_batch_sent){.channel = batch->channel, .sequence = batch->sequence};
     if (batch->kind == GW_BATCH_VERIFY) {
         make_verify(world, batch, &header);
     } else if (batch->kind == GW_BATCH_MAP) {
         make_map(world, &header);
     } else {
-        fill(world, batch, &header, &world->sent);
+        fill(world, batch, &header, &thread->sent);
     }
-    world->sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
+    thread->sent.wire_bytes = GW_FRAME_HEADER_BYTES + header.payload_bytes;
     say(world, "source", "sends", gw_frame_type_name(header.type));
     link_send(world, bulk, SOURCE, &header, payload_buffer);
 }
@@ -167,50 +167,63 @@ static void rearm(struct guest *guest, uint64_t pages, uint64_t unit)
 }
 
 /* By windows, as src/drive/sender.c does it: here one spans all of RAM. */
-static void arm(struct world *world)
+static void arm(struct world *world, struct bulk_thread *thread)
 {
     const struct options *options = &world->plan.options;
+    const struct gw_ram ram = {.page_count = options->pages,
+                               .page_bytes = (uint32_t)options->page_bytes};
     uint64_t page = 0;
-    while (gw_arming_lacks(&world->arming, &world->batch, &page)) {
-        gw_arming_plan(&world->arming, page, &world->batch, gw_source_missing(&world->source),
-                       options->pages, (uint32_t)options->page_bytes);
-        page = world->arming.end;
-        rearm(&world->guest[SOURCE], world->arming.bits[0], options->own_unit);
+    while (gw_arming_lacks(&thread->arming, &thread->batch, &page)) {
+        gw_arming_plan(&thread->arming, page, &thread->batch, gw_source_missing(&world->source),
+                       &ram, gw_source_channels(&world->source));
+        page = thread->arming.end;
+        rearm(&world->guest[SOURCE], thread->arming.bits[0], options->own_unit);
     }
-    gw_arming_take(&world->arming, &world->batch);
+    gw_arming_take(&thread->arming, &thread->batch);
 }
 
-/* The bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
-bool source_send_pages(struct world *world)
+/* A bulk channel's thread: pick, re-arm, read and send, tell; one of these per call. */
+static bool step_thread(struct world *world, uint32_t channel)
 {
-    struct gw_batch *batch = &world->batch;
-    struct connection *bulk = link_newest(world, SOURCE, GW_ROLE_BULK);
-    world->bulk_retry_ns = SIM_NEVER;
+    struct bulk_thread *thread = &world->bulk[channel];
+    struct connection *bulk = link_bulk(world, channel);
+    thread->retry_ns = SIM_NEVER;
     if (!bulk || !bulk->is_welcomed || world->bulk_limit_ns) {
         return false;
     }
-    switch (world->bulk_stage) {
+    switch (thread->stage) {
     case 0:
-        if (gw_source_next_batch(&world->source, world->now_ns, batch, &world->bulk_retry_ns) !=
-            GW_OK) {
+        if (gw_source_next_batch(&world->source, channel, world->now_ns, &thread->batch,
+                                 &thread->retry_ns) != GW_OK) {
             return false;
         }
-        gw_arming_begin(&world->arming, gw_source_collects(&world->source));
+        gw_arming_begin(&thread->arming, gw_source_collects(&world->source));
         break;
     case 1:
-        if (batch->kind == GW_BATCH_PAGES) {
-            arm(world);
+        if (thread->batch.kind == GW_BATCH_PAGES) {
+            arm(world, thread);
         }
         break;
     case 2:
-        send_batch(world, bulk);
+        send_batch(world, thread, bulk);
         break;
     default:
-        world->bulk_stage = 0;
-        (void)source_tell(
-            world, &(struct gw_source_event){.type = GW_SOURCE_EV_BATCH_SENT, .sent = world->sent});
+        thread->stage = 0;
+        (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_BATCH_SENT,
+                                                           .sent = thread->sent});
         return true;
     }
-    world->bulk_stage++;
+    thread->stage++;
     return true;
+}
+
+bool source_send_pages(struct world *world)
+{
+    uint32_t first = (uint32_t)world_random(world, SIM_BULK);
+    for (uint32_t i = 0; i < SIM_BULK; i++) {
+        if (step_thread(world, (first + i) % SIM_BULK)) {
+            return true;
+        }
+    }
+    return false;
 }

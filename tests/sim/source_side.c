@@ -29,7 +29,9 @@ static void forget_link(struct world *world)
 {
     world->connecting.is_owed = false;
     world->connecting_bulk.is_owed = false;
-    world->bulk_stage = 0;
+    for (uint32_t i = 0; i < SIM_BULK; i++) {
+        world->bulk[i].stage = 0;
+    }
     world->bulk_limit_ns = 0;
 }
 
@@ -162,12 +164,13 @@ static void source_act(struct world *world, struct gw_source_action *action)
         errand_begin(world, &world->connecting);
         break;
     case GW_SOURCE_DO_CONNECT_BULK:
-        gw_arming_reset(&world->arming);
+        for (uint32_t i = 0; i < SIM_BULK; i++) {
+            gw_arming_reset(&world->bulk[i].arming);
+        }
         errand_begin(world, &world->connecting_bulk);
         world->bulk_limit_ns = world->now_ns + SIM_WELCOME_NS;
-        world->bulk_intro = action->intro;
-        world->bulk_has_map = action->has_map;
-        world->bulk_has_urgent = action->has_urgent;
+        world->bulk_wanted = *action;
+        world->bulk_lacks_map = action->has_map;
         break;
     case GW_SOURCE_DO_SEND:
         source_send(world, &action->message);
@@ -229,12 +232,16 @@ static bool take_action(struct world *world)
 
 /* ---- Connecting ---- */
 
-static void introduce(struct world *world, enum gw_role role)
+static void introduce(struct world *world, enum gw_role role, uint32_t channel)
 {
-    struct gw_message intro = {.type = GW_FRAME_INTRO, .intro = world->bulk_intro};
-    struct connection *connection = link_open(world, role, world->bulk_intro.generation);
+    const struct gw_source_action *wanted = &world->bulk_wanted;
+    struct gw_message intro = {.type = GW_FRAME_INTRO, .intro = wanted->intro};
+    struct connection *connection = link_open(world, role, wanted->intro.generation);
     intro.intro.role = (uint8_t)role;
+    intro.intro.channel = (uint8_t)channel;
+    intro.intro.sequence = wanted->acked[channel];
     if (connection) {
+        connection->channel = channel;
         send_message(world, connection, SOURCE, &intro);
     }
 }
@@ -261,7 +268,9 @@ static bool connect_step(struct world *world)
     }
     errand->is_owed = false;
     if (!is_control) {
-        introduce(world, GW_ROLE_BULK);
+        for (uint32_t i = 0; i < world->bulk_wanted.channel_count; i++) {
+            introduce(world, GW_ROLE_BULK, i);
+        }
     } else if (link_open(world, GW_ROLE_CONTROL, world->source.generation)) {
         (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_LINK_UP});
     }
@@ -270,14 +279,21 @@ static bool connect_step(struct world *world)
 
 /* ---- Receiving ---- */
 
-/* The bulk channel, then its map, then the urgent channel: one after the other. */
+/* The bulk channels side by side; behind channel 0 its map, then the urgent channel. */
 static void channels_go_on(struct world *world, const struct connection *connection)
 {
-    if (connection->role == GW_ROLE_BULK && world->bulk_has_map) {
+    const struct connection *urgent = link_newest(world, SOURCE, GW_ROLE_URGENT);
+    bool are_up = !world->bulk_lacks_map;
+    for (uint32_t i = 0; i < world->bulk_wanted.channel_count; i++) {
+        const struct connection *bulk = link_bulk(world, i);
+        are_up = are_up && bulk && bulk->is_welcomed;
+    }
+    if (world->bulk_wanted.has_urgent && connection->role == GW_ROLE_BULK &&
+        connection->channel == 0 && !world->bulk_lacks_map) {
+        introduce(world, GW_ROLE_URGENT, 0);
         return;
     }
-    if (connection->role == GW_ROLE_BULK && world->bulk_has_urgent) {
-        introduce(world, GW_ROLE_URGENT);
+    if (!are_up || (world->bulk_wanted.has_urgent && (!urgent || !urgent->is_welcomed))) {
         return;
     }
     world->bulk_limit_ns = 0;
@@ -290,11 +306,11 @@ static void receive_map(struct world *world, struct connection *connection, uint
     static uint64_t bitmap[GW_BITMAP_WORDS];
     struct gw_fault fault = {0};
     if (gw_page_map_decode(bitmap, world->plan.options.pages, payload, bytes, &fault) != GW_OK ||
-        !world->bulk_has_map) {
+        !world->bulk_lacks_map) {
         source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_PROTOCOL, "that is no map");
         return;
     }
-    world->bulk_has_map = false;
+    world->bulk_lacks_map = false;
     (void)source_tell(world,
                       &(struct gw_source_event){.type = GW_SOURCE_EV_RECONCILED, .bitmap = bitmap});
     channels_go_on(world, connection);
@@ -414,7 +430,7 @@ static bool clock_step(struct world *world)
         return true;
     }
     if (world->bulk_limit_ns && world->now_ns >= world->bulk_limit_ns) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "the bulk channel is not welcomed");
+        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "the bulk channels are not welcomed");
         return true;
     }
     bool is_done = link_keep_alive(world, SOURCE, &is_dead);

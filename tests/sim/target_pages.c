@@ -49,13 +49,14 @@ static void place(struct world *world, const struct gw_batch_table *table, const
 }
 
 /* Larger units: put aside until one is whole, then placed if none is there. */
-static enum gw_status place_part(struct world *world, bool is_urgent,
+static enum gw_status place_part(struct world *world, uint32_t channel,
                                  const struct gw_batch_table *table, const uint8_t *raw,
                                  struct gw_run *whole, struct gw_fault *fault)
 {
-    static uint8_t aside[2][SIM_RAM_BYTES];
+    static uint8_t aside[SIM_BULK + 1][SIM_RAM_BYTES];
+    bool is_urgent = channel == SIM_BULK;
     struct guest *guest = &world->guest[TARGET];
-    struct gw_assembly *assembly = &world->assembly[is_urgent];
+    struct gw_assembly *assembly = &world->assembly[channel];
     uint32_t unit = (uint32_t)world->plan.options.unit;
     uint64_t page_bytes = world->plan.options.page_bytes;
     if (gw_assembly_check(assembly, table, unit, is_urgent, fault) != GW_OK) {
@@ -68,8 +69,7 @@ static enum gw_status place_part(struct world *world, bool is_urgent,
     for (uint32_t i = 0; i < table->record_count; i++) {
         bool is_raw = table->record[i].kind == GW_RECORD_RAW;
         uint64_t bytes = table->record[i].count * page_bytes;
-        uint8_t *slot =
-            aside[is_urgent] + (table->record[i].page - assembly->unit.page) * page_bytes;
+        uint8_t *slot = aside[channel] + (table->record[i].page - assembly->unit.page) * page_bytes;
         if (is_raw) {
             memcpy(slot, raw, bytes);
             raw += bytes;
@@ -83,7 +83,7 @@ static enum gw_status place_part(struct world *world, bool is_urgent,
     }
     *whole = assembly->unit;
     if (gw_bit_test(&guest->absent, whole->page)) {
-        memcpy(guest_page(world, TARGET, whole->page), aside[is_urgent], unit * page_bytes);
+        memcpy(guest_page(world, TARGET, whole->page), aside[channel], unit * page_bytes);
         (void)gw_bits_put(&guest->touched, whole->page, unit, true);
         (void)gw_bits_put(&guest->absent, whole->page, unit, false);
     }
@@ -91,9 +91,11 @@ static enum gw_status place_part(struct world *world, bool is_urgent,
     return GW_OK;
 }
 
-void target_receive_batch(struct world *world, bool is_urgent, const struct gw_frame_header *header,
-                          const uint8_t *payload)
+void target_receive_batch(struct world *world, const struct connection *connection,
+                          const struct gw_frame_header *header, const uint8_t *payload)
 {
+    bool is_urgent = connection->role == GW_ROLE_URGENT;
+    uint32_t channel = is_urgent ? GW_TARGET_URGENT : connection->channel;
     enum gw_placing placing;
     static struct gw_batch_table table;
     struct gw_fault fault = {0};
@@ -105,9 +107,8 @@ void target_receive_batch(struct world *world, bool is_urgent, const struct gw_f
         gw_batch_decode_table(&table, payload, table_bytes, header->payload_bytes,
                               (uint32_t)world->plan.options.page_bytes, world->plan.options.pages,
                               &fault) != GW_OK ||
-        gw_target_may_place(&world->target, is_urgent, header->sequence, &placing, &fault) !=
-            GW_OK ||
-        gw_target_check_pages(&world->target, is_urgent, &table, &fault) != GW_OK) {
+        gw_target_may_place(&world->target, channel, header->sequence, &placing, &fault) != GW_OK ||
+        gw_target_check_pages(&world->target, channel, &table, &fault) != GW_OK) {
         target_lost(world, fault.status, fault.text);
         return;
     }
@@ -116,7 +117,8 @@ void target_receive_batch(struct world *world, bool is_urgent, const struct gw_f
         return;
     }
     if (placing == GW_PLACE_STAGED && world->plan.options.unit > 1) {
-        if (place_part(world, is_urgent, &table, payload + table_bytes, &whole, &fault) != GW_OK) {
+        if (place_part(world, is_urgent ? SIM_BULK : channel, &table, payload + table_bytes, &whole,
+                       &fault) != GW_OK) {
             target_lost(world, fault.status, fault.text);
             return;
         }
@@ -129,21 +131,23 @@ void target_receive_batch(struct world *world, bool is_urgent, const struct gw_f
     }
     (void)target_tell(world, &(struct gw_target_event){.type = GW_TARGET_EV_BATCH,
                                                        .placed = {.is_urgent = is_urgent,
+                                                                  .channel = channel,
                                                                   .sequence = header->sequence,
                                                                   .is_suspect = !is_whole,
                                                                   .table = &table,
                                                                   .whole = whole}});
 }
 
-void target_receive_verify(struct world *world, const struct gw_frame_header *header,
-                           const uint8_t *payload)
+void target_receive_verify(struct world *world, uint32_t channel,
+                           const struct gw_frame_header *header, const uint8_t *payload)
 {
     struct gw_fault fault = {0};
-    struct gw_verified verified = {.sequence = header->sequence, .digest_ours = GW_DIGEST_SEED};
+    struct gw_verified verified = {
+        .channel = channel, .sequence = header->sequence, .digest_ours = GW_DIGEST_SEED};
     enum gw_placing placing;
     if (gw_verify_decode(&verified.theirs, payload, header->payload_bytes,
                          world->plan.options.pages, &fault) != GW_OK ||
-        gw_target_may_place(&world->target, false, header->sequence, &placing, &fault) != GW_OK) {
+        gw_target_may_place(&world->target, channel, header->sequence, &placing, &fault) != GW_OK) {
         target_lost(world, fault.status, fault.text);
         return;
     }
@@ -164,7 +168,7 @@ void target_receive_map(struct world *world, const struct gw_frame_header *heade
     enum gw_placing placing;
     if (gw_page_map_decode(bitmap, world->plan.options.pages, payload, header->payload_bytes,
                            &fault) != GW_OK ||
-        gw_target_may_place(&world->target, false, header->sequence, &placing, &fault) != GW_OK ||
+        gw_target_may_place(&world->target, 0, header->sequence, &placing, &fault) != GW_OK ||
         gw_target_check_missing(&world->target, bitmap, &fault) != GW_OK) {
         target_lost(world, fault.status, fault.text);
         return;

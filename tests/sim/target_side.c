@@ -247,7 +247,7 @@ static void send_received(struct world *world, struct connection *bulk)
 static void admit_channel(struct world *world, const struct gw_target_action *action)
 {
     candidate->is_admitted = true;
-    world->assembly[candidate->role == GW_ROLE_URGENT].unit.count = 0;
+    world->assembly[candidate->role == GW_ROLE_URGENT ? SIM_BULK : action->channel].unit.count = 0;
     send_message(world, candidate, TARGET, &action->message);
     if (action->has_map) {
         send_received(world, candidate);
@@ -390,11 +390,11 @@ static void receive(struct world *world, struct connection *connection,
 {
     bool is_bulk = connection->role == GW_ROLE_BULK;
     if (header->type == GW_FRAME_BATCH && connection->role != GW_ROLE_CONTROL) {
-        target_receive_batch(world, !is_bulk, header, payload);
-    } else if (header->type == GW_FRAME_MISSING && is_bulk) {
+        target_receive_batch(world, connection, header, payload);
+    } else if (header->type == GW_FRAME_MISSING && is_bulk && connection->channel == 0) {
         target_receive_map(world, header, payload);
     } else if (header->type == GW_FRAME_VERIFY && is_bulk) {
-        target_receive_verify(world, header, payload);
+        target_receive_verify(world, connection->channel, header, payload);
     } else if (connection->role == GW_ROLE_CONTROL) {
         receive_message(world, connection, header, payload);
     } else {

@@ -55,7 +55,9 @@ void world_init(struct world *world, const struct plan *plan, bool is_verbose)
     world->is_verbose = is_verbose;
     world->random = (plan->seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
     world->now_ns = SIM_S;
-    world->bulk_retry_ns = SIM_NEVER;
+    for (uint32_t i = 0; i < SIM_BULK; i++) {
+        world->bulk[i].retry_ns = SIM_NEVER;
+    }
     (void)world_random(world, 1);
     GW_ASSERT(gw_facts_put(&world->facts, "vCPUs", GW_FACT_DECIMAL, plan->options.vcpus) == GW_OK);
     GW_ASSERT(gw_facts_put(&world->facts, "machine", GW_FACT_TEXT, gw_fact_text_encode("sim")) ==
@@ -75,6 +77,7 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
     struct gw_source_config config = {.facts = &world->facts,
                                       .page_count = options->pages,
                                       .page_bytes = (uint32_t)options->page_bytes,
+                                      .channel_count = (uint32_t)options->channels,
                                       .guest_name = "sim",
                                       .downtime_ns_max = options->downtime_ms * SIM_MS,
                                       .bandwidth_max = options->limit,
@@ -107,7 +110,9 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
     }
     world->session = config.session;
     world->is_source_started = true;
-    world->bulk_stage = 0;
+    for (uint32_t i = 0; i < SIM_BULK; i++) {
+        world->bulk[i].stage = 0;
+    }
     world->throttle_percent = 0;
     world->agreeing.is_owed = false;
     gw_source_init(&world->source, &config);
@@ -157,17 +162,19 @@ static void check_runners(struct world *world)
 
 static void check_bounds(struct world *world)
 {
-    const struct gw_pages *pages = &world->source.pages;
     bool is_within = world->source.action_count <= GW_SOURCE_ACTIONS_MAX / 2 &&
                      world->target.action_count <= GW_TARGET_ACTIONS_MAX / 2 &&
-                     world->target.suspect_count <= GW_WINDOW_BATCHES &&
-                     world->target.history.count <= GW_HISTORY_MAX &&
-                     (!world->is_source_started ||
-                      pages->sequence_picked - pages->sequence_acked <= GW_WINDOW_BATCHES);
+                     world->target.history.count <= GW_HISTORY_MAX;
+    for (uint32_t i = 0; i < SIM_BULK; i++) {
+        const struct gw_pages_channel *channel = &world->source.pages.channel[i];
+        bool is_used = world->is_source_started && i < world->source.pages.channel_count;
+        is_within =
+            is_within && world->target.channel[i].suspect_count <= GW_WINDOW_BATCHES &&
+            (!is_used || channel->sequence_picked - channel->sequence_acked <= GW_WINDOW_BATCHES);
+    }
     if (!is_within) {
-        world_fail(world, "a bound is passed: %u and %u actions wait, %u suspects",
-                   world->source.action_count, world->target.action_count,
-                   world->target.suspect_count);
+        world_fail(world, "a bound is passed: %u and %u actions wait", world->source.action_count,
+                   world->target.action_count);
     }
 }
 
@@ -212,7 +219,9 @@ static void consider_source(const struct world *world, uint64_t *next_ns)
     }
     consider(world, next_ns, gw_source_deadline(&world->source));
     consider(world, next_ns, world->bulk_limit_ns);
-    consider(world, next_ns, world->bulk_retry_ns);
+    for (uint32_t i = 0; i < SIM_BULK; i++) {
+        consider(world, next_ns, world->bulk[i].retry_ns);
+    }
     consider_connecting(world, next_ns, &world->connecting);
     consider_connecting(world, next_ns, &world->connecting_bulk);
     consider_errand(world, next_ns, &world->stopping);

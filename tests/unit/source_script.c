@@ -71,7 +71,7 @@ enum gw_status tell(struct gw_source_event event, struct gw_fault *fault)
 bool next(struct gw_batch *batch)
 {
     uint64_t retry_ns = 0;
-    return gw_source_next_batch(&source, now_ns, batch, &retry_ns) == GW_OK;
+    return gw_source_next_batch(&source, 0, now_ns, batch, &retry_ns) == GW_OK;
 }
 
 void sent(uint64_t sequence)
@@ -131,7 +131,7 @@ void pages_go(bool is_acknowledged)
     struct gw_batch batch;
     uint64_t retry_ns = 0;
     uint64_t last = 0;
-    while (gw_source_next_batch(&source, now_ns, &batch, &retry_ns) == GW_OK) {
+    while (gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns) == GW_OK) {
         struct gw_source_event sent = {.type = GW_SOURCE_EV_BATCH_SENT,
                                        .sent = {.sequence = batch.sequence, .wire_bytes = 100}};
         last = batch.sequence;
@@ -170,7 +170,7 @@ void fresh(bool is_verifying)
 void reach_held_postcopy(void)
 {
     reach(GW_SOURCE_NEGOTIATING);
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY}});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY, 0, 1}});
     happens(GW_SOURCE_EV_BULK_UP);
     happens(GW_SOURCE_EV_TRACKED);
     happens(GW_SOURCE_EV_POSTCOPY);
@@ -204,7 +204,7 @@ void reach(enum gw_source_state state)
         break;
     case GW_SOURCE_OPENING:
         reach(GW_SOURCE_NEGOTIATING);
-        hears(&(struct gw_message){.type = GW_FRAME_ACCEPT});
+        hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {0, 0, 1}});
         break;
     case GW_SOURCE_TRACKING:
         reach(GW_SOURCE_OPENING);
@@ -362,7 +362,9 @@ struct gw_message peer_message(uint32_t n)
     struct gw_message message = {.type = GW_FRAME_REFUSE};
     if (n < 11) {
         message.type = plain[n];
-        if (message.type == GW_FRAME_REFUSE) {
+        if (message.type == GW_FRAME_ACCEPT) {
+            message.accept.channel_count = 1; /* as the decoder makes sure */
+        } else if (message.type == GW_FRAME_REFUSE) {
             strcpy(message.verdict.reason, "no");
         }
     } else if ((n -= 11) < 12) { /* epochs 0, 1 (ours from LEAVING on) and 2 */

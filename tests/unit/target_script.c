@@ -91,9 +91,11 @@ void hears_verdict(enum gw_frame_type type, uint64_t epoch)
 
 void hears_hello(uint64_t page_count)
 {
-    struct gw_message message = {
-        .type = GW_FRAME_HELLO,
-        .hello = {.guest_name = "guest", .page_count = page_count, .page_bytes = PAGE}};
+    struct gw_message message = {.type = GW_FRAME_HELLO,
+                                 .hello = {.guest_name = "guest",
+                                           .page_count = page_count,
+                                           .page_bytes = PAGE,
+                                           .channel_count = 1}};
     hears(&message);
 }
 
@@ -173,7 +175,7 @@ void hears_prepare_postcopy(uint64_t epoch, uint64_t sequence_last, uint32_t mis
 enum gw_status may_place(uint64_t sequence)
 {
     enum gw_placing placing;
-    return gw_target_may_place(&target, false, sequence, &placing, NULL);
+    return gw_target_may_place(&target, 0, sequence, &placing, NULL);
 }
 
 void places(uint64_t sequence, uint64_t page, uint32_t count, bool is_suspect)

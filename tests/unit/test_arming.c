@@ -56,7 +56,8 @@ static void a_window_has_the_batch_and_what_waits_behind_it(void **state)
     gw_arming_reset(&arming);
     assert_true(gw_arming_lacks(&arming, &batch, &page));
     assert_int_equal(page, 100);
-    gw_arming_plan(&arming, page, &batch, pending, COUNT, PAGE);
+    gw_arming_plan(&arming, page, &batch, pending,
+                   &(struct gw_ram){.page_count = COUNT, .page_bytes = PAGE}, 1);
     assert_int_equal(arming.first, 64);
     assert_int_equal(arming.end, 64 + GW_ARMING_SPAN);
     assert_int_equal(armed_count(), 64 + 10);
@@ -77,12 +78,15 @@ static void a_window_is_not_far_ahead(void **state)
     (void)state;
     struct gw_batch batch = batch_of(0, 64);
     memset(pending, 0xff, sizeof(pending));
-    gw_arming_plan(&arming, 0, &batch, pending, COUNT, PAGE);
+    gw_arming_plan(&arming, 0, &batch, pending,
+                   &(struct gw_ram){.page_count = COUNT, .page_bytes = PAGE}, 1);
     assert_int_equal(arming.end, ARMED_MAX);
-    gw_arming_plan(&arming, 0, &batch, pending, COUNT, GW_ARMING_BYTES);
+    gw_arming_plan(&arming, 0, &batch, pending,
+                   &(struct gw_ram){.page_count = COUNT, .page_bytes = GW_ARMING_BYTES}, 1);
     assert_int_equal(arming.end, 64); /* at least what is wanted now */
     batch = batch_of(COUNT - 5, 5);
-    gw_arming_plan(&arming, COUNT - 5, &batch, pending, COUNT, PAGE);
+    gw_arming_plan(&arming, COUNT - 5, &batch, pending,
+                   &(struct gw_ram){.page_count = COUNT, .page_bytes = PAGE}, 1);
     assert_int_equal(arming.end, COUNT);
     assert_int_equal(armed_count(), 5);
 }
@@ -113,7 +117,8 @@ static void guest_writes(struct chance *chance, bool is_stopped)
 {
     uint64_t most = is_calm ? 2 : 40;
     for (uint64_t n = is_stopped ? 0 : chance_next(chance, most); n > 0; n--) {
-        uint64_t ahead = (pages.cursor + chance_next(chance, is_calm ? 1500 : 300)) % COUNT;
+        uint64_t ahead =
+            (pages.channel[0].cursor + chance_next(chance, is_calm ? 1500 : 300)) % COUNT;
         write_page(is_calm || chance_next(chance, 2) ? ahead : chance_next(chance, COUNT));
     }
 }
@@ -146,7 +151,8 @@ static void arm(const struct gw_batch *batch)
     uint64_t page = 0;
     gw_arming_begin(&arming, pages.merges);
     while (gw_arming_lacks(&arming, batch, &page)) {
-        gw_arming_plan(&arming, page, batch, pages.dirty, COUNT, PAGE);
+        gw_arming_plan(&arming, page, batch, pages.dirty,
+                       &(struct gw_ram){.page_count = COUNT, .page_bytes = PAGE}, 1);
         page = arming.end;
         rearm();
     }
@@ -176,23 +182,24 @@ static void lose_link(void)
 static void send_batch(bool is_stopped, struct chance *chance)
 {
     struct gw_batch batch;
-    if (gw_pages_pick(&pages, is_stopped, &batch) != GW_OK) {
+    if (gw_pages_pick(&pages, 0, is_stopped, &batch) != GW_OK) {
         return;
     }
     if (batch.kind == GW_BATCH_PAGES) {
         read_batch(&batch, chance);
     }
-    gw_pages_sent(&pages, batch.sequence);
+    gw_pages_sent(&pages, 0, batch.sequence);
     uint64_t bytes;
     if (!is_stopped && chance_next(chance, 50) == 0) {
-        assert_int_equal(gw_pages_suspect(&pages, batch.sequence, NULL), GW_OK);
+        assert_int_equal(gw_pages_suspect(&pages, 0, batch.sequence, NULL), GW_OK);
     }
     if (chance_next(chance, 3) == 0) {
-        assert_int_equal(gw_pages_acked(&pages, batch.sequence, &bytes, NULL), GW_OK);
+        assert_int_equal(gw_pages_acked(&pages, 0, batch.sequence, &bytes, NULL), GW_OK);
     } else if (chance_next(chance, 20) == 0) {
         lose_link();
-    } else if (pages.sequence_picked - pages.sequence_acked == GW_WINDOW_BATCHES) {
-        assert_int_equal(gw_pages_acked(&pages, batch.sequence, &bytes, NULL), GW_OK);
+    } else if (pages.channel[0].sequence_picked - pages.channel[0].sequence_acked ==
+               GW_WINDOW_BATCHES) {
+        assert_int_equal(gw_pages_acked(&pages, 0, batch.sequence, &bytes, NULL), GW_OK);
     }
 }
 
@@ -204,8 +211,10 @@ static void send_round(bool is_stopped, struct chance *chance)
         if (!is_stopped && !pages.is_first_round && chance_next(chance, 100) == 0) {
             collect(); /* in the midst of it: somebody was waited for */
         }
-        if (pages.cursor == pages.page_count && pages.sequence_acked < pages.sequence_picked) {
-            assert_int_equal(gw_pages_acked(&pages, pages.sequence_picked, &bytes, NULL), GW_OK);
+        if (pages.channel[0].cursor == pages.page_count &&
+            pages.channel[0].sequence_acked < pages.channel[0].sequence_picked) {
+            assert_int_equal(
+                gw_pages_acked(&pages, 0, pages.channel[0].sequence_picked, &bytes, NULL), GW_OK);
         }
     }
 }
@@ -298,11 +307,11 @@ static void send_next(void)
 {
     struct gw_batch batch;
     uint64_t bytes;
-    assert_int_equal(gw_pages_pick(&pages, false, &batch), GW_OK);
+    assert_int_equal(gw_pages_pick(&pages, 0, false, &batch), GW_OK);
     arm(&batch);
     gw_arming_take(&arming, &batch);
-    gw_pages_sent(&pages, batch.sequence);
-    assert_int_equal(gw_pages_acked(&pages, batch.sequence, &bytes, NULL), GW_OK);
+    gw_pages_sent(&pages, 0, batch.sequence);
+    assert_int_equal(gw_pages_acked(&pages, 0, batch.sequence, &bytes, NULL), GW_OK);
 }
 
 /* A window ends within a unit, of which a part is armed and not read yet when the unit is written
@@ -324,11 +333,11 @@ static void what_was_reported_since_is_armed_anew(void **state)
     send_next();                            /* pages 128 to 191; the window is armed */
     write_page(written);
     collect();
-    while (pages.cursor <= written) {
+    while (pages.channel[0].cursor <= written) {
         send_next();
     }
     write_page(written); /* once more, now that it was read */
-    while (pages.cursor < 3 * 512) {
+    while (pages.channel[0].cursor < 3 * 512) {
         send_next();
     }
     assert_true(gw_bit_test(noted, written));
@@ -344,7 +353,7 @@ static void a_round_of_a_full_guest_takes_a_call_for_each_window(void **state)
     memset(pending, 0xff, sizeof(pending));
     gw_pages_begin(&pages, pending);
     rearms = 0;
-    while (pages.cursor < COUNT) {
+    while (pages.channel[0].cursor < COUNT) {
         send_next();
     }
     assert_int_equal(rearms, (COUNT + ARMED_MAX - 1) / ARMED_MAX);

@@ -161,7 +161,8 @@ static void *serve(void *context)
     welcome(&forger.control, 1, GW_STANDING_NEW, 0);
     read_until(&forger.control, GW_FRAME_HELLO);
     say(&forger.control,
-        &(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {.capabilities = GW_CAN_POSTCOPY}});
+        &(struct gw_message){.type = GW_FRAME_ACCEPT,
+                             .accept = {.capabilities = GW_CAN_POSTCOPY, .channel_count = 1}});
     welcome(&forger.bulk, 0, GW_STANDING_OPEN, 0);
     welcome(&forger.urgent, 0, GW_STANDING_OPEN, 0);
     take_pages();

@@ -278,6 +278,7 @@ static void open_session(int *control, int *bulk)
     struct gw_message intro = intro_of(GW_ROLE_CONTROL, ++session);
     struct gw_message hello = {.type = GW_FRAME_HELLO,
                                .hello = {.guest_name = "forged",
+                                         .channel_count = 1,
                                          .page_count = PAIR_PAGES,
                                          .page_bytes = pair.target_ram.page_bytes,
                                          .fact_count = 1,

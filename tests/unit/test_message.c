@@ -40,12 +40,13 @@ static const struct gw_message *samples(size_t *count)
                                     .welcome = {1, GW_STANDING_ABORTED, UINT64_MAX}};
     list[n++] = (struct gw_message){.type = GW_FRAME_HELLO,
                                     .hello = {.guest_name = "sensor-7",
+                                              .channel_count = 4,
                                               .page_count = 65536,
                                               .page_bytes = 4096,
                                               .fact_count = 2,
                                               .facts = &facts}};
-    list[n++] =
-        (struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY, GW_UNIT_LOG2_MAX}};
+    list[n++] = (struct gw_message){.type = GW_FRAME_ACCEPT,
+                                    .accept = {GW_CAN_POSTCOPY, GW_UNIT_LOG2_MAX, 1}};
     list[n++] = (struct gw_message){.type = GW_FRAME_DEMAND, .demanded_page = 77};
     list[n++] = (struct gw_message){.type = GW_FRAME_PING, .ping_ns = 12345};
     list[n++] = (struct gw_message){.type = GW_FRAME_PONG, .ping_ns = UINT64_MAX};
@@ -204,8 +205,10 @@ static void fields_out_of_range_are_refused_by_name(void **state)
         {GW_FRAME_HELLO, 76, GW_FACTS_MAX + 1, "number of facts is 161, wanted 160"},
         {GW_FRAME_HELLO, 76, 1, "length is"},
         {GW_FRAME_HELLO, 76, 3, "length is"},
-        {GW_FRAME_HELLO, 80, 0x1b, "fact 0 is malformed"},
-        {GW_FRAME_HELLO, 120 + 28, GW_FACT_TEXT + 1, "fact 1 is malformed"},
+        {GW_FRAME_HELLO, 80, 0, "number of bulk channels is 0, wanted 1"},
+        {GW_FRAME_HELLO, 87, 1, "a reserved field"},
+        {GW_FRAME_HELLO, 88, 0x1b, "fact 0 is malformed"},
+        {GW_FRAME_HELLO, 128 + 28, GW_FACT_TEXT + 1, "fact 1 is malformed"},
         {GW_FRAME_ACK, 0, GW_BULK_CHANNELS_MAX, "channel is"},
         {GW_FRAME_ACK, 1, 1, "a reserved field"},
         {GW_FRAME_SUSPECT, 7, 1, "a reserved field"},
@@ -218,6 +221,8 @@ static void fields_out_of_range_are_refused_by_name(void **state)
         {GW_FRAME_PREPARE, 19, 0xff, "length is"},
         {GW_FRAME_PREPARE, 12, 1, "missing pages without postcopy is 7"},
         {GW_FRAME_ACCEPT, 4, GW_UNIT_LOG2_MAX + 1, "log2 of a unit's pages is 10, wanted 9"},
+        {GW_FRAME_ACCEPT, 8, 0, "number of bulk channels is 0"},
+        {GW_FRAME_ACCEPT, 8, GW_BULK_CHANNELS_MAX + 1, "number of bulk channels"},
         {GW_FRAME_ABORTED, 16, 0x1b, "its reason is no text"},
         {GW_FRAME_REFUSE, 20, 0, "its reason is no text"},
         {GW_FRAME_ABORT, 31, '\r', "its reason is no text"},
@@ -291,12 +296,15 @@ static void the_longest_hello_and_prepare_fit_their_bounds(void **state)
     for (uint32_t i = 0; i < many.count; i++) {
         many.fact[i].name[0] = 'f';
     }
-    struct gw_message hello = {.type = GW_FRAME_HELLO, .hello = {.facts = &many}};
+    struct gw_message hello = {.type = GW_FRAME_HELLO,
+                               .hello = {.channel_count = 1, .facts = &many}};
     assert_int_equal(gw_message_encode(&hello, buffer, sizeof(buffer)), GW_HELLO_BYTES_MAX);
     assert_int_equal(decode(&back, GW_FRAME_HELLO, buffer, GW_HELLO_BYTES_MAX, NULL), GW_OK);
-    struct gw_message prepare = {
-        .type = GW_FRAME_PREPARE,
-        .prepare = {.epoch = 1, .channel_count = 1, .state = large, .state_bytes = sizeof(large)}};
+    struct gw_message prepare = {.type = GW_FRAME_PREPARE,
+                                 .prepare = {.epoch = 1,
+                                             .channel_count = GW_BULK_CHANNELS_MAX,
+                                             .state = large,
+                                             .state_bytes = sizeof(large)}};
     uint32_t bytes = gw_message_encode(&prepare, buffer, sizeof(buffer));
     assert_int_equal(bytes, gw_message_payload_max(GW_FRAME_PREPARE));
     assert_int_equal(decode(&back, GW_FRAME_PREPARE, buffer, bytes, NULL), GW_OK);

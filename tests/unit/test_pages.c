@@ -32,7 +32,7 @@ static void touch(uint64_t page, uint64_t count)
 static struct gw_batch picked(bool is_stopped)
 {
     struct gw_batch batch;
-    assert_int_equal(gw_pages_pick(&pages, is_stopped, &batch), GW_OK);
+    assert_int_equal(gw_pages_pick(&pages, 0, is_stopped, &batch), GW_OK);
     return batch;
 }
 
@@ -46,14 +46,14 @@ static void expect_run(const struct gw_batch *batch, uint32_t i, uint64_t page, 
 static void acknowledge(uint64_t sequence, uint64_t pages_wanted)
 {
     uint64_t bytes = 0;
-    assert_int_equal(gw_pages_acked(&pages, sequence, &bytes, NULL), GW_OK);
+    assert_int_equal(gw_pages_acked(&pages, 0, sequence, &bytes, NULL), GW_OK);
     assert_int_equal(bytes, pages_wanted * PAGE);
 }
 
 static void expect_none(void)
 {
     struct gw_batch batch;
-    assert_int_equal(gw_pages_pick(&pages, false, &batch), GW_AGAIN);
+    assert_int_equal(gw_pages_pick(&pages, 0, false, &batch), GW_AGAIN);
 }
 
 static void the_first_round_tells_long_holes_and_sends_short_ones(void **state)
@@ -156,7 +156,7 @@ static void the_window_stops_the_round_until_the_target_has_told(void **state)
     gw_pages_begin(&pages, bitmap);
     for (uint64_t n = 1; n <= GW_WINDOW_BATCHES; n++) {
         assert_int_equal(picked(false).sequence, n);
-        gw_pages_sent(&pages, n);
+        gw_pages_sent(&pages, 0, n);
     }
     expect_none();
     assert_false(gw_pages_is_round_over(&pages));
@@ -174,10 +174,10 @@ static void a_suspect_batch_is_dirty_again(void **state)
     touch(40, 8);
     (void)gw_pages_merge(&pages, bitmap);
     gw_pages_begin_round(&pages);
-    gw_pages_sent(&pages, picked(false).sequence);
+    gw_pages_sent(&pages, 0, picked(false).sequence);
     assert_int_equal(pages.dirty_count, 0);
-    assert_int_equal(gw_pages_suspect(&pages, 1, NULL), GW_OK);
-    assert_int_equal(gw_pages_suspect(&pages, 1, NULL), GW_OK); /* said twice counts once */
+    assert_int_equal(gw_pages_suspect(&pages, 0, 1, NULL), GW_OK);
+    assert_int_equal(gw_pages_suspect(&pages, 0, 1, NULL), GW_OK); /* said twice counts once */
     assert_int_equal(pages.dirty_count, 8);
     acknowledge(1, 8);
     gw_pages_begin_round(&pages);
@@ -193,8 +193,8 @@ static void nothing_may_be_damaged_while_the_guest_stands_still(void **state)
     touch(0, 1);
     (void)gw_pages_merge(&pages, bitmap);
     gw_pages_begin_round(&pages);
-    gw_pages_sent(&pages, picked(true).sequence);
-    assert_int_equal(gw_pages_suspect(&pages, 1, &fault), GW_CORRUPT);
+    gw_pages_sent(&pages, 0, picked(true).sequence);
+    assert_int_equal(gw_pages_suspect(&pages, 0, 1, &fault), GW_CORRUPT);
     assert_string_equal(fault.text, "batch 1 arrived damaged although the guest stood still");
 }
 
@@ -207,14 +207,14 @@ static void acknowledgements_of_nothing_are_refused(void **state)
     touch(0, 2 * BATCH);
     (void)gw_pages_merge(&pages, bitmap);
     gw_pages_begin_round(&pages);
-    gw_pages_sent(&pages, picked(false).sequence);
-    gw_pages_sent(&pages, picked(false).sequence);
+    gw_pages_sent(&pages, 0, picked(false).sequence);
+    gw_pages_sent(&pages, 0, picked(false).sequence);
     acknowledge(1, BATCH);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct gw_fault fault = {.status = GW_OK};
-        assert_int_equal(gw_pages_acked(&pages, bad[i], &bytes, &fault), GW_PROTOCOL);
+        assert_int_equal(gw_pages_acked(&pages, 0, bad[i], &bytes, &fault), GW_PROTOCOL);
         assert_non_null(strstr(fault.text, "wanted 2 to 2"));
-        assert_int_equal(gw_pages_suspect(&pages, bad[i], NULL), GW_PROTOCOL);
+        assert_int_equal(gw_pages_suspect(&pages, 0, bad[i], NULL), GW_PROTOCOL);
     }
     assert_int_equal(bytes, 7);
     acknowledge(2, BATCH);
@@ -228,17 +228,17 @@ static void verification_gives_out_every_stretch_once(void **state)
     struct gw_batch batch;
     given(2 * STRETCH + 3);
     for (uint64_t at = 0; at < pages.page_count; at += STRETCH) {
-        assert_int_equal(gw_pages_pick_verify(&pages, &batch), GW_OK);
+        assert_int_equal(gw_pages_pick_verify(&pages, 0, &batch), GW_OK);
         assert_int_equal(batch.kind, GW_BATCH_VERIFY);
         assert_true(batch.is_stopped);
         expect_run(&batch, 0, at, at == 2 * STRETCH ? 3 : STRETCH);
     }
-    assert_int_equal(gw_pages_pick_verify(&pages, &batch), GW_AGAIN);
-    gw_pages_sent(&pages, 1);
-    gw_pages_sent(&pages, 2);
-    gw_pages_sent(&pages, 3);
+    assert_int_equal(gw_pages_pick_verify(&pages, 0, &batch), GW_AGAIN);
+    gw_pages_sent(&pages, 0, 1);
+    gw_pages_sent(&pages, 0, 2);
+    gw_pages_sent(&pages, 0, 3);
     acknowledge(3, 0); /* digests are no pages */
-    assert_int_equal(gw_pages_suspect(&pages, 3, NULL), GW_PROTOCOL);
+    assert_int_equal(gw_pages_suspect(&pages, 0, 3, NULL), GW_PROTOCOL);
 }
 
 /* ---- Against a model of one byte a page ---- */
@@ -287,23 +287,23 @@ static void model_step(struct chance *chance)
     uint64_t n = chance_next(chance, 12);
     struct gw_batch batch;
     if (n < 5) {
-        if (gw_pages_pick(&pages, false, &batch) == GW_OK) {
+        if (gw_pages_pick(&pages, 0, false, &batch) == GW_OK) {
             assert_true(model.count < GW_WINDOW_BATCHES);
             assert_true(batch.sequence == model.first + model.count);
             model_mark(&batch, false);
             model.window[batch.sequence % GW_WINDOW_BATCHES] = batch;
             model.count++;
-            gw_pages_sent(&pages, batch.sequence);
+            gw_pages_sent(&pages, 0, batch.sequence);
         }
     } else if (n < 8 && model.count > 0) {
         uint64_t bytes = 0;
         uint64_t more = chance_next(chance, model.count);
-        assert_int_equal(gw_pages_acked(&pages, model.first + more, &bytes, NULL), GW_OK);
+        assert_int_equal(gw_pages_acked(&pages, 0, model.first + more, &bytes, NULL), GW_OK);
         model.first += more + 1;
         model.count -= more + 1;
     } else if (n == 8 && model.count > 0) {
         uint64_t sequence = model.first + chance_next(chance, model.count);
-        assert_int_equal(gw_pages_suspect(&pages, sequence, NULL), GW_OK);
+        assert_int_equal(gw_pages_suspect(&pages, 0, sequence, NULL), GW_OK);
         model_mark(&model.window[sequence % GW_WINDOW_BATCHES], true);
     } else if (n == 9) {
         memset(bitmap, 0, sizeof(bitmap));
@@ -315,7 +315,7 @@ static void model_step(struct chance *chance)
             model.dirty[page] = true;
         }
         assert_int_equal(gw_pages_merge(&pages, bitmap), added);
-    } else if (n == 10 && pages.cursor == pages.page_count) {
+    } else if (n == 10 && pages.channel[0].cursor == pages.page_count) {
         gw_pages_begin_round(&pages);
     }
 }

@@ -59,10 +59,12 @@ static void test_plain_replies(void **state)
                                             .throttle_trigger_percent = 50,
                                             .throttle_initial_percent = 20,
                                             .throttle_increment_percent = 10,
-                                            .throttle_max_percent = 99};
+                                            .throttle_max_percent = 99,
+                                            .channels = 2};
     gw_qmp_encode_parameters(&message, "", &parameters);
     assert_line("{\"return\": {\"downtime-limit\": 300, \"max-bandwidth\": 0, "
-                "\"max-postcopy-bandwidth\": 0, \"throttle-trigger-threshold\": 50, "
+                "\"max-postcopy-bandwidth\": 0, \"multifd-channels\": 2, "
+                "\"throttle-trigger-threshold\": 50, "
                 "\"cpu-throttle-initial\": 20, \"cpu-throttle-increment\": 10, "
                 "\"max-cpu-throttle\": 99}}\r\n");
     const bool capabilities[GW_INFO_CAPABILITY_COUNT] = {[GW_INFO_CAPABILITY_EVENTS] = true};
@@ -135,6 +137,7 @@ static struct gw_info_migrate sample(void)
         .epoch = 2,
         .peer = "tcp:b:1",
         .session = "ab",
+        .channels = 4,
     };
 }
 
@@ -184,7 +187,8 @@ static void test_migrate_golden(void **state)
                 "\"dirty-pages-rate\": 8, \"mbps\": 12.345, \"dirty-sync-count\": 7, "
                 "\"pages-per-second\": 9, \"page-size\": 4096, \"downtime-bytes\": 6}, "
                 "\"__org.godwit\": {\"role\": \"source\", \"peer\": \"tcp:b:1\", \"session\": "
-                "\"ab\", \"epoch\": 2, \"expected-downtime-us\": 1500, \"verify\": \"pending\", "
+                "\"ab\", \"channels\": 4, \"epoch\": 2, \"expected-downtime-us\": 1500, "
+                "\"verify\": \"pending\", "
                 "\"verify-time\": 0}}, \"id\": 7}\r\n");
 
     info = (struct gw_info_migrate){.status = GW_INFO_MIGRATION_FAILED,

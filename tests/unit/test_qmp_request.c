@@ -211,6 +211,10 @@ static void test_throttle_parameters(void **state)
     assert_int_equal(parameters->value.throttle_increment_percent, 99);
     assert_int_equal(parameters->value.throttle_max_percent, 80);
     assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
+               "{\"multifd-channels\":9}}",
+               "argument 'multifd-channels' of migrate-set-parameters is 9; wanted a number from "
+               "1 to 8");
+    assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
                "{\"cpu-throttle-initial\":0}}",
                "argument 'cpu-throttle-initial' of migrate-set-parameters is 0; wanted a number "
                "from 1 to 99 (percent)");
@@ -310,10 +314,11 @@ static void test_bad_requests_are_named(void **state)
                "\"arguments\" of stop is [1]; wanted an object");
     assert_bad("{\"execute\":\"stop\",\"arguments\":{\"now\":true}}",
                "stop has no argument \"now\"; it has: none");
-    assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime\":1}}",
-               "migrate-set-parameters has no argument \"downtime\"; it has: downtime-limit, "
-               "max-bandwidth, max-postcopy-bandwidth, throttle-trigger-threshold, "
-               "cpu-throttle-initial, cpu-throttle-increment, max-cpu-throttle");
+    assert_bad(
+        "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime\":1}}",
+        "migrate-set-parameters has no argument \"downtime\"; it has: downtime-limit, "
+        "max-bandwidth, max-postcopy-bandwidth, multifd-channels, throttle-trigger-threshold, "
+        "cpu-throttle-initial, cpu-throttle-increment, ...");
     assert_bad(
         "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime-limit\":2000001}}",
         "argument 'downtime-limit' of migrate-set-parameters is 2000001; wanted a number "

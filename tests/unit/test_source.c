@@ -28,7 +28,7 @@ static void a_guest_moves(void **state)
     assert_int_equal(said[GW_FRAME_INTRO], 1);
     hears_welcome(GW_STANDING_NEW, 0);
     assert_int_equal(said[GW_FRAME_HELLO], 1);
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {0, 0, 1}});
     assert_int_equal(done[GW_SOURCE_DO_CONNECT_BULK], 1);
     happens(GW_SOURCE_EV_BULK_UP);
     assert_int_equal(done[GW_SOURCE_DO_TRACK], 1);
@@ -48,10 +48,10 @@ static void a_guest_moves(void **state)
     happens(GW_SOURCE_EV_COLLECTED);
     pages_go(false); /* the last pages, and the digests */
     assert_int_equal(said[GW_FRAME_PREPARE], 0);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     assert_int_equal(said[GW_FRAME_PREPARE], 1);
     assert_int_equal(last_said.prepare.epoch, 1);
-    assert_true(last_said.prepare.sequence_last[0] == source.pages.sequence_sent);
+    assert_true(last_said.prepare.sequence_last[0] == source.pages.channel[0].sequence_sent);
     hears_verdict(GW_FRAME_READY, 1);
     assert_int_equal(said[GW_FRAME_COMMIT], 1);
     assert_true(last_said.verdict.elapsed_ns > 0);
@@ -99,7 +99,7 @@ static void a_target_that_takes_nothing_does_not_keep_the_guest_stopped(void **s
     struct gw_batch batch;
     uint64_t retry_ns = 0;
     source.config.is_verifying = true; /* more to come after this one */
-    assert_int_equal(gw_source_next_batch(&source, now_ns, &batch, &retry_ns), GW_OK);
+    assert_int_equal(gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns), GW_OK);
     struct gw_source_event sent = {.type = GW_SOURCE_EV_BATCH_SENT,
                                    .sent = {.sequence = batch.sequence}};
     assert_int_equal(tell(sent, NULL), GW_OK);
@@ -158,11 +158,11 @@ static void after_a_lost_link_only_what_was_not_acknowledged_goes_again(void **s
     happens(setup[0]);
     happens(setup[1]);
     hears_welcome(GW_STANDING_NEW, 0);
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {0, 0, 1}});
     happens(GW_SOURCE_EV_BULK_UP);
     happens(GW_SOURCE_EV_TRACKED);
     pages_go(false);
-    uint64_t sent = source.pages.sequence_sent;
+    uint64_t sent = source.pages.channel[0].sequence_sent;
     assert_true(sent >= 2);
     hears_ack(1);
     uint64_t acked = source.config.page_count - gw_pages_remaining(&source.pages);
@@ -173,7 +173,7 @@ static void after_a_lost_link_only_what_was_not_acknowledged_goes_again(void **s
     link_comes_back();
     struct gw_batch batch;
     uint64_t retry_ns = 0;
-    assert_int_equal(gw_source_next_batch(&source, now_ns, &batch, &retry_ns), GW_OK);
+    assert_int_equal(gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns), GW_OK);
     assert_int_equal(batch.sequence, 2); /* the number behind the one that was acknowledged */
     assert_int_equal(batch.run[0].page, acked);
 }

@@ -45,7 +45,7 @@ static void given_active(uint32_t capabilities)
 {
     memset(explained, 0, sizeof(explained));
     reach(GW_SOURCE_NEGOTIATING);
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {capabilities}});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {capabilities, 0, 1}});
     happens(GW_SOURCE_EV_BULK_UP);
     dirty(0xffff);
     happens(GW_SOURCE_EV_TRACKED);
@@ -58,7 +58,7 @@ static void when_a_round_passes(uint64_t took_ns, uint64_t pages)
 {
     struct gw_batch batch;
     uint64_t retry_ns = 0;
-    while (gw_source_next_batch(&source, now_ns, &batch, &retry_ns) == GW_OK) {
+    while (gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns) == GW_OK) {
         uint64_t count = 0;
         for (uint32_t i = 0; i < batch.run_count; i++) {
             count += batch.run[i].count;
@@ -194,7 +194,7 @@ static void devices_that_are_ready_early_keep_nobody_waiting(void **state)
 {
     (void)state;
     reach(GW_SOURCE_NEGOTIATING);
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_WILL_ACK_SWITCHOVER}});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_WILL_ACK_SWITCHOVER, 0, 1}});
     hears_switchover_ack();
     hears_switchover_ack(); /* again, after a lost link, say */
     assert_int_equal(source.state, GW_SOURCE_OPENING);
@@ -221,7 +221,7 @@ static void who_does_not_want_to_wait_does_not(void **state)
     (void)state;
     reach(GW_SOURCE_NEGOTIATING);
     source.config.is_ack_ignored = true;
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_WILL_ACK_SWITCHOVER}});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_WILL_ACK_SWITCHOVER, 0, 1}});
     happens(GW_SOURCE_EV_BULK_UP);
     happens(GW_SOURCE_EV_TRACKED);
     given_no_further_rounds();

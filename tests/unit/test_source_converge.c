@@ -53,7 +53,7 @@ static void when_a_round_passes(uint64_t pages)
 {
     struct gw_batch batch;
     uint64_t retry_ns = 0;
-    while (gw_source_next_batch(&source, now_ns, &batch, &retry_ns) == GW_OK) {
+    while (gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns) == GW_OK) {
         uint64_t count = 0;
         for (uint32_t i = 0; i < batch.run_count; i++) {
             count += batch.run[i].count;

@@ -18,7 +18,7 @@ enum { TOUCHED = 8 };
 
 static void accepts(uint32_t capabilities)
 {
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {capabilities}});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {capabilities, 0, 1}});
 }
 
 static void reach_active(void)
@@ -254,7 +254,7 @@ static void limits_of_precopy_and_postcopy_are_apart(void **state)
     gw_source_set_limits(&source, 0, 0, 100);
     assert_true(next(&batch));
     sent(batch.sequence);
-    assert_int_equal(gw_source_next_batch(&source, now_ns, &batch, &retry_ns), GW_AGAIN);
+    assert_int_equal(gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns), GW_AGAIN);
     assert_true(retry_ns > now_ns && retry_ns <= now_ns + 1000 * MS);
     assert_int_equal(gw_source_demand(&source, 1, &batch, NULL), GW_OK); /* exempt */
 }
@@ -288,7 +288,7 @@ static void only_what_was_not_received_is_sent_again(void **state)
     recover(~UINT64_C(0x81));
     assert_int_equal(source.pages.dirty_count, 2);
     assert_true(next(&batch));
-    assert_int_equal(batch.sequence, source.pages.sequence_acked + 1);
+    assert_int_equal(batch.sequence, source.pages.channel[0].sequence_acked + 1);
     assert_true(batch.run_count == 2 && batch.run[0].page == 0 && batch.run[1].page == 7);
     struct gw_source_figures figures;
     gw_source_figures(&source, now_ns, &figures);

@@ -25,7 +25,7 @@ static void negotiates(void)
 
 static void accept(void)
 {
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY}});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY, 0, 1}});
 }
 
 static void reach_stopping(void)
@@ -55,7 +55,7 @@ static void it_moves_without_a_page(void **state)
     expect_state(GW_SOURCE_LEAVING);
     assert_int_equal(last_record, GW_DEPARTURE_LEAVING);
     assert_int_equal(done[GW_SOURCE_DO_STOP], 0); /* not before the departure is recorded */
-    assert_int_equal(gw_source_next_batch(&source, now_ns, &batch, &retry_ns), GW_AGAIN);
+    assert_int_equal(gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns), GW_AGAIN);
     happens(GW_SOURCE_EV_RECORDED);
     assert_int_equal(done[GW_SOURCE_DO_STOP], 1);
     happens(GW_SOURCE_EV_STOPPED);
@@ -63,7 +63,7 @@ static void it_moves_without_a_page(void **state)
     assert_int_equal(last_said.type, GW_FRAME_PREPARE);
     assert_int_equal(last_said.prepare.sequence_last[0], 0);
     assert_false(last_said.prepare.is_postcopy);
-    assert_int_equal(gw_source_next_batch(&source, now_ns, &batch, &retry_ns), GW_AGAIN);
+    assert_int_equal(gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns), GW_AGAIN);
     hears_verdict(GW_FRAME_READY, 1);
     assert_int_equal(last_said.type, GW_FRAME_COMMIT);
     assert_true(last_said.verdict.elapsed_ns >= MS);

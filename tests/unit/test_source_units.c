@@ -30,7 +30,7 @@ static void expect_pushed(uint64_t page, uint32_t count)
 
 static void accepts(uint32_t unit_log2)
 {
-    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY, unit_log2}});
+    hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {GW_CAN_POSTCOPY, unit_log2, 1}});
 }
 
 /* HELD; page 21, a hole before, was written last. */
@@ -195,7 +195,7 @@ static void nothing_is_released_unless_it_was_asked_for(void **state)
     (void)state;
     reach_pushing(0, false, 1);
     expect_pushed(0, 3);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_none_released();
     hears_verdict(GW_FRAME_COMPLETE, 1);
     expect_none_released();
@@ -211,7 +211,7 @@ static void what_the_target_has_is_released_when_the_guest_runs_there(void **sta
     expect_the_others_released();
     expect_pushed(0, 3);
     expect_none_released(); /* never what was not acknowledged */
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_released(0, 3);
     expect_none_released();
     hears_verdict(GW_FRAME_COMPLETE, 1);
@@ -240,17 +240,17 @@ static void a_unit_is_released_with_its_last_batch(void **state)
     expect_released(8, 12);
     expect_released(24, 76);
     expect_pushed(0, 3);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_none_released();
     expect_pushed(3, 1);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_released(0, UNIT);
     expect_pushed(4, 3); /* given up, since it is demanded: no number will speak of it */
     assert_int_equal(gw_source_demand(&source, 4, &batch, NULL), GW_OK);
     gw_source_answered(&source, &(struct gw_batch_sent){.raw_pages = UNIT});
     expect_pushed(20, 3);
     expect_pushed(23, 1);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_released(20, UNIT);
     expect_none_released();
     hears_verdict(GW_FRAME_COMPLETE, 1);
@@ -266,10 +266,10 @@ static void own_huge_pages_are_released_whole(void **state)
     expect_released(24, 76);
     expect_none_released(); /* 20, 22 and 23 are due, 21 lacks */
     expect_pushed(0, 3);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_none_released();
     expect_pushed(3, 3);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_released(0, UNIT);
     hears_verdict(GW_FRAME_COMPLETE, 1);
     expect_released(4, UNIT);
@@ -306,7 +306,7 @@ static void a_page_that_is_being_read_is_not_released(void **state)
     expect_pushed(0, 3);
     assert_int_equal(gw_source_demand(&source, 1, &batch, NULL), GW_OK); /* crosses the push */
     assert_int_equal(batch.kind, GW_BATCH_PUSH);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_released(0, 1);
     expect_released(2, 1);
     expect_none_released();
@@ -320,7 +320,7 @@ static void a_demand_that_crossed_its_acknowledgement_hears_that_it_is_gone(void
     (void)state;
     reach_pushing(0, true, 1);
     expect_pushed(0, 3);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_released(0, 3);
     assert_int_equal(gw_source_demand(&source, 1, &batch, NULL), GW_OK);
     assert_int_equal(batch.kind, GW_BATCH_GONE);
@@ -334,7 +334,7 @@ static void a_target_that_takes_its_word_back_gets_nothing(void **state)
     (void)state;
     reach_pushing(0, true, 1);
     expect_pushed(0, 3);
-    hears_ack(source.pages.sequence_sent);
+    hears_ack(source.pages.channel[0].sequence_sent);
     expect_released(0, 3);
     recover(~UINT64_C(0xff), UINT64_MAX >> 28);
     expect_state(GW_SOURCE_PUSH_WAITING);

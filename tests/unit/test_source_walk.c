@@ -109,9 +109,9 @@ static bool walk_message(struct chance *chance, struct gw_message *message)
         *message = peer_message((uint32_t)chance_next(chance, PEER_MESSAGES));
         return true;
     }
-    if (source.pages.sequence_sent > source.pages.sequence_acked) {
+    if (source.pages.channel[0].sequence_sent > source.pages.channel[0].sequence_acked) {
         *message = (struct gw_message){.type = GW_FRAME_ACK,
-                                       .ack = {.sequence = source.pages.sequence_sent}};
+                                       .ack = {.sequence = source.pages.channel[0].sequence_sent}};
         return true;
     }
     uint64_t first = chance_next(chance, PEER_MESSAGES);
@@ -157,7 +157,7 @@ static void walk_step(struct chance *chance)
         break;
     case 7:
     case 8:
-        if (gw_source_next_batch(&source, now_ns, &batch, &retry_ns) != GW_OK) {
+        if (gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns) != GW_OK) {
             return;
         }
         event = (struct gw_source_event){.type = GW_SOURCE_EV_BATCH_SENT,

@@ -83,7 +83,7 @@ static void acknowledgements_wait_for_a_few_batches(void **state)
 {
     (void)state;
     reach(GW_TARGET_ACTIVE);
-    uint64_t first = target.sequence + 1;
+    uint64_t first = target.channel[0].sequence + 1;
     for (uint64_t i = 0; i < GW_WINDOW_BATCHES / 8 - 1; i++) {
         places_unheard(first + i, false);
         assert_true(gw_target_has_action(&target) && gw_target_may_wait(&target));
@@ -93,7 +93,7 @@ static void acknowledgements_wait_for_a_few_batches(void **state)
     drain();
     assert_int_equal(last_said.ack.sequence, first + GW_WINDOW_BATCHES / 8 - 1);
     assert_false(gw_target_has_action(&target));
-    places_unheard(target.sequence + 1, true); /* damaged: that is said at once */
+    places_unheard(target.channel[0].sequence + 1, true); /* damaged: that is said at once */
     assert_false(gw_target_may_wait(&target));
 }
 
@@ -387,7 +387,8 @@ static struct gw_message source_message(uint32_t n, enum gw_target_event_type *e
             (struct gw_prepare){.epoch = n + 1, .channel_count = 1, .sequence_last = {99}};
         *event = n + 1 > target.epoch ? GW_TARGET_EV_PREPARE : GW_TARGET_EV_MESSAGE;
     } else {
-        message.hello = (struct gw_hello){.page_count = PAGES, .page_bytes = PAGE};
+        message.hello =
+            (struct gw_hello){.page_count = PAGES, .page_bytes = PAGE, .channel_count = 1};
         *event = target.state == GW_TARGET_NEGOTIATING ? GW_TARGET_EV_HELLO : GW_TARGET_EV_MESSAGE;
     }
     return message;

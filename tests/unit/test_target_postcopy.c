@@ -105,16 +105,19 @@ static void only_what_was_demanded_may_come_on_the_urgent_channel(void **state)
     reach_pulling();
     struct gw_batch_table wanted = pages(MISSING_A, 1);
     struct gw_batch_table two = pages(MISSING_A, 2);
-    assert_int_equal(gw_target_check_pages(&target, true, &wanted, &fault), GW_PROTOCOL);
+    assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &wanted, &fault),
+                     GW_PROTOCOL);
     assert_non_null(strstr(fault.text, "page 6 on the urgent channel"));
     (void)gw_target_page_fault(&target, MISSING_A, THREAD, now_ns);
-    assert_int_equal(gw_target_check_pages(&target, true, &wanted, NULL), GW_OK);
-    assert_int_equal(gw_target_check_pages(&target, true, &two, NULL), GW_PROTOCOL);
-    assert_int_equal(gw_target_may_place(&target, true, 1, &placing, NULL), GW_OK);
+    assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &wanted, NULL), GW_OK);
+    assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &two, NULL), GW_PROTOCOL);
+    assert_int_equal(gw_target_may_place(&target, GW_TARGET_URGENT, 1, &placing, NULL), GW_OK);
     assert_int_equal(placing, GW_PLACE_STAGED);
-    assert_int_equal(gw_target_may_place(&target, true, 2, &placing, NULL), GW_PROTOCOL);
+    assert_int_equal(gw_target_may_place(&target, GW_TARGET_URGENT, 2, &placing, NULL),
+                     GW_PROTOCOL);
     comes_on_demand(1, MISSING_A);
-    assert_int_equal(gw_target_check_pages(&target, true, &wanted, NULL), GW_PROTOCOL); /* twice */
+    assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &wanted, NULL),
+                     GW_PROTOCOL); /* twice */
 }
 
 static void a_new_channel_is_asked_for_all_that_is_waited_for(void **state)
@@ -171,7 +174,7 @@ static void what_was_under_way_at_the_end_is_read_and_dropped(void **state)
     (void)gw_target_page_fault(&target, MISSING_A, THREAD, now_ns);
     places(3, MISSING_A, 2, false);
     expect_state(GW_TARGET_RUNNING);
-    assert_int_equal(gw_target_may_place(&target, true, 1, &placing, NULL), GW_OK);
+    assert_int_equal(gw_target_may_place(&target, GW_TARGET_URGENT, 1, &placing, NULL), GW_OK);
     assert_int_equal(placing, GW_PLACE_NOT);
     comes_on_demand(1, MISSING_A);
     expect_state(GW_TARGET_RUNNING);

@@ -134,12 +134,13 @@ static void a_unit_is_demanded_once_and_here_when_it_is_whole(void **state)
     assert_int_equal(target.missing, UNIT);
     assert_int_equal(target.blocktime.faults, 0);
     struct gw_batch_table rest = pages(FIRST + 1, 1, GW_RECORD_RAW);
-    assert_int_equal(gw_target_check_pages(&target, true, &rest, NULL), GW_OK);
+    assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &rest, NULL), GW_OK);
     part_comes(true, 2, FIRST + 1, true);
     assert_int_equal(target.blocktime.faults, 2);
     expect_state(GW_TARGET_RUNNING);
     assert_int_equal(said[GW_FRAME_COMPLETE], 1);
-    assert_int_equal(gw_target_check_pages(&target, true, &rest, NULL), GW_PROTOCOL); /* twice */
+    assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &rest, NULL),
+                     GW_PROTOCOL); /* twice */
 }
 
 /* It is acknowledged, as it was read; and it is not received, as it is nowhere. */
@@ -187,10 +188,12 @@ static void gone_is_believed_of_what_is_here_only(void **state)
         struct gw_batch_table gone = pages(FIRST, unit, GW_RECORD_GONE);
         reach_pulling();
         target.config.unit_pages = unit;
-        assert_int_equal(gw_target_check_pages(&target, true, &gone, NULL), GW_PROTOCOL);
+        assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &gone, NULL),
+                         GW_PROTOCOL);
         (void)gw_target_page_fault(&target, FIRST, THREAD, now_ns);
         gw_fault_clear(&fault);
-        assert_int_equal(gw_target_check_pages(&target, true, &gone, &fault), GW_PROTOCOL);
+        assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &gone, &fault),
+                         GW_PROTOCOL);
         assert_non_null(strstr(fault.text, "as gone, and they are not all here"));
         /* It is placed by the bulk channel meanwhile: then it may be. */
         struct gw_batch_table table = pages(FIRST, unit, GW_RECORD_RAW);
@@ -199,14 +202,15 @@ static void gone_is_believed_of_what_is_here_only(void **state)
             .placed = {.sequence = 3, .table = &table, .whole = {FIRST, unit}}};
         assert_int_equal(tell(event, NULL), GW_OK);
         drain();
-        assert_int_equal(gw_target_check_pages(&target, true, &gone, NULL), GW_OK);
-        assert_int_equal(gw_target_check_pages(&target, false, &gone, NULL), GW_PROTOCOL);
+        assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &gone, NULL), GW_OK);
+        assert_int_equal(gw_target_check_pages(&target, 0, &gone, NULL), GW_PROTOCOL);
         event.placed = (struct gw_batch_placed){.is_urgent = true, .sequence = 1, .table = &gone};
         assert_int_equal(tell(event, NULL), GW_OK);
         drain();
         assert_int_equal(target.missing, UNIT - unit);
         if (unit == 1) { /* else all is here, and whatever still comes is dropped */
-            assert_int_equal(gw_target_check_pages(&target, true, &gone, NULL), GW_PROTOCOL);
+            assert_int_equal(gw_target_check_pages(&target, GW_TARGET_URGENT, &gone, NULL),
+                             GW_PROTOCOL);
         }
     }
 }

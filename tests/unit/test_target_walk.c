@@ -131,13 +131,13 @@ static void introduces_bulk(struct chance *chance)
 {
     struct gw_message intro = intro_of(walk.letter, GW_PURPOSE_OPEN, target.generation);
     intro.intro.role = GW_ROLE_BULK;
-    intro.intro.sequence = chance_next(chance, target.sequence + 1);
+    intro.intro.sequence = chance_next(chance, target.channel[0].sequence + 1);
     tells((struct gw_target_event){.type = GW_TARGET_EV_INTRO, .message = &intro});
 }
 
 static void sends_pages(struct chance *chance)
 {
-    uint64_t sequence = target.sequence + 1;
+    uint64_t sequence = target.channel[0].sequence + 1;
     if (may_place(sequence) != GW_OK) {
         return;
     }
@@ -179,11 +179,12 @@ static void says_something(struct chance *chance)
         }
     }
     if (message.type == GW_FRAME_HELLO) {
-        message.hello = (struct gw_hello){.page_count = PAGES, .page_bytes = PAGE};
+        message.hello =
+            (struct gw_hello){.page_count = PAGES, .page_bytes = PAGE, .channel_count = 1};
     } else if (message.type == GW_FRAME_PREPARE) {
         message.prepare = (struct gw_prepare){.epoch = target.epoch + 1,
                                               .channel_count = 1,
-                                              .sequence_last = {target.sequence},
+                                              .sequence_last = {target.channel[0].sequence},
                                               .is_running = 1};
     } else {
         message.verdict.epoch = is_nonsense ? chance_next(chance, 4) : target.epoch;
