@@ -123,7 +123,7 @@ struct gw_message intro_of(char letter, enum gw_purpose purpose, uint32_t genera
                                          .generation = generation}};
 }
 
-static void comes_in(const struct gw_message *intro)
+void comes_in(const struct gw_message *intro)
 {
     assert_int_equal(
         tell((struct gw_target_event){.type = GW_TARGET_EV_INTRO, .message = intro}, NULL), GW_OK);

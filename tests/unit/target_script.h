@@ -35,6 +35,7 @@ void hears_prepare(uint64_t epoch, uint64_t sequence_last);
 
 struct gw_session session_of(char letter);
 struct gw_message intro_of(char letter, enum gw_purpose purpose, uint32_t generation);
+void comes_in(const struct gw_message *intro);
 void comes(char letter, enum gw_purpose purpose, uint32_t generation); /* a control INTRO */
 void comes_bulk(uint32_t generation, uint64_t sequence);
 
