@@ -47,7 +47,7 @@ def test_source_killed_before_the_handover(net):
 
 @gateways(2)
 def test_link_cut_in_precopy_and_mended(net):
-    source, target, migration = start_slow(net, bandwidth="16M")
+    source, target, migration = start_slow(net, "--channels", "4", bandwidth="16M")
     net.link(False)
     source.console.wait_for_counts(20)
     assert not target.console.bytes

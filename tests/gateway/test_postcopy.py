@@ -42,7 +42,7 @@ def boot(net, words=LOAD, **options):
 @gateways(2)
 def test_at_once(net):
     source, target = boot(net, cpus=2)
-    check_pulled(source, target, source.migrate(uri(net[2]), "--postcopy"))
+    check_pulled(source, target, source.migrate(uri(net[2]), "--postcopy", "--channels", "2"))
     blocked = target.status()["migrate"]["postcopy-vcpu-blocktime"]
     assert len(blocked) == 2 and max(blocked) > 0, blocked
     target.power_off()
@@ -146,6 +146,15 @@ def test_links_lost_while_it_runs_there(net):
     cut.expect_pulled()
     said = cut.source.said()
     assert "the link is tried again" in said and "the link is back" in said, said
+
+
+@gateways(2)
+def test_links_lost_with_four_bulk_channels(net):
+    cut = PostcopyCut(net, (MISSING, "before", 1), (COMMIT, "after", 1), (BATCH, "after", 30),
+                      (DEMAND, "after", 5), options=("--channels", "4"))
+    for _ in range(3):
+        cut.go_on()
+    cut.expect_pulled()
 
 
 @gateways(2)
