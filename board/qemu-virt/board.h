@@ -31,6 +31,10 @@
 /* Bulk channels of one migration: a thread on each side and about 2.7 MiB, most of it untouched. */
 #define GW_BOARD_BULK_CHANNELS_MAX 8
 
+/* CPUs, a bit each from CPU 0 on, that the bulk channels' threads keep to: the small ones, where
+ * some are, so that guests have the others. 0: any; the kernel spreads them. */
+#define GW_BOARD_CHANNEL_CPUS 0
+
 /* Batches sent and not yet acknowledged: 64 x 256 KiB cover 100 ms of round trip at 1 Gb/s. */
 #define GW_BOARD_WINDOW_BATCHES 64
 

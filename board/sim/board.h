@@ -28,6 +28,8 @@
 /* Three, so that RAM's stretches and the channels do not fall into step. */
 #define GW_BOARD_BULK_CHANNELS_MAX 3
 
+#define GW_BOARD_CHANNEL_CPUS 0
+
 /* The window closes after two batches, so waiting for acknowledgements is the usual case. */
 #define GW_BOARD_WINDOW_BATCHES 2
 

@@ -46,6 +46,10 @@ GW_MUST_USE enum gw_status gw_thread_start(struct gw_thread *thread, const char 
 #define GW_THREAD_BRIEF_NS UINT64_C(100000) /* mostly waits, and is waited for */
 void gw_thread_set_slice(uint64_t slice_ns);
 
+/* Keeps the calling thread to these CPUs, a bit each from CPU 0 on: to those of them that it may
+ * run on anyway. 0, or none of them: nothing changes. */
+void gw_thread_keep_to(uint64_t cpus);
+
 /* Waits for the end of a started thread; returns at once when it was never started or was joined
  * before. The storage may be used again afterwards. */
 void gw_thread_join(struct gw_thread *thread);

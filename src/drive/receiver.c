@@ -511,6 +511,9 @@ static void run(void *context)
 {
     struct gw_receiver *receiver = context;
     struct gw_fault fault = {.status = GW_OK};
+    if (!receiver->is_urgent) {
+        gw_thread_keep_to(GW_CHANNEL_CPUS);
+    }
     enum gw_status status = welcome(receiver, &fault);
     if (status == GW_OK && receiver->is_urgent) {
         gw_thread_set_slice(GW_THREAD_BRIEF_NS);

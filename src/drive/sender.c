@@ -272,6 +272,7 @@ static void run_send(void *context)
 {
     struct gw_sender *sender = context;
     struct gw_fault fault = {.status = GW_OK};
+    gw_thread_keep_to(GW_CHANNEL_CPUS);
     enum gw_status status = introduce(sender, &sender->bulk, GW_ROLE_BULK, &fault);
     if (status == GW_OK && sender->has_map) {
         status = reconcile(sender, &fault);

@@ -78,6 +78,21 @@ void gw_thread_set_slice(uint64_t slice_ns)
     }
 }
 
+void gw_thread_keep_to(uint64_t cpus)
+{
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < CPU_SETSIZE; i++) {
+        if (i >= 64 || (cpus >> i & 1) == 0) {
+            CPU_CLR(i, &allowed);
+        }
+    }
+    (void)sched_setaffinity(0, sizeof(allowed), &allowed); /* of none: refused */
+}
+
 void gw_thread_join(struct gw_thread *thread)
 {
     if (!thread->is_started) {

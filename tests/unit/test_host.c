@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched/types.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -93,6 +94,43 @@ static void look_at_slice(void *context)
     assert_int_equal(syscall(SYS_sched_getattr, 0, after, sizeof(*after), 0), 0);
     assert_int_equal(after->sched_policy, before.sched_policy);
     assert_int_equal(after->sched_nice, before.sched_nice);
+}
+
+struct keeping {
+    uint64_t cpus;
+    cpu_set_t before, after;
+};
+
+static void keep_to(void *context)
+{
+    struct keeping *keeping = context;
+    assert_int_equal(sched_getaffinity(0, sizeof(cpu_set_t), &keeping->before), 0);
+    gw_thread_keep_to(keeping->cpus);
+    assert_int_equal(sched_getaffinity(0, sizeof(cpu_set_t), &keeping->after), 0);
+}
+
+static struct keeping kept_to(uint64_t cpus)
+{
+    struct keeping keeping = {.cpus = cpus};
+    assert_int_equal(gw_thread_start(&thread, "keeper", keep_to, &keeping, &fault), GW_OK);
+    gw_thread_join(&thread);
+    return keeping;
+}
+
+static void a_thread_keeps_to_cpus_where_it_may_run(void **state)
+{
+    (void)state;
+    struct keeping keeping = kept_to(0);
+    assert_true(CPU_EQUAL(&keeping.before, &keeping.after));
+    size_t last = 63;
+    while (last > 0 && !CPU_ISSET(last, &keeping.before)) {
+        last--;
+    }
+    keeping = kept_to(UINT64_C(1) << last);
+    assert_int_equal(CPU_COUNT(&keeping.after), 1);
+    assert_true(CPU_ISSET(last, &keeping.after));
+    keeping = kept_to(~(UINT64_C(2) << last) & ~((UINT64_C(2) << last) - 1)); /* none it has */
+    assert_true(CPU_EQUAL(&keeping.before, &keeping.after));
 }
 
 static void a_slice_is_the_threads_own(void **state)
@@ -459,6 +497,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(thread_runs_on_its_own_stack_twice),
         TEST(a_slice_is_the_threads_own),
+        TEST(a_thread_keeps_to_cpus_where_it_may_run),
         TEST(overflow_is_a_fault),
         TEST(clocks_go_on),
         TEST(removed_watch_is_not_called),
