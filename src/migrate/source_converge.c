@@ -181,8 +181,11 @@ void gw_source_step_judge(struct gw_source *source, const struct gw_source_event
         explain_once(source, GW_CHOICE_LIMIT_TOO_LOW);
     }
     bool fits = is_fitting(source);
+    if (source->is_postcopy) {
+        return; /* it leaves when nothing is under way any more, and not before */
+    }
     source->is_switching = fits && !(is_round && is_round_worth(source, event->now_ns));
-    if (source->is_switching || source->is_postcopy) {
+    if (source->is_switching) {
         return;
     }
     if (fits) {
