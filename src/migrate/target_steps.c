@@ -509,13 +509,13 @@ void gw_target_step_complete(struct gw_target *target, const struct gw_target_ev
     }
 }
 
-/* A batch that was under way when the last page came by the other channel. */
+/* A batch that was under way when the last page came by another channel. */
 void gw_target_step_ignore(struct gw_target *target, const struct gw_target_event *event)
 {
     const struct gw_batch_placed *placed = &event->placed;
-    uint64_t *sequence =
-        placed->is_urgent ? &target->urgent_sequence : &target->channel[placed->channel].sequence;
-    *sequence = placed->sequence;
+    *(placed->is_urgent ? &target->urgent_sequence : &target->channel[placed->channel].sequence) =
+        placed->sequence;
+    forget_acks(target); /* COMPLETE is the last word on pages */
 }
 
 void gw_target_step_disarm(struct gw_target *target, const struct gw_target_event *event)

@@ -179,6 +179,9 @@ static void what_was_under_way_at_the_end_is_read_and_dropped(void **state)
     comes_on_demand(1, MISSING_A);
     expect_state(GW_TARGET_RUNNING);
     assert_int_equal(target.missing, 0);
+    forget_actions();
+    places(4, MISSING_B, 1, false);
+    assert_int_equal(said[GW_FRAME_ACK], 0); /* COMPLETE was the last word on pages */
 }
 
 static void a_map_that_says_otherwise_than_prepare_is_refused(void **state)
