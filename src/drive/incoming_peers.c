@@ -56,9 +56,19 @@ void gw_incoming_watch_peer(struct gw_incoming_peer *peer, bool is_reading)
 
 /* ---- Coming ---- */
 
+/* A candidate that came in this very look may have introduced itself: it is read first. A session's
+ * channels come all at once, and must not displace each other. */
+static bool is_displaceable(const struct gw_incoming *incoming, const struct gw_incoming_peer *peer,
+                            uint64_t now_ns)
+{
+    return peer->role == GW_INCOMING_LEAVING ||
+           (peer->role == GW_INCOMING_CANDIDATE && peer != incoming->candidate && !peer->is_ready &&
+            peer->deadline_ns < now_ns + GW_INCOMING_INTRO_NS);
+}
+
 /* A free slot; or that of the candidate, then of the leaving one, whose time is up first. The
  * session's own connections take GW_INCOMING_CHANNELS + 1 of the slots at most. */
-static struct gw_incoming_peer *find_room(struct gw_incoming *incoming)
+static struct gw_incoming_peer *find_room(struct gw_incoming *incoming, uint64_t now_ns)
 {
     static const enum gw_incoming_role victims[] = {GW_INCOMING_CANDIDATE, GW_INCOMING_LEAVING};
     for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
@@ -70,7 +80,7 @@ static struct gw_incoming_peer *find_room(struct gw_incoming *incoming)
         struct gw_incoming_peer *oldest = NULL;
         for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
             struct gw_incoming_peer *peer = &incoming->peer[i];
-            if (peer->role == victims[v] && peer != incoming->candidate && !peer->is_ready &&
+            if (peer->role == victims[v] && is_displaceable(incoming, peer, now_ns) &&
                 (oldest == NULL || peer->deadline_ns < oldest->deadline_ns)) {
                 oldest = peer;
             }
@@ -115,7 +125,7 @@ static void pause_accepting(struct gw_incoming *incoming, uint64_t now_ns)
 
 static bool accept_one(struct gw_incoming *incoming, uint64_t now_ns)
 {
-    struct gw_incoming_peer *peer = find_room(incoming);
+    struct gw_incoming_peer *peer = find_room(incoming, now_ns);
     if (peer == NULL) {
         pause_accepting(incoming, now_ns);
         return false;

@@ -187,6 +187,35 @@ static void silence_keeps_nobody_out(void **context)
     }
 }
 
+/* Given all places but one taken by those who hear why they were refused, when all channels of a
+ * session come between two looks, then each is heard. */
+static void channels_that_come_at_once_do_not_displace_each_other(void **context)
+{
+    (void)context;
+    uint8_t bytes[GW_FRAME_HEADER_BYTES + GW_MESSAGE_SMALL_BYTES];
+    struct gw_message intro = intro_of(GW_ROLE_BULK, 9);
+    int stranger[GW_INCOMING_PEERS_MAX - 1];
+    int fd[GW_BULK_CHANNELS_MAX];
+    for (size_t i = 0; i < sizeof(stranger) / sizeof(stranger[0]); i++) {
+        stranger[i] = pair_connect();
+        put(stranger[i], bytes, frame_of(bytes, &intro, 1, 0));
+        (void)get(stranger[i], bytes, 1); /* it stays, for a second */
+    }
+    for (uint8_t i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        intro.intro.channel = i;
+        fd[i] = pair_connect();
+        put(fd[i], bytes, frame_of(bytes, &intro, 1, 0));
+    }
+    for (int i = 0; i < GW_BULK_CHANNELS_MAX; i++) {
+        expect_refusal(fd[i], "no open session");
+        (void)close(fd[i]);
+    }
+    for (size_t i = 0; i < sizeof(stranger) / sizeof(stranger[0]); i++) {
+        (void)close(stranger[i]);
+    }
+    expect_success();
+}
+
 static void a_candidate_has_limited_time(void **context)
 {
     (void)context;
@@ -496,6 +525,7 @@ int main(void)
         TEST(another_version_is_told_so),
         TEST(a_source_of_other_versions_is_told_so),
         TEST(silence_keeps_nobody_out),
+        TEST(channels_that_come_at_once_do_not_displace_each_other),
         TEST(a_candidate_has_limited_time),
         TEST(a_bulk_channel_of_no_session_is_turned_away),
         TEST(anything_but_intro_first_is_refused),
