@@ -189,6 +189,7 @@ void pair_migrate(const char *uri)
                    .facts = &facts,
                    .downtime_ns_max = 300 * GW_NS_PER_MS,
                    .resume_ns_max = pair.resume_ns_max,
+                   .channel_count = pair.channel_count,
                    .is_postcopy = pair.is_postcopy,
                    .recover_ns_max = pair.recover_ns_max,
                    .is_verifying = !pair.is_postcopy && !pair.is_shared,

@@ -25,7 +25,8 @@ struct pair {
     unsigned taken;       /* how often the target was told to run the guest */
     uint64_t idle_ns_max; /* for what is opened next */
     uint64_t resume_ns_max;
-    bool is_postcopy; /* the guest goes first; then nothing is verified */
+    uint32_t channel_count; /* bulk; 0: one */
+    bool is_postcopy;       /* the guest goes first; then nothing is verified */
     uint64_t recover_ns_max;
     /* A third party in the loop; both may be NULL. `fill` returns how many it filled, at most 16.
      */

@@ -23,7 +23,7 @@
 
 #include "drive_pair.h"
 
-enum { LINKS_MAX = 6, TO_TARGET = 0, TO_SOURCE = 1 };
+enum { LINKS_MAX = 6, TO_TARGET = 0, TO_SOURCE = 1, ANY_BULK = -1 };
 
 enum harm { HARM_NONE, HARM_CUT, HARM_FLIP };
 
@@ -39,7 +39,7 @@ static struct {
     struct link link[LINKS_MAX];
     int link_count; /* connections so far; the later ones use the last slot */
     enum harm harm;
-    int harm_link, harm_direction;
+    int harm_link, harm_direction; /* ANY_BULK: the first that gets there */
     uint64_t harm_byte;
     bool is_done;
     unsigned settled; /* migrations that needed another connection to learn how they had ended */
@@ -87,7 +87,9 @@ static void accept_link(void)
 /* True when the harm falls on the bytes that just came. */
 static bool is_hit(const struct link *link, int direction, ssize_t count)
 {
-    return !proxy.is_done && proxy.harm != HARM_NONE && link == &proxy.link[proxy.harm_link] &&
+    bool is_it =
+        proxy.harm_link == ANY_BULK ? link != &proxy.link[0] : link == &proxy.link[proxy.harm_link];
+    return !proxy.is_done && proxy.harm != HARM_NONE && is_it &&
            direction == proxy.harm_direction && proxy.harm_byte >= link->passed[direction] &&
            proxy.harm_byte < link->passed[direction] + (uint64_t)count;
 }
@@ -280,6 +282,50 @@ static void survives_a_flipped_bit_in_any_byte(void **context)
     try_all(HARM_FLIP, "flip", 13);
 }
 
+/* ---- With several bulk channels ---- */
+
+enum { CHANNELS = 3, INTRO_BYTES = 88, WELCOME_BYTES = 48 };
+
+/* Which channel a connection is, the threads that connect it decide: all begin alike. */
+static void several_channels_survive_harm_to_each(void **context)
+{
+    (void)context;
+    pair.channel_count = CHANNELS;
+    try_harm(HARM_NONE, 0, 0, 0);
+    assert_int_equal(proxy.link_count, 1 + CHANNELS);
+    for (int link = 1; link <= CHANNELS; link++) {
+        for (uint64_t byte = (uint64_t)link; byte < INTRO_BYTES + 3; byte += 19) {
+            try_harm(HARM_CUT, link, TO_TARGET, byte);
+            try_harm(HARM_FLIP, link, TO_TARGET, byte + 7);
+        }
+        for (uint64_t byte = (uint64_t)link; byte < WELCOME_BYTES; byte += 11) {
+            try_harm(HARM_CUT, link, TO_SOURCE, byte);
+            try_harm(HARM_FLIP, link, TO_SOURCE, byte + 5);
+        }
+    }
+}
+
+/* All come again when one of them is lost: here channel 0, since it has all pages. */
+static void a_cut_of_one_channel_costs_a_pause(void **context)
+{
+    (void)context;
+    pair.channel_count = CHANNELS;
+    pair.resume_ns_max = 10 * GW_NS_PER_S;
+    for (uint64_t n = 0; n < 12; n++) {
+        struct gw_source_figures figures;
+        reset_proxy(HARM_CUT, ANY_BULK, TO_TARGET, INTRO_BYTES + 500 * n);
+        pair_migrate(proxy.uri);
+        enum gw_source_state ended = pair_finish();
+        gw_outgoing_get_figures(&pair_outgoing, &figures);
+        pair_check(ended);
+        assert_int_equal(ended, GW_SOURCE_COMPLETED);
+        assert_int_equal(figures.channel_count, CHANNELS);
+        assert_int_equal(figures.resumes, 1);
+        pair_restart_target();
+    }
+    pair.resume_ns_max = 0;
+}
+
 /* ---- With the same RAM ---- */
 
 static int open_shared(void **context)
@@ -377,6 +423,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(survives_a_cut_at_any_byte, open_all, close_all),
         cmocka_unit_test_setup_teardown(a_cut_costs_a_pause, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_flipped_bit_in_any_byte, open_all, close_all),
+        cmocka_unit_test_setup_teardown(several_channels_survive_harm_to_each, open_all, close_all),
+        cmocka_unit_test_setup_teardown(a_cut_of_one_channel_costs_a_pause, open_all, close_all),
         cmocka_unit_test_setup_teardown(sharing_survives_a_cut_at_any_byte, open_shared, close_all),
         cmocka_unit_test_setup_teardown(sharing_survives_a_flipped_bit_in_any_byte, open_shared,
                                         close_all),
