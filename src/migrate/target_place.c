@@ -21,8 +21,10 @@ enum gw_status gw_target_may_place(const struct gw_target *target, uint32_t chan
     const struct gw_target_channel *bulk = &target->channel[is_urgent ? 0 : channel];
     bool is_running = target->state == GW_TARGET_PULLING ||
                       (target->state == GW_TARGET_RUNNING && target->is_partial);
-    bool is_coming = target->state == GW_TARGET_ACTIVE ||
+    bool is_before = target->state == GW_TARGET_ACTIVE ||
                      (target->state == GW_TARGET_GATHERING && sequence <= bulk->sequence_last);
+    /* Behind MISSING, on whatever channel, an older version would take its page for received. */
+    bool is_coming = is_before && !target->is_map_told;
     uint64_t next = (is_urgent ? target->urgent_sequence : bulk->sequence) + 1;
     *placing = target->state == GW_TARGET_RUNNING ? GW_PLACE_NOT
                : target->is_armed                 ? GW_PLACE_STAGED

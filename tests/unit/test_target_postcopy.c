@@ -206,6 +206,21 @@ static void a_map_that_says_otherwise_than_prepare_is_refused(void **state)
     }
 }
 
+static void nothing_comes_behind_the_map_before_the_guest_runs(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_ACTIVE);
+    comes_urgent(1);
+    places(1, 0, PAGES - 1, false);
+    assert_int_equal(may_place(2), GW_OK);
+    reads_map(2, 0xc0);
+    assert_int_equal(may_place(3), GW_PROTOCOL);
+    happens(GW_TARGET_EV_LINK_LOST);
+    comes('A', GW_PURPOSE_RESUME, 2);
+    comes_bulk(2, 2);
+    assert_int_equal(may_place(3), GW_OK); /* all begins anew */
+}
+
 static void what_lacks_cannot_be_run_by_an_operator(void **state)
 {
     struct gw_fault fault = {.status = GW_OK};
@@ -334,6 +349,7 @@ int main(void)
         cmocka_unit_test(channels_of_others_do_not_come_in),
         cmocka_unit_test(what_was_under_way_at_the_end_is_read_and_dropped),
         cmocka_unit_test(a_map_that_says_otherwise_than_prepare_is_refused),
+        cmocka_unit_test(nothing_comes_behind_the_map_before_the_guest_runs),
         cmocka_unit_test(what_lacks_cannot_be_run_by_an_operator),
         cmocka_unit_test(a_source_that_resumes_disarms),
         cmocka_unit_test(a_guest_that_was_taken_back_demands_nothing),
