@@ -7,7 +7,7 @@
  * for pages to send (gw_source_next_batch), re-arms the dirty tracker for them, reads and sends
  * them, and says so (GW_SOURCE_BATCH_SENT).
  *
- * Memory: struct gw_source, the caller's, a few hundred KiB for a 4 GiB guest. No I/O, clock,
+ * Memory: struct gw_source, the caller's, under a MiB for a 4 GiB guest. No I/O, clock,
  * thread or heap. Threads: none of its own; every call under one lock of the embedder's. Time is
  * what the events say: nanoseconds of any clock that never goes back.
  */
