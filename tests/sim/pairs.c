@@ -245,6 +245,9 @@ static bool tell_source(struct world *world, enum gw_source_event_type type)
     static const uint64_t nothing[GW_BITMAP_WORDS];
     struct gw_source_event event = {.type = type};
     struct gw_message message;
+    if (world->now_ns >= gw_source_deadline(&world->source)) { /* which is not this event's doing */
+        (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_TICK});
+    }
     struct before before = look(world, SOURCE);
     bool was_acked = world->source.is_acked; /* said once more it means nothing */
     enum origin origin = side_origin(SOURCE, type);

@@ -163,6 +163,11 @@ const uint32_t way_count = sizeof(ways) / sizeof(ways[0]);
     PRECOPY PAUSING ",pages=64,unit=8,calm=0,downtime_ms=1,step_us=1000,latency_us=0," \
                     "on_deadline=1"
 
+#define ASKED_LATE(plan)                                                                        \
+    PRECOPY ",pages=64,channels=3,calm=0,step_us=300,latency_us=20000,downtime_ms=20,"          \
+            "on_deadline=1,release=1,pausing=1,hold_ms=5,handover_ms=2000,linger_ms=3000," plan \
+            "/source.POSTCOPY@s:PRE_SWITCHOVER,limits@0"
+
 const char *const scenarios[] = {
     PRECOPY,
     SHARED,
@@ -189,6 +194,10 @@ const char *const scenarios[] = {
     HURRIED ",deadline_ms=700,latency_us=20000,corrupt_one_in=1",
     HURRIED ",deadline_ms=900,latency_us=20000,corrupt_one_in=1",
     HURRIED ",deadline_ms=1100,latency_us=20000,corrupt_one_in=1",
+    /* he says postcopy, with batches under way: they are waited for */
+    ASKED_LATE("deadline_ms=244"),
+    ASKED_LATE("deadline_ms=370,latency_us=60000"),
+    ASKED_LATE("deadline_ms=392,latency_us=60000,corrupt_one_in=2"),
     PRECOPY ",pages=40,verify=1/flip-bit@s:ACTIVE+6",
     PRECOPY ",pages=40,verify=1,latency_us=20000/flip-bit@s:ACTIVE+12",
     /* an answer of the tracker that comes while the link is lost */

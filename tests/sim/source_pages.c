@@ -122,9 +122,22 @@ static void make_verify(struct world *world, const struct gw_batch *batch,
     header->payload_crc = gw_crc32c(0, payload_buffer, GW_VERIFY_BYTES);
 }
 
+/* It is in order with its own channel only. */
+static void check_is_alone(struct world *world)
+{
+    const struct gw_pages *pages = &world->source.pages;
+    for (uint32_t i = 0; i < pages->channel_count; i++) {
+        const struct gw_pages_channel *channel = &pages->channel[i];
+        if (channel->sequence_picked - channel->sequence_acked > (i == 0 ? 1 : 0)) {
+            world_fail(world, "MISSING is sent while channel %u has batches under way", i);
+        }
+    }
+}
+
 static void make_map(struct world *world, struct gw_frame_header *header)
 {
     uint64_t pages = world->plan.options.pages;
+    check_is_alone(world);
     gw_page_map_encode(gw_source_missing(&world->source), pages, payload_buffer);
     header->type = GW_FRAME_MISSING;
     header->payload_bytes = gw_page_map_bytes(pages);
