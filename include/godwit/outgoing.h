@@ -44,7 +44,10 @@
 
 struct gw_outgoing_config {
     struct gw_source_config source;        /* page_count and page_bytes are taken from ram */
-    const char *uri;                       /* where the target listens; needed only in start */
+    const char *uri;                       /* where the target listens; needed only in start.
+                                              fd:N,N,...: sockets that are connected to it, one for
+                                              control, source.channel_count for pages, an urgent
+                                              one; this struct's when start returns GW_OK */
     const struct gw_ram *ram;              /* outlives the migration */
     struct gw_tracker *tracker;            /* off; outlives the migration. Unused, and may be NULL,
                                               when source.is_ram_shared */
@@ -56,7 +59,10 @@ struct gw_outgoing {
     pthread_mutex_t lock;  /* around `source`; never held during I/O */
     pthread_cond_t kicked; /* something was told: the sender may ask for pages again */
     struct gw_source source;
-    struct gw_uri uri;
+    struct gw_uri uri;       /* while a thread connects, nobody writes it */
+    struct gw_uri fresh_uri; /* an operator's, for the next connection */
+    bool has_fresh_uri;
+    struct gw_sockets sockets; /* of `uri`, if they were handed in */
     const struct gw_ram *ram;
     struct gw_tracker *tracker;
     struct gw_transport_options transport;
@@ -142,7 +148,9 @@ GW_MUST_USE enum gw_status gw_outgoing_continue(struct gw_outgoing *outgoing,
                                                 struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outgoing_pause(struct gw_outgoing *outgoing, struct gw_fault *fault);
 
-/* uri: where the target listens now; NULL: where it did. */
+/* While the link is lost: connects again now, or at the next try if one is under way. uri: where
+ * the target listens now; NULL: where it did. fd:N,N,...: new sockets, as many as at the start or
+ * as the target takes; this struct's when GW_OK is returned. */
 GW_MUST_USE enum gw_status gw_outgoing_recover(struct gw_outgoing *outgoing, const char *uri,
                                                struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_outgoing_give_up(struct gw_outgoing *outgoing, struct gw_token *token,

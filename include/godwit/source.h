@@ -143,7 +143,8 @@ struct gw_source_event {
     enum gw_source_event_type type;
     uint64_t now_ns;
     union {
-        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT; lives during the call */
+        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT; LINK_CLOSED: or
+                                             NULL; lives during the call */
         const struct gw_message *message; /* MESSAGE; lives during the call */
         const uint64_t *bitmap;           /* TRACKED, COLLECTED, RECONCILED; GW_BITMAP_WORDS, during
                                              the call */
@@ -443,6 +444,7 @@ struct gw_source {
     uint64_t history_total;
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* round i at i % ROUNDS_KEPT */
     struct gw_pace pace;
+    uint64_t taken_bytes[GW_BULK_CHANNELS_MAX]; /* of the limit, by a batch that is not sent yet */
     struct gw_pages pages;
     struct gw_release release;
     uint32_t action_first, action_count;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Transport: how bytes get to the peer. URIs, listeners, connections, and the table of functions
- * behind them, which each kind of transport fills (tcp, vsock, unix; others fit the same table, and
- * a layer such as TLS puts its own read and write in front of another's).
+ * behind them, which each kind of transport fills (tcp, vsock, unix, and fd for sockets that
+ * someone else made; others fit the same table, and a layer such as TLS puts its own read and write
+ * in front of another's).
  *
  * A connection is used in one of two ways:
  *  - in an event loop: watch gw_connection_fd(); read and write return GW_AGAIN;
@@ -33,12 +34,14 @@ enum gw_uri_scheme {
     GW_URI_TCP = 0,   /* tcp:HOST:PORT, tcp:[V6]:PORT */
     GW_URI_UNIX = 1,  /* unix:/PATH */
     GW_URI_VSOCK = 2, /* vsock:CID:PORT */
+    GW_URI_FD = 3,    /* fd:N: a socket that listens; fd:N,N,...: sockets that are connected */
 };
 
 enum {
     GW_URI_HOST_BYTES = 254, /* RFC 1035, 2.3.4: 253 characters, and the NUL */
     GW_URI_PATH_BYTES = 108, /* unix(7): sun_path */
     GW_URI_TEXT_BYTES = 272, /* the longest URI and its NUL */
+    GW_URI_FDS_MAX = 10,     /* a control channel, eight bulk channels, an urgent one */
 };
 
 /* Context ids that have a name in a URI (vsock(7)). */
@@ -53,6 +56,8 @@ struct gw_uri {
     uint32_t cid;                 /* vsock */
     char host[GW_URI_HOST_BYTES]; /* tcp: name, v4, or v6 without brackets ("fe80::1%eth0") */
     char path[GW_URI_PATH_BYTES]; /* unix: absolute */
+    uint32_t fd_count;            /* fd: 1..GW_URI_FDS_MAX */
+    int fd[GW_URI_FDS_MAX];       /* of this process; none twice */
 };
 
 /* Pure. GW_ARGUMENT: the fault says which part is wrong, what was found and what is wanted. */
@@ -64,14 +69,46 @@ char *gw_uri_encode(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES]);
 
 /* ---- Options ---- */
 
+struct gw_sockets;
+
 struct gw_transport_options {
-    bool is_plaintext_allowed; /* the operator's --plaintext */
-    uint64_t connect_ns_max;   /* > 0; for all addresses of a name together */
-    uint64_t idle_ns_max;      /* > 0; a peer silent (or not reading) for so long is gone */
+    bool is_plaintext_allowed;  /* the operator's --plaintext */
+    uint64_t connect_ns_max;    /* > 0; for all addresses of a name together */
+    uint64_t idle_ns_max;       /* > 0; a peer silent (or not reading) for so long is gone */
+    struct gw_sockets *sockets; /* what connects to a URI fd:... take; NULL: there is none */
 };
 
-/* Not plaintext, 10 s to connect, 10 s idle. */
+/* Not plaintext, 10 s to connect, 10 s idle, no sockets. */
 extern const struct gw_transport_options gw_transport_defaults;
+
+/* ---- Sockets that someone else connected ---- */
+
+/* What a connect to fd:... takes from, one after the other: which channel each becomes does not
+ * matter, as channels introduce themselves. What was taken is not there a second time: only whoever
+ * connected them can do so again. Owner: the caller's; zeroed is empty. Threads: several may
+ * connect at a time; put and close while none does. */
+struct gw_sockets {
+    uint32_t count;
+    atomic_uint next; /* the first of them that is not taken */
+    int fd[GW_URI_FDS_MAX];
+};
+
+/* Looks at each descriptor of a URI fd:..., and makes it close-on-exec and non-blocking (for
+ * whoever else has it, too). GW_ARGUMENT: one is no connected stream socket of AF_INET, AF_INET6
+ * (TCP), AF_UNIX or AF_VSOCK, or goes beyond this host by plain TCP and is_plaintext_allowed is not
+ * set. */
+GW_MUST_USE enum gw_status gw_sockets_check(const struct gw_uri *uri,
+                                            const struct gw_transport_options *options,
+                                            struct gw_fault *fault);
+
+/* Checked descriptors, which are the set's from now on; those it has still are closed. */
+void gw_sockets_put(struct gw_sockets *sockets, const struct gw_uri *uri);
+
+/* Closes those that were not taken. Idempotent. */
+void gw_sockets_close(struct gw_sockets *sockets);
+
+/* The URI of whom a socket is connected to. False: it has no address that a URI could say. */
+bool gw_uri_of_peer(int fd, struct gw_uri *uri);
 
 /* ---- The table ---- */
 
@@ -113,7 +150,9 @@ struct gw_listener {
 /* Listens. Plain TCP on an address that is not loopback needs is_plaintext_allowed: GW_ARGUMENT.
  * Unix and vsock do not: what goes there stays in this machine and its hypervisor. (Whoever listens
  * on vsock:any hears from each virtual machine of this host.)
- * On an error the listener is closed. May block in name resolution. */
+ * fd:N is a socket of those kinds that listens already, and the same holds for where it is bound;
+ * it is made close-on-exec and non-blocking, and closed by gw_listener_close. GW_ARGUMENT: it is
+ * none. On an error the listener is closed, but for fd:N. May block in name resolution. */
 GW_MUST_USE enum gw_status gw_listener_open(struct gw_listener *listener, const struct gw_uri *uri,
                                             const struct gw_transport_options *options,
                                             struct gw_fault *fault);
@@ -148,8 +187,9 @@ GW_MUST_USE enum gw_status gw_connection_open(struct gw_connection *connection,
                                               struct gw_fault *fault);
 
 /* Connects: resolves the name, tries each address. Plain TCP to an address that is not loopback
- * needs is_plaintext_allowed: GW_ARGUMENT, and no byte was sent. GW_LINK: refused, unreachable,
- * no such name, or the time is over. GW_CANCELLED: interrupted (name resolution itself cannot be
+ * needs is_plaintext_allowed: GW_ARGUMENT, and no byte was sent. fd:... takes the next of
+ * options->sockets. GW_LINK: refused, unreachable, no such name, the time is over, or no socket is
+ * left. GW_CANCELLED: interrupted (name resolution itself cannot be
  * interrupted; the resolver's own time-outs bound it). */
 GW_MUST_USE enum gw_status gw_connection_connect(struct gw_connection *connection,
                                                  const struct gw_uri *uri,

@@ -115,14 +115,14 @@ static enum gw_status send_output(struct gw_cli_client *client, struct gw_fault 
     return GW_OK;
 }
 
-/* A command with a descriptor. */
+/* A command with descriptors. */
 static enum gw_status send_parcel(struct gw_cli_client *client, struct gw_fault *fault)
 {
-    const struct gw_parcel parcel = {.bytes = (uint8_t *)client->output,
-                                     .size = client->json.used,
-                                     .fd_count = 1,
-                                     .fd = {client->passed_fd}};
-    client->passed_fd = -1;
+    struct gw_parcel parcel = {.bytes = (uint8_t *)client->output,
+                               .size = client->json.used,
+                               .fd_count = client->passed_count};
+    memcpy(parcel.fd, client->passed_fd, sizeof(parcel.fd));
+    client->passed_count = 0;
     return gw_parcel_send(client->fd, &parcel, client->reply_ns_max, fault);
 }
 
@@ -168,6 +168,24 @@ struct gw_json *gw_cli_client_begin(struct gw_cli_client *client, enum gw_qmp_co
     return json;
 }
 
+/* Whether plain TCP may go there is the monitor's to say: it knows how it was started. */
+enum gw_status gw_cli_decode_target(const char *text, struct gw_uri *uri, struct gw_fault *fault)
+{
+    struct gw_transport_options options = gw_transport_defaults;
+    options.is_plaintext_allowed = true;
+    enum gw_status status = gw_uri_decode(uri, text, fault);
+    return status == GW_OK && uri->scheme == GW_URI_FD ? gw_sockets_check(uri, &options, fault)
+                                                       : status;
+}
+
+void gw_cli_client_put_uri(struct gw_cli_client *client, const struct gw_uri *uri)
+{
+    char text[GW_URI_TEXT_BYTES];
+    gw_json_put_text(&client->json, "uri", gw_uri_encode(uri, text));
+    client->passed_count = uri->scheme == GW_URI_FD ? uri->fd_count : 0;
+    memcpy(client->passed_fd, uri->fd, sizeof(uri->fd));
+}
+
 enum gw_status gw_cli_client_end(struct gw_cli_client *client, struct gw_fault *fault)
 {
     gw_json_close_object(&client->json);
@@ -176,7 +194,7 @@ enum gw_status gw_cli_client_end(struct gw_cli_client *client, struct gw_fault *
         return gw_fault_set(fault, GW_LIMIT, "the command is longer than %u bytes",
                             (unsigned int)sizeof(client->output) - 1);
     enum gw_status status =
-        client->passed_fd >= 0 ? send_parcel(client, fault) : send_output(client, fault);
+        client->passed_count > 0 ? send_parcel(client, fault) : send_output(client, fault);
     return status == GW_OK ? take_reply(client, fault) : status;
 }
 
@@ -208,7 +226,7 @@ enum gw_status gw_cli_client_open(struct gw_cli_client *client, const char *path
                                   uint64_t reply_ns_max, struct gw_fault *fault)
 {
     client->fd = -1;
-    client->passed_fd = -1;
+    client->passed_count = 0;
     client->reply_ns_max = reply_ns_max;
     client->id = 0;
     client->used = client->input_begin = client->input_end = 0;

@@ -10,7 +10,9 @@
 
 #include "command.h"
 #include "godwit/clock.h"
+#include "godwit/parcel.h"
 #include "godwit/qmp.h"
+#include "godwit/transport.h"
 
 /* What a busy monitor may need; `list` has less patience. */
 #define GW_CLI_REPLY_NS_MAX (10 * GW_NS_PER_S)
@@ -19,8 +21,9 @@
 enum { GW_CLI_HELD_MS_MAX = 10000 };
 
 struct gw_cli_client {
-    int fd;        /* -1: not connected */
-    int passed_fd; /* goes with the next command, and stays the caller's; -1: none */
+    int fd;                           /* -1: not connected */
+    uint32_t passed_count;            /* descriptors that go with the next command */
+    int passed_fd[GW_PARCEL_FDS_MAX]; /* they stay the caller's */
     uint64_t id;
     uint64_t reply_ns_max;
     struct gw_json json; /* the command being written, after gw_cli_client_begin() */
@@ -50,6 +53,13 @@ struct gw_json *gw_cli_client_begin(struct gw_cli_client *client, enum gw_qmp_co
 /* Sends it and waits for its reply. GW_OK: `result` is the "return". GW_REFUSED: the monitor
  * answered with an error, whose sentence is the fault's. */
 GW_MUST_USE enum gw_status gw_cli_client_end(struct gw_cli_client *client, struct gw_fault *fault);
+
+/* Reads a target's URI; the sockets of fd:N,N,... must be there. GW_ARGUMENT. */
+GW_MUST_USE enum gw_status gw_cli_decode_target(const char *text, struct gw_uri *uri,
+                                                struct gw_fault *fault);
+
+/* Puts a target's URI into the command; the sockets of fd:N,N,... go with it. */
+void gw_cli_client_put_uri(struct gw_cli_client *client, const struct gw_uri *uri);
 
 /* Begin and end of a command without arguments. */
 GW_MUST_USE enum gw_status gw_cli_client_call(struct gw_cli_client *client,

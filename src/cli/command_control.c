@@ -84,12 +84,15 @@ static int run_migrate_pause(struct gw_cli_values *values)
 static int run_migrate_recover(struct gw_cli_values *values)
 {
     struct gw_fault fault = {.status = GW_OK};
+    struct gw_uri uri;
+    if (values->uri && gw_cli_decode_target(values->uri, &uri, &fault) != GW_OK)
+        return gw_cli_fail_with(&fault);
     int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
-    struct gw_json *json = gw_cli_client_begin(client, GW_QMP_MIGRATE_RECOVER);
+    (void)gw_cli_client_begin(client, GW_QMP_MIGRATE_RECOVER);
     if (values->uri)
-        gw_json_put_text(json, "uri", values->uri);
+        gw_cli_client_put_uri(client, &uri);
     if (gw_cli_client_end(client, &fault) != GW_OK)
         code = gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
     gw_cli_client_close(client);
@@ -280,10 +283,13 @@ const struct gw_cli_command gw_cli_command_migrate_pause = {
 
 const struct gw_cli_command gw_cli_command_migrate_recover = {
     .name = "migrate-recover",
-    .summary = "connect a migration in postcopy again, now",
-    .about = "A lost link is tried again by itself; this does not wait for the next try, and ends\n"
-             "a pause. URI: where the other side can be reached now, if not where it was.",
-    .examples = "godwit migrate-recover router tcp:10.1.0.2:4444",
+    .summary = "connect a migration whose link is lost again",
+    .about =
+        "A lost link is tried again by itself. In postcopy this does not wait for the next try,\n"
+        "and ends a pause. URI: where the other side can be reached now, if not where it was.\n"
+        "A migration over fd:N,N,... needs new sockets each time, in precopy too.",
+    .examples = "godwit migrate-recover router tcp:10.1.0.2:4444\n"
+                "godwit migrate-recover router fd:5,6,7",
     .exits = "0 connecting; 1 refused, or no monitor of that name; 2 usage",
     .function = run_migrate_recover,
     .positional = {{"NAME", GW_CLI_AT(name), true}, {"URI", GW_CLI_AT(uri), false}},

@@ -18,10 +18,11 @@
 
 static struct gw_cli_client *const client = &gw_cli_shared_client;
 
-static enum gw_status start_migration(const struct gw_cli_values *values, struct gw_fault *fault)
+static enum gw_status start_migration(const struct gw_cli_values *values, const struct gw_uri *uri,
+                                      struct gw_fault *fault)
 {
     struct gw_json *json = gw_cli_client_begin(client, GW_QMP_MIGRATE);
-    gw_json_put_text(json, "uri", values->uri);
+    gw_cli_client_put_uri(client, uri);
     if (values->is_verify)
         gw_json_put_bool(json, "__org.godwit_verify", true);
     if (values->is_plaintext)
@@ -126,7 +127,7 @@ static int run_migrate(struct gw_cli_values *values)
 {
     struct gw_uri uri;
     struct gw_fault fault = {.status = GW_OK};
-    if (gw_uri_decode(&uri, values->uri, &fault) != GW_OK)
+    if (gw_cli_decode_target(values->uri, &uri, &fault) != GW_OK)
         return fail(values, GW_RUN_EXIT_USAGE, fault.text);
     if (values->downtime_ns / GW_NS_PER_MS > GW_QMP_DOWNTIME_MS_MAX)
         return fail(values, GW_RUN_EXIT_USAGE, "--downtime is more than 2000s, the most there is");
@@ -153,7 +154,7 @@ static int run_migrate(struct gw_cli_values *values)
     struct gw_info_migrate info = {.status = GW_INFO_MIGRATION_NONE};
     gw_cli_progress_begin(&progress, values->is_json);
     gw_cli_catch_interrupts();
-    if (start_migration(values, &fault) != GW_OK) {
+    if (start_migration(values, &uri, &fault) != GW_OK) {
         gw_cli_client_close(client);
         return fail(values, GW_RUN_EXIT_FAILED, fault.text);
     }
@@ -236,12 +237,17 @@ const struct gw_cli_command gw_cli_command_migrate = {
         "its memory follows, what it waits for first. Both hosts are needed until all of it\n"
         "is there: a lost link makes the guest wait, and it goes on by itself when the link\n"
         "is back; a host that dies meanwhile takes the guest with it.\n\n"
+        "URI is tcp:HOST:PORT, vsock:CID:PORT, unix:/PATH, or fd:N,N,...: sockets of this\n"
+        "command that whoever starts it has connected to the other side, one for control, one\n"
+        "for each channel, and an urgent one. When their link is lost only new ones help, given\n"
+        "to godwit migrate-recover.\n\n"
         "Ctrl-C cancels: the guest then stays here. Until the handover nothing that goes\n"
         "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
         "sides hold the guest until they reach each other again; when that takes more\n"
         "than 10s this command ends with 6, and `godwit resolve` tells what can be done.",
     .examples = "godwit migrate router tcp:10.0.0.2:4444 --plaintext --downtime 50ms --verify\n"
-                "godwit migrate router tcp:10.0.0.2:4444 --plaintext --deadline 30s",
+                "godwit migrate router tcp:10.0.0.2:4444 --plaintext --deadline 30s\n"
+                "godwit migrate router fd:5,6,7",
     .exits = "0 the guest runs there; 1 failed, it runs on here; 2 usage; 4 the other side\n"
              "refused, it runs on here; 5 cancelled, it runs on here; 6 held or unknown: see\n"
              "godwit resolve; 7 lost: it ran there without all of its memory",

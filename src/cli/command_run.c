@@ -170,7 +170,8 @@ static const struct gw_cli_option options[] = {
      "device tree in x0"},
     {"--incoming", "URI", GW_CLI_TEXT, GW_CLI_AT(incoming), 0,
      "boot nothing: listen at URI for a guest that moves here.\nMemory and CPUs must be the same "
-     "as the guest's"},
+     "as the guest's. fd:N: a\nsocket that listens and was opened by whoever starts this\n(socket "
+     "activation: fd:3)"},
     {"--memory", "SIZE", GW_CLI_SIZE, GW_CLI_AT(memory_bytes), 0,
      "the guest's RAM (default 256M; most: godwit limits)"},
     {"--hugepages", NULL, GW_CLI_FLAG, GW_CLI_AT(is_huge), 0,

@@ -77,7 +77,8 @@ static enum gw_status begin(const struct gw_cli_values *values, pid_t *process,
     if (status != GW_OK)
         return status;
     (void)gw_cli_client_begin(client, GW_QMP_UPGRADE);
-    client->passed_fd = pair[0];
+    client->passed_fd[0] = pair[0];
+    client->passed_count = 1;
     status = gw_cli_client_end(client, fault);
     if (status == GW_OK)
         status = start_process(values, pair[1], process, fault);

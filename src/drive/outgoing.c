@@ -67,6 +67,9 @@ static void reset(struct gw_outgoing *outgoing, const struct gw_outgoing_config 
     outgoing->ram = config->ram;
     outgoing->tracker = config->tracker;
     outgoing->transport = config->transport;
+    outgoing->transport.sockets = &outgoing->sockets;
+    outgoing->sockets = (struct gw_sockets){.count = 0};
+    outgoing->has_fresh_uri = false;
     outgoing->loop = (struct gw_loop){.epoll_fd = -1};
     outgoing->wake.fd = -1;
     outgoing->timer_fd = -1;
@@ -128,11 +131,34 @@ static void bind_threads(struct gw_outgoing *outgoing)
     answerer->connection.cancel.fd = -1;
 }
 
+static_assert(GW_URI_FDS_MAX >= 2 + GW_BULK_CHANNELS_MAX, "a socket for each channel");
+
+/* Each channel needs a socket of its own, and nobody here could make one more. */
+static enum gw_status check_uri(const struct gw_uri *uri, uint32_t channel_count,
+                                const struct gw_transport_options *options, struct gw_fault *fault)
+{
+    if (uri->scheme != GW_URI_FD) {
+        return GW_OK;
+    }
+    channel_count += channel_count == 0;
+    if (uri->fd_count < 2 + channel_count) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "fd: found %u sockets, wanted %u: one for control, %u for memory (as "
+                            "many as there are channels), and an urgent one",
+                            uri->fd_count, 2 + channel_count, channel_count);
+    }
+    return gw_sockets_check(uri, options, fault);
+}
+
 enum gw_status gw_outgoing_start(struct gw_outgoing *outgoing,
                                  const struct gw_outgoing_config *config, struct gw_fault *fault)
 {
     GW_ASSERT(!outgoing->is_started);
-    enum gw_status status = gw_uri_decode(&outgoing->uri, config->uri, fault);
+    struct gw_uri uri;
+    enum gw_status status = gw_uri_decode(&uri, config->uri, fault);
+    if (status == GW_OK) {
+        status = check_uri(&uri, config->source.channel_count, &config->transport, fault);
+    }
     if (status != GW_OK) {
         return status;
     }
@@ -147,6 +173,7 @@ enum gw_status gw_outgoing_start(struct gw_outgoing *outgoing,
         open_lock(outgoing);
         outgoing->has_lock = true;
     }
+    gw_outgoing_put_uri(outgoing, &uri);
     struct gw_source_config source = config->source;
     source.page_count = config->ram->page_count;
     source.page_bytes = config->ram->page_bytes;
@@ -167,6 +194,7 @@ void gw_outgoing_stop(struct gw_outgoing *outgoing)
         return;
     }
     gw_outgoing_cut_link(outgoing);
+    gw_outgoing_drop_uri(outgoing);
     if (outgoing->is_tracking) {
         outgoing->tracker->operations->stop(outgoing->tracker);
         outgoing->is_tracking = false;
@@ -244,21 +272,38 @@ enum gw_status gw_outgoing_pause(struct gw_outgoing *outgoing, struct gw_fault *
     return say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_PAUSE}, fault);
 }
 
-/* The sender reads the address only while it connects, which it does not in a state that RECOVER
- * is for. */
+/* The engine tries again by itself before long: a new address is all it needs. */
+static bool is_trying(struct gw_outgoing *outgoing)
+{
+    struct gw_source_figures figures;
+    if (!outgoing->is_started || outgoing->link == LINK_UP) {
+        return false;
+    }
+    gw_outgoing_get_figures(outgoing, &figures);
+    return figures.is_link_lost || figures.is_held;
+}
+
 enum gw_status gw_outgoing_recover(struct gw_outgoing *outgoing, const char *uri,
                                    struct gw_fault *fault)
 {
     struct gw_uri fresh;
+    struct gw_fault refusal = {.status = GW_OK};
     enum gw_status status = uri != NULL ? gw_uri_decode(&fresh, uri, fault) : GW_OK;
+    if (status == GW_OK && uri != NULL) {
+        status =
+            check_uri(&fresh, gw_source_channels(&outgoing->source), &outgoing->transport, fault);
+    }
     if (status != GW_OK) {
         return status;
     }
-    status = say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_RECOVER}, fault);
-    if (status == GW_OK && uri != NULL) {
-        outgoing->uri = fresh;
+    status = say(outgoing, (struct gw_source_event){.type = GW_SOURCE_EV_RECOVER}, &refusal);
+    if (status != GW_OK && !(uri != NULL && is_trying(outgoing))) {
+        return gw_fault_set(fault, status, "%s", refusal.text);
     }
-    return status;
+    if (uri != NULL) {
+        gw_outgoing_put_uri(outgoing, &fresh);
+    }
+    return GW_OK;
 }
 
 enum gw_status gw_outgoing_give_up(struct gw_outgoing *outgoing, struct gw_token *token,

@@ -23,6 +23,12 @@ void gw_outgoing_pump(struct gw_outgoing *outgoing);
 
 /* ---- The connections ---- */
 
+/* Where the next connection goes; checked. Its sockets, if it has any, are the struct's now. */
+void gw_outgoing_put_uri(struct gw_outgoing *outgoing, const struct gw_uri *uri);
+
+/* Forgets it, as the link is up again without it. */
+void gw_outgoing_drop_uri(struct gw_outgoing *outgoing);
+
 /* Begin what the engine asked for; a failure breaks the link, of which the engine hears later. */
 void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation);
 void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_source_action *action);

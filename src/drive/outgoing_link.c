@@ -9,6 +9,7 @@
  * the last message and the end of the control channel, closes too, or GW_OUTGOING_LEAVE_NS have
  * passed: a socket closed with bytes unread would take back what the peer has not read yet.
  */
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "godwit/clock.h"
@@ -24,9 +25,41 @@ static void unwatch(struct gw_outgoing *outgoing)
     }
 }
 
-/* The senders are back. */
+void gw_outgoing_put_uri(struct gw_outgoing *outgoing, const struct gw_uri *uri)
+{
+    gw_outgoing_drop_uri(outgoing);
+    outgoing->fresh_uri = *uri;
+    outgoing->has_fresh_uri = true;
+}
+
+void gw_outgoing_drop_uri(struct gw_outgoing *outgoing)
+{
+    struct gw_sockets unused = {0};
+    if (outgoing->has_fresh_uri && outgoing->fresh_uri.scheme == GW_URI_FD) {
+        gw_sockets_put(&unused, &outgoing->fresh_uri);
+        gw_sockets_close(&unused);
+    }
+    outgoing->has_fresh_uri = false;
+}
+
+/* No thread connects now. */
+static void take_uri(struct gw_outgoing *outgoing)
+{
+    if (!outgoing->has_fresh_uri) {
+        return;
+    }
+    outgoing->uri = outgoing->fresh_uri;
+    outgoing->has_fresh_uri = false;
+    if (outgoing->uri.scheme == GW_URI_FD) {
+        gw_sockets_put(&outgoing->sockets, &outgoing->uri);
+    }
+}
+
+/* The senders are back. Sockets that were handed in for these connections and not needed go with
+ * them: the target does not wait for long for what it accepted. */
 static void close_all(struct gw_outgoing *outgoing)
 {
+    gw_sockets_close(&outgoing->sockets);
     GW_ASSERT(!outgoing->answerer.thread.is_started);
     unwatch(outgoing);
     gw_connection_close(&outgoing->control.connection);
@@ -71,6 +104,7 @@ void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation)
     if (outgoing->link != LINK_NONE) {
         gw_outgoing_cut_link(outgoing);
     }
+    take_uri(outgoing);
     outgoing->generation = generation;
     outgoing->is_orderly = false;
     outgoing->is_unsaid = false;
@@ -180,6 +214,7 @@ void gw_outgoing_leave(struct gw_outgoing *outgoing)
 static void come_up(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     gw_sender_join(&outgoing->sender[0]);
+    gw_outgoing_drop_uri(outgoing);
     outgoing->link = LINK_UP;
     gw_channel_start(&outgoing->control, outgoing->generation, now_ns);
     watch(outgoing, &outgoing->control_watch, gw_connection_fd(&outgoing->control.connection));
@@ -249,6 +284,7 @@ static void come_up_bulk(struct gw_outgoing *outgoing)
 {
     struct gw_fault fault = {.status = GW_OK};
     outgoing->is_bulk_told = true;
+    gw_sockets_close(&outgoing->sockets); /* the target takes fewer channels */
     for (uint32_t i = 0; i < outgoing->channel_count; i++) {
         watch(outgoing, &outgoing->bulk_watch[i], gw_connection_fd(&outgoing->sender[i].bulk));
     }
@@ -353,6 +389,19 @@ static bool are_threads_back(struct gw_outgoing *outgoing)
     return are_back && !answerer->thread.is_started;
 }
 
+/* Nobody here can connect again what someone else connected: whoever reads this must. */
+static bool ask_for_sockets(const struct gw_outgoing *outgoing, struct gw_fault *fault)
+{
+    char why[GW_FAULT_TEXT_BYTES];
+    if (outgoing->uri.scheme != GW_URI_FD || outgoing->has_fresh_uri) {
+        return false;
+    }
+    (void)snprintf(why, sizeof(why), "%s", fault->text);
+    (void)snprintf(fault->text, sizeof(fault->text),
+                   "%.150s; hand in new sockets: godwit migrate-recover NAME fd:N,N,...", why);
+    return true;
+}
+
 static bool step_broken(struct gw_outgoing *outgoing)
 {
     interrupt_threads(outgoing);
@@ -361,9 +410,11 @@ static bool step_broken(struct gw_outgoing *outgoing)
     }
     close_all(outgoing);
     struct gw_fault fault = outgoing->lost;
+    bool is_asking = ask_for_sockets(outgoing, &fault);
     struct gw_source_event event = {.type = GW_SOURCE_EV_LINK_LOST, .fault = &fault};
     if (outgoing->is_orderly) {
-        event = (struct gw_source_event){.type = GW_SOURCE_EV_LINK_CLOSED};
+        event = (struct gw_source_event){.type = GW_SOURCE_EV_LINK_CLOSED,
+                                         .fault = is_asking ? &fault : NULL};
     }
     (void)!gw_outgoing_tell(outgoing, &event, NULL);
     return true;

@@ -458,7 +458,7 @@ static void handle_host(struct gw_source *source, const struct gw_source_event *
     if (event->type == GW_SOURCE_EV_LINK_CLOSED && !is_legal(row)) {
         struct gw_fault fault = {0};
         (void)gw_fault_set(&fault, GW_LINK, "the target closed the connection");
-        lose_link(source, &fault, event->now_ns);
+        lose_link(source, event->fault != NULL ? event->fault : &fault, event->now_ns);
         return;
     }
     if (is_legal(row)) {

@@ -12,18 +12,10 @@
 
 #define CLIENTS (&gw_run_storage.clients)
 
-static void close_passed(struct gw_client *client)
-{
-    if (client->passed_fd >= 0) {
-        (void)close(client->passed_fd);
-    }
-    client->passed_fd = -1;
-}
-
 static void drop(struct gw_client *client)
 {
     gw_loop_remove(&client->watch);
-    close_passed(client);
+    gw_parcel_close_fds(&client->passed);
     (void)close(client->fd);
     client->fd = -1;
 }
@@ -102,13 +94,12 @@ static void watch(struct gw_client *client)
     gw_loop_change(&client->watch, in | (client->out_count > 0 ? (uint32_t)EPOLLOUT : 0));
 }
 
-/* A descriptor that comes with the bytes is kept: the last one, as QEMU's getfd does. */
-static void keep_fd(struct gw_client *client, struct gw_parcel *parcel)
+/* Descriptors that come with the bytes are kept: the last that came together. */
+static void keep_fds(struct gw_client *client, const struct gw_parcel *parcel)
 {
     if (parcel->fd_count > 0) {
-        close_passed(client);
-        client->passed_fd = parcel->fd[--parcel->fd_count];
-        gw_parcel_close_fds(parcel);
+        gw_parcel_close_fds(&client->passed);
+        client->passed = *parcel;
     }
 }
 
@@ -123,7 +114,7 @@ static void read_some(struct gw_client *client)
         drop(client);
         return;
     }
-    keep_fd(client, &parcel);
+    keep_fds(client, &parcel);
     client->is_ended = status == GW_LINK;
     client->in_at = 0;
     client->in_count = parcel.size;
@@ -167,7 +158,7 @@ static struct gw_client *begin_client(int fd, bool *is_full)
         client->in_at = client->in_count = 0;
         client->out_at = client->out_count = 0;
         client->is_ended = false;
-        client->passed_fd = -1;
+        client->passed.fd_count = 0;
         gw_qmp_session_init(&client->session);
         if (gw_loop_add(&gw_run_storage.monitor.loop, &client->watch, fd, EPOLLIN, handle, client,
                         NULL) != GW_OK) {
@@ -247,14 +238,17 @@ void gw_clients_close(const char *path)
     clients->listener_fd = -1;
 }
 
-int gw_clients_take_fd(void)
+uint32_t gw_clients_take_fds(int fd[GW_PARCEL_FDS_MAX])
 {
     struct gw_client *client = CLIENTS->asking;
-    int fd = client != NULL ? client->passed_fd : -1;
-    if (client != NULL) {
-        client->passed_fd = -1;
+    uint32_t count = client != NULL ? client->passed.fd_count : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        fd[i] = client->passed.fd[i];
     }
-    return fd;
+    if (client != NULL) {
+        client->passed.fd_count = 0;
+    }
+    return count;
 }
 
 /* Passing on */

@@ -8,6 +8,7 @@
 #define GW_RUN_CLIENTS_H
 
 #include "godwit/loop.h"
+#include "godwit/parcel.h"
 #include "godwit/qmp.h"
 #include "run/take_over_message.h"
 
@@ -21,8 +22,8 @@ struct gw_client {
     uint8_t in[1024];
     size_t out_at, out_count;
     char out[GW_CLIENT_OUT_BYTES];
-    bool is_ended; /* it closed its end; what is queued still goes out */
-    int passed_fd; /* the last descriptor it sent with its bytes; -1: none */
+    bool is_ended;           /* it closed its end; what is queued still goes out */
+    struct gw_parcel passed; /* the last descriptors it sent with its bytes, if any */
 };
 
 struct gw_clients {
@@ -38,8 +39,9 @@ struct gw_clients {
 GW_MUST_USE enum gw_status gw_clients_open(const char *path, struct gw_fault *fault);
 void gw_clients_close(const char *path);
 
-/* The descriptor that came with the command being executed, the caller's from then on; -1: none. */
-int gw_clients_take_fd(void);
+/* The descriptors that came with the command being executed, the caller's from then on. Returns how
+ * many: 0 to GW_PARCEL_FDS_MAX. */
+uint32_t gw_clients_take_fds(int fd[GW_PARCEL_FDS_MAX]);
 
 /* Passing everything to another process: hands out each client (its descriptor stays this
  * process's until `give` returns), then lets go of them and of the listener, whose file stays. */

@@ -2,6 +2,7 @@
 /* What each control command does. A refusal is a sentence; nothing was done then. */
 #include <stdio.h>
 
+#include "run/handed.h"
 #include "run/storage.h"
 
 #define MONITOR (&gw_run_storage.monitor)
@@ -109,14 +110,35 @@ static enum gw_status pause_postcopy(struct gw_fault *fault)
 
 static enum gw_status recover(const struct gw_qmp_recover *recover, struct gw_fault *fault)
 {
-    const char *uri = recover->uri[0] ? recover->uri : NULL;
-    enum gw_status status = MONITOR->is_leaving
-                                ? gw_outgoing_recover(&gw_run_storage.outgoing, uri, fault)
-                                : refuse_idle(fault);
-    if (status == GW_OK && uri != NULL) {
-        (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", uri);
+    struct gw_handed handed;
+    if (!MONITOR->is_leaving) {
+        return refuse_idle(fault);
+    }
+    if (recover->uri[0] == '\0') {
+        return gw_outgoing_recover(&gw_run_storage.outgoing, NULL, fault);
+    }
+    enum gw_status status = gw_handed_take(&handed, recover->uri, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    status = gw_outgoing_recover(&gw_run_storage.outgoing, handed.uri, fault);
+    if (status == GW_OK) {
+        (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", handed.peer);
+    } else {
+        gw_handed_close(&handed);
     }
     return status;
+}
+
+static enum gw_status upgrade(struct gw_fault *fault)
+{
+    struct gw_parcel came;
+    came.fd_count = gw_clients_take_fds(came.fd);
+    bool is_one = came.fd_count == 1;
+    if (!is_one) {
+        gw_parcel_close_fds(&came);
+    }
+    return gw_upgrade_start(is_one ? came.fd[0] : -1, fault);
 }
 
 static enum gw_status continue_migration(struct gw_fault *fault)
@@ -395,7 +417,7 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
         reply_resolve(reply, id, &request->arguments.resolve);
         break;
     case GW_QMP_UPGRADE:
-        reply_empty(reply, id, gw_upgrade_start(gw_clients_take_fd(), &fault), &fault);
+        reply_empty(reply, id, upgrade(&fault), &fault);
         break;
     case GW_QMP_COMMAND_COUNT:
         break;

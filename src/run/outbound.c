@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "run/handed.h"
 #include "run/storage.h"
 
 #define MONITOR  (&gw_run_storage.monitor)
@@ -453,6 +454,7 @@ static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_
 enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw_fault *fault)
 {
     struct gw_outgoing_config config;
+    struct gw_handed handed;
     bool wants_postcopy =
         migrate->is_postcopy || migrate->on_deadline == GW_QMP_ON_DEADLINE_POSTCOPY;
     enum gw_status status = gw_outbound_check_start(fault);
@@ -467,12 +469,23 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
     if (!status) {
         status = gw_random_bytes(&MONITOR->session, sizeof(MONITOR->session), fault);
     }
+    if (!status) {
+        status = gw_handed_take(&handed, migrate->uri, fault);
+    }
     if (status) {
         return status;
     }
-    (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", migrate->uri);
+    (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", handed.peer);
     fill_config(&config, migrate);
-    return launch(&config, fault);
+    config.uri = handed.uri;
+    if (!migrate->has_channels && handed.socket_count > 2) {
+        config.source.channel_count = handed.socket_count - 2; /* as many as it has sockets for */
+    }
+    status = launch(&config, fault);
+    if (status) {
+        gw_handed_close(&handed);
+    }
+    return status;
 }
 
 enum gw_status gw_outbound_start_shared(const char *uri, struct gw_fault *fault)

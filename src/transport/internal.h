@@ -13,6 +13,14 @@
 extern const struct gw_transport_operations gw_transport_tcp;
 extern const struct gw_transport_operations gw_transport_unix;
 extern const struct gw_transport_operations gw_transport_vsock;
+extern const struct gw_transport_operations gw_transport_fd;
+
+/* What every TCP connection needs, whoever made it. */
+void gw_tcp_tune(int fd, uint64_t idle_ns_max);
+
+/* The URI of an address that a socket of AF_VSOCK has. */
+struct sockaddr_vm;
+void gw_vsock_get_uri(const struct sockaddr_vm *address, struct gw_uri *uri);
 
 /* The table of a URI's scheme. */
 const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme);

@@ -9,6 +9,8 @@ const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme)
         return &gw_transport_unix;
     case GW_URI_VSOCK:
         return &gw_transport_vsock;
+    case GW_URI_FD:
+        return &gw_transport_fd;
     case GW_URI_TCP:
         break;
     }

@@ -27,7 +27,7 @@ static void set_option(int fd, int level, int name, int value)
  * way, TCP_USER_TIMEOUT when something is (tcp(7)). Buffers are left to the kernel's tuning: a
  * size set by hand would cap it. No Nagle on any channel: whole batches are written at once, and
  * the last, short segment of one must not wait a round trip, least of all in the downtime. */
-static void tune(int fd, uint64_t idle_ns_max)
+void gw_tcp_tune(int fd, uint64_t idle_ns_max)
 {
     uint64_t idle_s = idle_ns_max / GW_NS_PER_S;
     int dead_s = idle_s < 1 ? 1 : idle_s > DEAD_S_MAX ? DEAD_S_MAX : (int)idle_s;
@@ -104,7 +104,7 @@ static enum gw_status tcp_accept(struct gw_listener *listener, struct gw_connect
     if (status != GW_OK) {
         return status;
     }
-    tune(fd, connection->options.idle_ns_max);
+    gw_tcp_tune(fd, connection->options.idle_ns_max);
     struct gw_uri uri;
     gw_address_get_uri(&peer, &uri);
     (void)gw_uri_encode(&uri, connection->peer);
@@ -130,7 +130,7 @@ static enum gw_status connect_to(struct gw_connection *connection, const struct 
         *error = errno;
         return GW_LINK;
     }
-    tune(fd, connection->options.idle_ns_max);
+    gw_tcp_tune(fd, connection->options.idle_ns_max);
     return gw_socket_connect(connection, fd, pointer_to(address), address->size, deadline_ns,
                              error);
 }

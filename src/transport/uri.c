@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* URIs, read and written. Pure. The contract: godwit/transport.h. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "godwit/transport.h"
 
-#define WANTED "wanted tcp:HOST:PORT, tcp:[V6]:PORT, vsock:CID:PORT or unix:/PATH"
+#define WANTED "wanted tcp:HOST:PORT, tcp:[V6]:PORT, vsock:CID:PORT, unix:/PATH or fd:N"
 
 static bool is_letter_or_digit(char c)
 {
@@ -151,6 +152,40 @@ static enum gw_status decode_unix(struct gw_uri *uri, const char *path, const ch
     return GW_OK;
 }
 
+static bool has_fd(const struct gw_uri *uri, uint32_t number)
+{
+    for (uint32_t i = 0; i < uri->fd_count; i++) {
+        if ((uint32_t)uri->fd[i] == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `rest` is what follows "fd:". */
+static enum gw_status decode_fd(struct gw_uri *uri, const char *rest, const char *text,
+                                struct gw_fault *fault)
+{
+    uri->scheme = GW_URI_FD;
+    const char *end;
+    do {
+        end = rest + strcspn(rest, ",");
+        uint32_t number = 0;
+        if (!decode_number(rest, end, INT_MAX, &number) || uri->fd_count == GW_URI_FDS_MAX ||
+            has_fd(uri, number)) {
+            return gw_fault_set(
+                fault, GW_ARGUMENT,
+                "%.120s: descriptor %u: found \"%.*s\", wanted 1 to %d numbers with "
+                "commas between, none twice",
+                text, uri->fd_count + 1, (int)(end - rest > 20 ? 20 : end - rest), rest,
+                GW_URI_FDS_MAX);
+        }
+        uri->fd[uri->fd_count++] = (int)number;
+        rest = end + 1;
+    } while (*end == ',');
+    return GW_OK;
+}
+
 enum gw_status gw_uri_decode(struct gw_uri *uri, const char *text, struct gw_fault *fault)
 {
     *uri = (struct gw_uri){.scheme = GW_URI_TCP};
@@ -163,11 +198,28 @@ enum gw_status gw_uri_decode(struct gw_uri *uri, const char *text, struct gw_fau
     if (strncmp(text, "vsock:", 6) == 0) {
         return decode_vsock(uri, text + 6, text, fault);
     }
+    if (strncmp(text, "fd:", 3) == 0) {
+        return decode_fd(uri, text + 3, text, fault);
+    }
     return gw_fault_set(fault, GW_ARGUMENT, "URI: found \"%.120s\", " WANTED, text);
+}
+
+static char *encode_fd(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES])
+{
+    size_t used = 2;
+    memcpy(text, "fd", used + 1);
+    for (uint32_t i = 0; i < uri->fd_count; i++) {
+        used += (size_t)snprintf(text + used, GW_URI_TEXT_BYTES - used, "%c%d", i ? ',' : ':',
+                                 uri->fd[i]);
+    }
+    return text;
 }
 
 char *gw_uri_encode(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES])
 {
+    if (uri->scheme == GW_URI_FD) {
+        return encode_fd(uri, text);
+    }
     if (uri->scheme == GW_URI_UNIX) {
         (void)snprintf(text, GW_URI_TEXT_BYTES, "unix:%s", uri->path);
         return text;

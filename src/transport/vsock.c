@@ -27,7 +27,7 @@ static struct sockaddr_vm address_of(const struct gw_uri *uri)
                                 .svm_port = uri->port == 0 ? VMADDR_PORT_ANY : uri->port};
 }
 
-static void get_uri(const struct sockaddr_vm *address, struct gw_uri *uri)
+void gw_vsock_get_uri(const struct sockaddr_vm *address, struct gw_uri *uri)
 {
     *uri =
         (struct gw_uri){.scheme = GW_URI_VSOCK, .cid = address->svm_cid, .port = address->svm_port};
@@ -63,7 +63,7 @@ static enum gw_status vsock_listen(struct gw_listener *listener, struct gw_fault
     }
     int result = getsockname(fd, (struct sockaddr *)(void *)&address, &size);
     GW_ASSERT(result == 0);
-    get_uri(&address, &listener->uri);
+    gw_vsock_get_uri(&address, &listener->uri);
     listener->fd = fd;
     return GW_OK;
 }
@@ -80,7 +80,7 @@ static enum gw_status vsock_accept(struct gw_listener *listener, struct gw_conne
         return status;
     }
     struct gw_uri uri;
-    get_uri(&peer, &uri);
+    gw_vsock_get_uri(&peer, &uri);
     (void)gw_uri_encode(&uri, connection->peer);
     connection->fd = fd;
     return GW_OK;

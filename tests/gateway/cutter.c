@@ -3,17 +3,15 @@
  * cutter: stands between a source and a target, passes frames on, and cuts every connection at
  * some of them, so that a test can lose the link exactly there (docs/WIRE.md has the frames).
  *
- *   cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT {TYPE before|after COUNT}...
+ *   cutter LISTEN_URI TARGET_URI {TYPE before|after COUNT}...
  *
  * TYPE is a frame's number, COUNT which of them it is since the last cut (1: the first); `before`
  * cuts instead of passing it on, `after` right behind it. Then no connection gets through until
  * SIGUSR1; after that all do, until the next cut. Says "listening", "cut N" and "mended N" on
  * standard output, a line each; N counts from 1.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -24,6 +22,7 @@
 #include <unistd.h>
 
 #include "godwit/frame.h"
+#include "godwit/transport.h"
 
 enum { PAIRS_MAX = 12, BUFFER_BYTES = 65536, CUTS_MAX = 16 };
 
@@ -156,23 +155,28 @@ static bool pass(struct stream *stream)
     return true;
 }
 
-static void accept_pair(int listener, const struct sockaddr_in *target)
+/* The descriptor alone, and it blocks. */
+static int take_fd(struct gw_connection *connection)
 {
-    int source = accept(listener, NULL, NULL);
-    int on = 1;
-    if (source < 0) {
+    int fd = gw_connection_fd(connection);
+    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    connection->operations = NULL;
+    gw_connection_close(connection);
+    return fd;
+}
+
+static void accept_pair(struct gw_listener *listener, const struct gw_uri *target)
+{
+    static struct gw_connection in, out;
+    if (gw_connection_open(&in, NULL) != GW_OK || gw_connection_open(&out, NULL) != GW_OK ||
+        gw_listener_accept(listener, &in, NULL) != GW_OK || is_down ||
+        gw_connection_connect(&out, target, &listener->options, NULL) != GW_OK) {
+        gw_connection_close(&in);
+        gw_connection_close(&out);
         return;
     }
-    int onward = is_down ? -1 : socket(AF_INET, SOCK_STREAM, 0);
-    if (onward < 0 || connect(onward, (const struct sockaddr *)target, sizeof(*target)) != 0) {
-        (void)close(source);
-        if (onward >= 0) {
-            (void)close(onward);
-        }
-        return;
-    }
-    (void)setsockopt(source, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)setsockopt(onward, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    int source = take_fd(&in);
+    int onward = take_fd(&out);
     for (int i = 0; i < PAIRS_MAX; i++) {
         if (!pairs[i].is_used) {
             pairs[i] = (struct pair){
@@ -185,21 +189,6 @@ static void accept_pair(int listener, const struct sockaddr_in *target)
     exit(1);
 }
 
-static int open_listener(const char *port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)atoi(port)),
-                                  .sin_addr.s_addr = htonl(INADDR_ANY)};
-    int on = 1;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 ||
-        listen(fd, PAIRS_MAX) != 0) {
-        die("cutter: listen");
-    }
-    return fd;
-}
-
 static void mend_if_asked(void)
 {
     if (is_mend_asked) {
@@ -209,14 +198,14 @@ static void mend_if_asked(void)
     }
 }
 
-static void run(int listener, const struct sockaddr_in *target)
+static void run(struct gw_listener *listener, const struct gw_uri *target)
 {
     for (;;) {
         struct pollfd polled[1 + 2 * PAIRS_MAX];
         struct stream *streams[1 + 2 * PAIRS_MAX];
         struct pair *owners[1 + 2 * PAIRS_MAX];
         nfds_t count = 1;
-        polled[0] = (struct pollfd){.fd = listener, .events = POLLIN};
+        polled[0] = (struct pollfd){.fd = listener->fd, .events = POLLIN};
         for (int i = 0; i < PAIRS_MAX; i++) {
             for (int way = 0; way < 2 && pairs[i].is_used; way++) {
                 streams[count] = &pairs[i].stream[way];
@@ -243,22 +232,27 @@ static void run(int listener, const struct sockaddr_in *target)
 
 int main(int argc, char **argv)
 {
-    struct sockaddr_in target = {.sin_family = AF_INET};
-    if (argc < 7 || (argc - 4) % 3 != 0 || argc - 4 > 3 * CUTS_MAX ||
-        inet_pton(AF_INET, argv[2], &target.sin_addr) != 1) {
-        (void)fprintf(stderr, "usage: cutter LISTEN_PORT TARGET_ADDRESS TARGET_PORT "
-                              "{TYPE before|after COUNT}...\n");
+    struct gw_uri uri, target;
+    struct gw_listener listener;
+    struct gw_transport_options options = gw_transport_defaults;
+    struct gw_fault fault = {0};
+    options.is_plaintext_allowed = true;
+    if (argc < 6 || (argc - 3) % 3 != 0 || argc - 3 > 3 * CUTS_MAX ||
+        gw_uri_decode(&uri, argv[1], &fault) != GW_OK ||
+        gw_uri_decode(&target, argv[2], &fault) != GW_OK ||
+        gw_listener_open(&listener, &uri, &options, &fault) != GW_OK) {
+        (void)fprintf(stderr,
+                      "usage: cutter LISTEN_URI TARGET_URI {TYPE before|after COUNT}...\n%s\n",
+                      fault.text);
         return 2;
     }
-    target.sin_port = htons((uint16_t)atoi(argv[3]));
-    for (int i = 4; i < argc; i += 3, cuts_planned++) {
+    for (int i = 3; i < argc; i += 3, cuts_planned++) {
         cuts[cuts_planned].type = (unsigned)atoi(argv[i]);
         cuts[cuts_planned].is_before = strcmp(argv[i + 1], "before") == 0;
         cuts[cuts_planned].count = (unsigned)atoi(argv[i + 2]);
     }
     struct sigaction action = {.sa_handler = on_signal};
     (void)sigaction(SIGUSR1, &action, NULL);
-    int listener = open_listener(argv[1]);
     say("listening");
-    run(listener, &target);
+    run(&listener, &target);
 }

@@ -25,7 +25,8 @@ class Cut:
         self.source = Guest(net[1], words=words, **self.guest).boot()
         self.source.console.wait_for_counts(5)
         self.target = listen(net[2], **self.guest)
-        self.cutter = net[1].start("cutter", CUTTER_PORT, net[2].address, 4444, *plan, stdin=None)
+        self.cutter = net[1].start("cutter", f"tcp:0.0.0.0:{CUTTER_PORT}", uri(net[2]), *plan,
+                                    stdin=None)
         self.cutter.wait_for_output(b"listening")
         if "--postcopy" not in options:
             options += ("--verify",)

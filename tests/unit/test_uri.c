@@ -26,6 +26,9 @@ static void good_uris_read_and_write_back(void **state)
         "vsock:any:4294967294",
         "vsock:3:1",
         "unix:/with space, and: colons",
+        "fd:3",
+        "fd:0,2147483647",
+        "fd:1,2,3,4,5,6,7,8,9,10",
     };
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         struct gw_uri uri;
@@ -60,6 +63,14 @@ static void bad_uris_say_what_is_wrong(void **state)
         {"vsock:2:", "port: found \"\""},
         {"vsock:2:4294967295", "port: found \"4294967295\", wanted a number from 0 to 4294967294"},
         {"vsock:2:1x", "port: found \"1x\""},
+        {"fd:", "descriptor 1: found \"\", wanted 1 to 10 numbers"},
+        {"fd:3,", "descriptor 2: found \"\""},
+        {"fd:3,,4", "descriptor 2: found \"\""},
+        {"fd:-1", "descriptor 1: found \"-1\""},
+        {"fd:2147483648", "descriptor 1: found \"2147483648\""},
+        {"fd:3 ,4", "descriptor 1: found \"3 \""},
+        {"fd:5,6,5", "descriptor 3: found \"5\", wanted 1 to 10 numbers with commas between, none"},
+        {"fd:1,2,3,4,5,6,7,8,9,10,11", "descriptor 11: found \"11\""},
         {"tcp:", "no port found"},
         {"tcp:host", "no port found"},
         {"tcp::1", "host: found 0 characters"},

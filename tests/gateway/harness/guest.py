@@ -45,11 +45,12 @@ class Report:
 
 
 class Guest:
-    """host: a Gateway or a LocalHost. words: for the guest's kernel command line."""
+    """host: a Gateway or a LocalHost. words: for the guest's kernel command line. through: a program
+    that starts `godwit run`."""
 
     def __init__(self, host, name="guest", words="", memory="256M", cpus=1, incoming=None,
                  options=(), kernel="/guest/Image", initrd="/guest/initrd", flat=None, echo=None,
-                 console="stdio"):
+                 console="stdio", through=()):
         self.host, self.name = host, name
         self._incoming = incoming
         self._arguments = ["--name", name, "--memory", memory, "--cpus", str(cpus),
@@ -62,13 +63,14 @@ class Guest:
         else:
             self._arguments += ["--incoming", incoming, "--plaintext"]
         self._arguments += [str(option) for option in options]
+        self._through = through
         self.console = Console(echo=echo)
         self.command = None
 
     def start(self):
         """Starts `godwit run` and returns at once."""
         self.command = self.host.start(
-            "godwit", "run", *self._arguments, stdin=None,
+            *self._through, "godwit", "run", *self._arguments, stdin=None,
             on_output=lambda kind, data: self.console.feed(data) if kind == "O" else None,
             on_end=self.console.end)
         return self
@@ -112,9 +114,9 @@ class Guest:
         while text not in json.dumps(self.status()["migrate"]):
             assert time.monotonic() < end, (text, self.status())
 
-    def start_migration(self, uri, *options, on_output=None):
-        return self.host.start("godwit", "migrate", self.name, uri, "--plaintext", "--json",
-                               *options, on_output=on_output)
+    def start_migration(self, uri, *options, on_output=None, through=()):
+        return self.host.start(*through, "godwit", "migrate", self.name, uri, "--plaintext",
+                               "--json", *options, on_output=on_output)
 
     def migrate(self, uri, *options, timeout=180):
         """Moves the guest; returns the Report whatever came of it."""
