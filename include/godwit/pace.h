@@ -2,6 +2,11 @@
 /*
  * Pace: how fast the target takes pages (by what it acknowledged, not by what a socket buffer
  * swallowed), and the operator's limit on bytes a second. Pure.
+ *
+ * The limit is a bucket that all channels take from before they send. It holds within 2 % over any
+ * second, as nothing larger than GW_PACE_BATCH_NS of it goes out at a time on all channels together
+ * and no more than GW_PACE_SAVED_NS is saved up. A page is never split: below 4096 bytes in
+ * GW_PACE_BATCH_NS, 400 kB/s for one channel, it is the page that sets the grain.
  */
 #ifndef GODWIT_PACE_H
 #define GODWIT_PACE_H
@@ -10,6 +15,11 @@
 #include <stdint.h>
 
 #define GW_PACE_WINDOW_NS UINT64_C(100000000) /* a measurement spans at least 100 ms of work */
+
+#define GW_PACE_BATCH_NS \
+    UINT64_C(10000000) /* of the limit: what is under way unacknowledged by it */
+#define GW_PACE_SAVED_NS \
+    UINT64_C(5000000) /* of the limit: so late may a sender wake and lose nothing */
 
 enum { GW_PACE_WINDOWS = 10 }; /* a second of it is worth believing */
 
@@ -29,8 +39,14 @@ void gw_pace_set_limit(struct gw_pace *pace, uint64_t limit);
 /* When the limit allows to send again; 0: now. */
 uint64_t gw_pace_free_at(const struct gw_pace *pace);
 
-/* `bytes` went out. */
-void gw_pace_sent(struct gw_pace *pace, uint64_t bytes, uint64_t now_ns);
+/* The most that one of so many channels may send at a time; UINT64_MAX: no limit. */
+uint64_t gw_pace_batch_bytes(const struct gw_pace *pace, uint32_t channel_count);
+
+/* About `bytes` go out now. */
+void gw_pace_take(struct gw_pace *pace, uint64_t bytes, uint64_t now_ns);
+
+/* It became `bytes`, headers and all, where `taken` were taken. */
+void gw_pace_settle(struct gw_pace *pace, uint64_t taken, uint64_t bytes);
 
 /* Something is in flight from now on. */
 void gw_pace_begin(struct gw_pace *pace, uint64_t now_ns);

@@ -54,6 +54,7 @@ struct gw_pages {
     uint64_t page_count;
     uint32_t page_bytes;
     uint32_t batch_pages; /* pages in a full batch */
+    uint32_t pick_pages;  /* what the operator's limit allows of them; 0: all */
     uint32_t unit_pages;  /* what the target places as one; 1: a page */
     uint32_t channel_count;
     uint64_t stretch_pages; /* what belongs to one channel; all of RAM where there is only one */
@@ -79,6 +80,9 @@ void gw_pages_set_unit(struct gw_pages *pages, uint32_t unit_pages);
 /* Every unit with a dirty page becomes dirty as a whole: for the switch to postcopy. From then on
  * units are picked whole, from their first page to their last (_PUSH). */
 void gw_pages_round_out(struct gw_pages *pages);
+
+/* From now on a batch has no more pages than that; 0: as many as fit. */
+void gw_pages_limit_batch(struct gw_pages *pages, uint32_t page_count);
 
 /* Begins the first round: set bits are touched pages, clear ones holes. */
 void gw_pages_begin(struct gw_pages *pages, const uint64_t *touched);

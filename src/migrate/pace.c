@@ -27,13 +27,37 @@ uint64_t gw_pace_free_at(const struct gw_pace *pace)
     return pace->limit ? pace->free_at_ns : 0;
 }
 
-void gw_pace_sent(struct gw_pace *pace, uint64_t bytes, uint64_t now_ns)
+uint64_t gw_pace_batch_bytes(const struct gw_pace *pace, uint32_t channel_count)
+{
+    return pace->limit ? scale(pace->limit, GW_PACE_BATCH_NS, NS_PER_S * channel_count)
+                       : UINT64_MAX;
+}
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+    return a + b < a ? UINT64_MAX : a + b;
+}
+
+void gw_pace_take(struct gw_pace *pace, uint64_t bytes, uint64_t now_ns)
+{
+    uint64_t saved_ns = now_ns > GW_PACE_SAVED_NS ? now_ns - GW_PACE_SAVED_NS : 0;
+    uint64_t from = pace->free_at_ns > saved_ns ? pace->free_at_ns : saved_ns;
+    if (pace->limit != 0) {
+        pace->free_at_ns = add(from, scale(bytes, NS_PER_S, pace->limit));
+    }
+}
+
+void gw_pace_settle(struct gw_pace *pace, uint64_t taken, uint64_t bytes)
 {
     if (pace->limit == 0) {
         return;
     }
-    uint64_t from = pace->free_at_ns > now_ns ? pace->free_at_ns : now_ns;
-    pace->free_at_ns = from + scale(bytes, NS_PER_S, pace->limit);
+    if (bytes >= taken) {
+        pace->free_at_ns = add(pace->free_at_ns, scale(bytes - taken, NS_PER_S, pace->limit));
+        return;
+    }
+    uint64_t back_ns = scale(taken - bytes, NS_PER_S, pace->limit);
+    pace->free_at_ns -= back_ns < pace->free_at_ns ? back_ns : pace->free_at_ns;
 }
 
 void gw_pace_begin(struct gw_pace *pace, uint64_t now_ns)

@@ -18,6 +18,7 @@ void gw_pages_init(struct gw_pages *pages, uint64_t page_count, uint32_t page_by
     pages->page_count = page_count;
     pages->page_bytes = page_bytes;
     pages->batch_pages = (uint32_t)(GW_BATCH_BYTES_MAX / page_bytes);
+    pages->pick_pages = 0;
     pages->unit_pages = 1;
     pages->is_first_round = false;
     pages->dirty_count = 0;
@@ -168,6 +169,17 @@ static void put_run(struct gw_batch *batch, uint64_t page, uint64_t count)
     batch->run[batch->run_count++] = (struct gw_run){.page = page, .count = (uint32_t)count};
 }
 
+void gw_pages_limit_batch(struct gw_pages *pages, uint32_t page_count)
+{
+    pages->pick_pages = page_count;
+}
+
+static uint32_t room_of(const struct gw_pages *pages)
+{
+    bool is_limited = pages->pick_pages != 0 && pages->pick_pages < pages->batch_pages;
+    return is_limited ? pages->pick_pages : pages->batch_pages;
+}
+
 /* First round: long holes, in as many runs as they have parts in the channel's share. */
 static void pick_holes(struct gw_pages *pages, uint32_t channel, struct gw_batch *batch)
 {
@@ -186,7 +198,7 @@ static void pick_first(struct gw_pages *pages, uint32_t channel, struct gw_batch
 {
     uint64_t from = pages->channel[channel].cursor;
     uint64_t most = stretch_end(pages, from) - from;
-    uint64_t end = from + (most < pages->batch_pages ? most : pages->batch_pages);
+    uint64_t end = from + (most < room_of(pages) ? most : room_of(pages));
     uint64_t at = from;
     while (at < end) {
         if (gw_bit_test(pages->dirty, at)) {
@@ -205,7 +217,7 @@ static void pick_first(struct gw_pages *pages, uint32_t channel, struct gw_batch
 static void pick_dirty(struct gw_pages *pages, uint32_t channel, struct gw_batch *batch)
 {
     uint64_t *cursor = &pages->channel[channel].cursor;
-    uint32_t room = pages->batch_pages;
+    uint32_t room = room_of(pages);
     while (room > 0 && batch->run_count < GW_BATCH_RUNS_MAX) {
         uint64_t from = next_dirty(pages, channel, *cursor);
         *cursor = from;
@@ -230,7 +242,7 @@ static void pick_unit(struct gw_pages *pages, uint32_t channel, struct gw_batch 
     if (from == pages->page_count) {
         return;
     }
-    *cursor = end - from < pages->batch_pages ? end : from + pages->batch_pages;
+    *cursor = end - from < room_of(pages) ? end : from + room_of(pages);
     put_run(batch, from, *cursor - from);
 }
 

@@ -57,6 +57,26 @@ static enum gw_status pick(struct gw_source *source, uint32_t channel, uint64_t 
     return gw_pages_pick(pages, channel, false, batch);
 }
 
+/* No batch is larger than the limit's grain. */
+static void limit_batch(struct gw_source *source)
+{
+    struct gw_pages *pages = &source->pages;
+    uint64_t count = gw_pace_batch_bytes(&source->pace, pages->channel_count) / pages->page_bytes;
+    count = count < pages->batch_pages ? count : pages->batch_pages;
+    gw_pages_limit_batch(pages, count > 1 ? (uint32_t)count : 1);
+}
+
+/* What it may become on the wire. Zero pages and what is no pages are little. */
+static uint64_t expected_bytes(const struct gw_source *source, const struct gw_batch *batch)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        count += batch->run[i].count;
+    }
+    bool is_pages = batch->kind == GW_BATCH_PAGES || batch->kind == GW_BATCH_PUSH;
+    return is_pages ? count * source->config.page_bytes : 0;
+}
+
 enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, uint64_t now_ns,
                                     struct gw_batch *batch, uint64_t *retry_ns)
 {
@@ -69,9 +89,12 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, 
         *retry_ns = gw_pace_free_at(&source->pace);
         return GW_AGAIN;
     }
+    limit_batch(source);
     enum gw_status status = pick(source, channel, now_ns, batch);
     if (status == GW_OK) {
         gw_pace_begin(&source->pace, now_ns);
+        source->taken_bytes[channel] = expected_bytes(source, batch);
+        gw_pace_take(&source->pace, source->taken_bytes[channel], now_ns);
     }
     return status;
 }

@@ -122,7 +122,8 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
         source->probe_ns = event->now_ns;
         source->probe_bytes = event->sent.wire_bytes;
     }
-    gw_pace_sent(&source->pace, event->sent.wire_bytes, event->now_ns);
+    gw_pace_settle(&source->pace, source->taken_bytes[event->sent.channel], event->sent.wire_bytes);
+    source->taken_bytes[event->sent.channel] = 0;
     limit_standstill(source, event->now_ns);
     source->wire_bytes += event->sent.wire_bytes;
     source->stopped_bytes += source->state == GW_SOURCE_FINISHING ? event->sent.wire_bytes : 0;

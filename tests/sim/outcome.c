@@ -14,7 +14,7 @@
 #define QUIET_NS_MAX  (300 * SIM_S)  /* within which all that can end has ended */
 #define BUSY_NS_MAX   (60 * SIM_S)   /* then the guest stands still: any migration converges */
 
-enum { FAULTY_STEPS_MAX = 8000, QUIET_STEPS_MAX = 100000 };
+enum { FAULTY_STEPS_MAX = 8000, QUIET_STEPS_MAX = 500000 };
 
 struct tally *tally;
 static struct world world;
