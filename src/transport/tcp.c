@@ -15,18 +15,21 @@
 enum {
     KEEPALIVE_PROBES = 3, /* within one idle time */
     DEAD_S_MAX = 3600,    /* however long the idle time: a dead host is noticed within an hour */
+    UNSENT_BYTES_MAX = 131072, /* half a batch */
 };
 
 static void set_option(int fd, int level, int name, int value)
 {
     int result = setsockopt(fd, level, name, &value, sizeof(value));
-    GW_ASSERT(result == 0); /* all in Linux since 2.6.37, with values in range */
+    GW_ASSERT(result == 0); /* all in Linux since 3.12, with values in range */
 }
 
 /* A peer whose host died sends nothing, not even an end: probes find it when nothing is under
  * way, TCP_USER_TIMEOUT when something is (tcp(7)). Buffers are left to the kernel's tuning: a
- * size set by hand would cap it. No Nagle on any channel: whole batches are written at once, and
- * the last, short segment of one must not wait a round trip, least of all in the downtime. */
+ * size set by hand would cap it; but it sends what lies there, megabytes on a slow link, also when
+ * the sender has stopped for a page that somebody waits for: so little of it lies there unsent. No
+ * Nagle on any channel: whole batches are written at once, and the last, short segment of one must
+ * not wait a round trip, least of all in the downtime. */
 void gw_tcp_tune(int fd, uint64_t idle_ns_max)
 {
     uint64_t idle_s = idle_ns_max / GW_NS_PER_S;
@@ -39,6 +42,7 @@ void gw_tcp_tune(int fd, uint64_t idle_ns_max)
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, step_s);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, dead_s * 1000);
+    set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
 }
 
 static int make_socket(const struct gw_address *address)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Listeners and connections over tcp and unix (godwit/transport.h), against each other. */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -9,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -251,6 +253,22 @@ static void nothing_there_is_again(void **state)
     assert_int_equal(status, GW_AGAIN);
 }
 
+/* What the link does not take yet is not taken here either: it would go out before a page that
+ * somebody waits for. */
+static void little_waits_unsent_in_a_full_socket(void **state)
+{
+    (void)state;
+    static uint8_t many[65536];
+    struct iovec part = {many, sizeof(many)};
+    size_t count;
+    int unsent = 0;
+    given_pair("tcp:127.0.0.1:0");
+    while (gw_connection_write(&client, &part, 1, &count, &fault) == GW_OK) {
+    }
+    assert_int_equal(ioctl(gw_connection_fd(&client), SIOCOUTQNSD, &unsent), 0);
+    assert_in_range(unsent, 1, 2 * 131072); /* the kernel ends a segment that it began */
+}
+
 /* What one call brought is handed out in pieces; what is larger than the room goes its own way. */
 static void reading_ahead_changes_no_byte(void **state)
 {
@@ -460,6 +478,7 @@ int main(void)
         TEST(names_are_resolved),
         TEST(unknown_name_is_a_link_fault),
         TEST(nothing_there_is_again),
+        TEST(little_waits_unsent_in_a_full_socket),
         TEST(reading_ahead_changes_no_byte),
         TEST(kept_bytes_can_be_had_where_they_lie),
         TEST(closed_peer_is_a_link_fault_without_a_signal),
