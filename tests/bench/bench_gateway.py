@@ -5,14 +5,11 @@ how long it stands still, how long it takes, what goes over the link; each monit
 The guests of both boot once for a case and then move from one process to the next, by turns; the one
 that does not move is stopped meanwhile. Times are the events' of both control sockets: one clock.
 """
-import lzma
-from pathlib import Path
-
-from harness import images
+from harness import images, peer
 from harness.console import TROUBLE
 from harness.network import Network, own_folder
-from harness.paths import BUILD, CACHE
-from monitors import DISK_MODULES, GUEST_MEMORY_MB, Godwit, Qemu, mount_peer
+from harness.paths import BUILD
+from monitors import GUEST_MEMORY_MB, Godwit, Qemu
 from table import Table, median
 
 PEER = True
@@ -104,26 +101,14 @@ class Side:
             raise RuntimeError(f"{self.monitor.name}'s guest complains: {found[:3]}")
 
 
-def make_modules():
-    """The disk's modules as the gateway loads them."""
-    folder = BUILD / "images/peer-modules"
-    folder.mkdir(parents=True, exist_ok=True)
-    for module in DISK_MODULES:
-        packed = CACHE / f"kernel-peer/modules/{module}.ko.xz"
-        (folder / f"{module}.ko").write_bytes(lzma.decompress(packed.read_bytes()))
-    return folder
-
-
 def boot_gateway(say):
     say("building godwit and the gateway")
     images.build_programs()
     programs = {f"bin/{name}": BUILD / f"aarch64/tests/bench/{name}" for name in ("ready", "bare")}
-    extra = {"lib": make_modules(), **programs}
     say("booting one gateway with two cores")
-    network = Network(own_folder("bench"), 1, pages="peer", smp=2, memory="2G", extra=extra,
-                      disk=Path(CACHE / "peer.ext4").resolve())
+    network = Network(own_folder("bench"), 1, extra=programs, **peer.OPTIONS)
     network.up()
-    mount_peer(network[1])
+    peer.mount_peer(network[1])
     return network
 
 

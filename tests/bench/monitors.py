@@ -5,11 +5,10 @@ import json
 import threading
 
 from harness.agent import AgentError
+from harness.peer import PEER_ROOT, qemu_words
 
 GUEST_MEMORY_MB = 256
 CMDLINE = "console=ttyAMA0 quiet panic=-1 loglevel=4"
-PEER_ROOT = "/peer"
-DISK_MODULES = ["virtio_blk", "crc16", "mbcache", "jbd2", "crc32c_generic", "libcrc32c", "ext4"]
 
 
 class Qmp:
@@ -162,11 +161,8 @@ class Qemu:
         return f"{PEER_ROOT}/tmp/{label}.sock", self._words(label, "-incoming", "defer")
 
     def _words(self, label, *words):
-        return ["busybox", "chroot", PEER_ROOT, "/usr/bin/qemu-system-aarch64", "-accel", "kvm",
-                "-cpu", "host", "-M", "virt,gic-version=3", "-smp", "1", "-m", f"{GUEST_MEMORY_MB}M",
-                "-nodefaults", "-no-user-config", "-display", "none",
-                "-serial", f"file:/tmp/{label}.console",
-                "-qmp", f"unix:/tmp/{label}.sock,server=on,wait=off", *words]
+        return qemu_words(GUEST_MEMORY_MB, "-serial", f"file:/tmp/{label}.console",
+                          "-qmp", f"unix:/tmp/{label}.sock,server=on,wait=off", *words)
 
     def _start(self, *words):
         self._count += 1
@@ -179,12 +175,3 @@ class Qemu:
 def _enable(machine, names):
     machine.qmp.execute("migrate-set-capabilities",
                         capabilities=[{"capability": name, "state": True} for name in names])
-
-
-def mount_peer(gateway):
-    """QEMU's root, read-only, with what it needs of the gateway."""
-    for module in DISK_MODULES:
-        gateway.check("insmod", f"/lib/{module}.ko")
-    gateway.shell(f"set -e; mkdir -p {PEER_ROOT}; mount -t ext4 -o ro /dev/vda {PEER_ROOT}; "
-                  f"mount -o bind /dev {PEER_ROOT}/dev; mount -t proc proc {PEER_ROOT}/proc; "
-                  f"mount -t tmpfs tmp {PEER_ROOT}/tmp; mount -o bind /guest {PEER_ROOT}/guest")

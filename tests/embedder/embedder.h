@@ -66,8 +66,10 @@ void scenario_list(void);
 /* Facts of this embedder's machine. */
 void embedder_facts(struct gw_facts *facts, const struct scenario *scenario, bool is_target);
 
-/* The two processes. Return the exit status: 0 as wanted, 1 not, 77 cannot be tried here. */
-int source_main(const struct scenario *scenario, uint64_t seed, const char *program);
+/* The two processes. Return the exit status: 0 as wanted, 1 not, 77 cannot be tried here.
+ * away: where B is to be found, which someone else has started; NULL: A starts it. */
+int source_main(const struct scenario *scenario, uint64_t seed, const char *program,
+                const char *away);
 int target_main(const struct scenario *scenario, const char *uri, const char *directory);
 
 #endif

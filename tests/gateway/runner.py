@@ -7,6 +7,7 @@ import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -19,7 +20,7 @@ from harness import images, log  # noqa: E402
 from harness.agent import AgentError  # noqa: E402
 from harness.case import Skip  # noqa: E402
 from harness.network import Network, own_folder  # noqa: E402
-from harness.paths import BUILD  # noqa: E402
+from harness.paths import BUILD, TOP  # noqa: E402
 
 WORKERS = 2
 
@@ -126,6 +127,8 @@ def _pick(tests, pending, key):
 
 def run(tests, report):
     """report(test, outcome, seconds, detail) is called as each test ends."""
+    if any(test.options.get("pages") == "peer" for test in tests):
+        subprocess.run([TOP / "tools/setup", "peer"], check=True)
     images.build_programs()
     pending, running = list(range(len(tests))), {}
     context = multiprocessing.get_context("fork")

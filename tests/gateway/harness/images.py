@@ -8,17 +8,15 @@ from .cpio import Archive
 from .paths import BUILD, CACHE, RELEASE, TOP
 
 APPLETS = """ash awk base64 cat chmod cmp cp cut date dd df dmesg echo env false find free grep head
-hexdump hostname insmod ip kill killall ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mv nc netstat nproc
+hexdump hostname insmod ip kill killall ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mountpoint mv nc netstat nproc
 od ping ping6 pidof poweroff printf ps pwd readlink reboot rm sed seq setsid sh sha256sum sleep sort stat
 stty sync tail taskset tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
 
 # The tests' own programs (tests/gateway/NAME.c).
 TOOLS = ["agent", "cutter", "hand", "slay", "talk"]
 
-# In the order in which they are loaded.
+# In the order in which they are loaded; others that tools/setup fetched lie in /lib.
 MODULES = ["failover", "net_failover", "virtio_net"]
-SPARE_MODULES = ["sch_netem", "sch_tbf", "vsock", "vmw_vsock_virtio_transport_common",
-                 "vsock_loopback", "vhost_iotlb", "vhost", "vhost_vsock", "tls"]
 
 GUEST_INIT = """#!/bin/sh
 mount -t devtmpfs dev /dev
@@ -94,17 +92,23 @@ def gateway_kernel(pages="4k"):
 
 def guest_initramfs():
     """busybox and the counter. Its init says "guest: ready" and counts."""
+    return small_initramfs("guest", GUEST_INIT, {"counter": RELEASE / "tests/guest/counter"})
+
+
+def small_initramfs(name, init, programs, pages="4k", modules=()):
+    """busybox, and what a guest's init needs: programs, by their names, and modules of that kernel."""
     archive = Archive()
     _add_busybox(archive)
-    archive.program("bin/counter", _stripped(RELEASE / "tests/guest/counter"))
-    archive.program("init", GUEST_INIT.encode())
+    for program, path in programs.items():
+        archive.program(f"bin/{program}", _stripped(path))
+    _add_modules(archive, pages, modules)
+    archive.program("init", init.encode())
     _add_mount_points(archive)
-    return _store(archive, "guest")
+    return _store(archive, name)
 
 
 def gateway_initramfs(pages="4k", extra=None):
     """The system of a gateway. extra: {path inside: file or folder outside} of more files."""
-    import lzma  # not in every Python that only runs the demo
     archive = Archive()
     _add_busybox(archive)
     _add_mount_points(archive)
@@ -112,9 +116,8 @@ def gateway_initramfs(pages="4k", extra=None):
         archive.program(f"bin/{tool}", _stripped(RELEASE / "tests/gateway" / tool))
     if (RELEASE / "godwit").exists():
         archive.program("bin/godwit", _stripped(RELEASE / "godwit"))
-    for module in MODULES + SPARE_MODULES:
-        packed = CACHE / f"kernel-{pages}/modules/{module}.ko.xz"
-        archive.file(f"lib/{module}.ko", lzma.decompress(packed.read_bytes()))
+    _add_modules(archive, pages, [path.name.removesuffix(".ko.xz") for path in
+                                  sorted((CACHE / f"kernel-{pages}/modules").glob("*.ko.xz"))])
     archive.program("init", (GATEWAY_INIT % {"modules": " ".join(MODULES)}).encode())
     archive.file("guest/Image", guest_kernel().read_bytes())
     archive.file("guest/initrd", guest_initramfs().read_bytes())
@@ -128,6 +131,13 @@ def _add_busybox(archive):
     archive.program("bin/busybox", (CACHE / "busybox").read_bytes())
     for applet in APPLETS:
         archive.link(f"bin/{applet}", "busybox")
+
+
+def _add_modules(archive, pages, modules):
+    import lzma  # not in every Python that only runs the demo
+    for module in modules:
+        packed = CACHE / f"kernel-{pages}/modules/{module}.ko.xz"
+        archive.file(f"lib/{module}.ko", lzma.decompress(packed.read_bytes()))
 
 
 def _add_mount_points(archive):
