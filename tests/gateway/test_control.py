@@ -46,6 +46,16 @@ def test_half_a_line_is_no_command(net):
 
 
 @gateways(2)
+def test_sockets_that_did_not_come_are_missed(net):
+    guest = Guest(net[1]).boot()
+    answers = say(net[1], b'{"execute":"qmp_capabilities"}\n'
+                          b'{"execute":"migrate","arguments":{"uri":"fd:5,6,7"}}\n')
+    assert "fd:5,6,7 names 3 sockets, and 0 came" in answers[-1]["error"]["desc"], answers
+    check_served(net[1], guest)
+    guest.power_off()
+
+
+@gateways(2)
 def test_ten_megabytes_are_refused(net):
     guest = Guest(net[1]).boot()
     answers = say(net[1], b"x" * 10_000_000)
