@@ -265,7 +265,10 @@ static void little_waits_unsent_in_a_full_socket(void **state)
     given_pair("tcp:127.0.0.1:0");
     while (gw_connection_write(&client, &part, 1, &count, &fault) == GW_OK) {
     }
-    assert_int_equal(ioctl(gw_connection_fd(&client), SIOCOUTQNSD, &unsent), 0);
+    if (ioctl(gw_connection_fd(&client), SIOCOUTQNSD, &unsent) != 0) {
+        assert_int_equal(errno, ENOTTY); /* a process emulator that does not know it */
+        skip();
+    }
     assert_in_range(unsent, 1, 2 * 131072); /* the kernel ends a segment that it began */
 }
 
