@@ -376,14 +376,17 @@ static struct gw_throttle throttle_rule(const struct gw_qmp_migrate *migrate)
         .max_percent = (uint32_t)parameters->throttle_max_percent};
 }
 
-/* No more than this board has. */
-static uint32_t channel_count(const struct gw_qmp_migrate *migrate)
+/* No more than this board has; with sockets handed in, as many as there are some for. */
+static uint32_t channel_count(const struct gw_qmp_migrate *migrate, uint32_t socket_count)
 {
-    uint64_t wanted = migrate->has_channels ? migrate->channels : MONITOR->parameters.channels;
+    uint64_t wanted = migrate->has_channels ? migrate->channels
+                      : socket_count > 2    ? socket_count - 2
+                                            : MONITOR->parameters.channels;
     return wanted < GW_BULK_CHANNELS_MAX ? (uint32_t)wanted : (uint32_t)GW_BULK_CHANNELS_MAX;
 }
 
-static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate)
+static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate,
+                        const struct gw_handed *handed)
 {
     const struct gw_info_parameters *parameters = &MONITOR->parameters;
     uint64_t downtime_ms =
@@ -410,7 +413,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .is_releasing =
                        migrate->is_release || MONITOR->capability[GW_INFO_CAPABILITY_RELEASE_RAM],
                    .postcopy_bandwidth_max = limits->postcopy_bandwidth_max_bytes,
-                   .channel_count = channel_count(migrate),
+                   .channel_count = channel_count(migrate, handed->socket_count),
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
                    .on_deadline = on_deadline(migrate),
                    .throttle = throttle_rule(migrate),
@@ -422,7 +425,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .is_ack_ignored = !MONITOR->capability[GW_INFO_CAPABILITY_SWITCHOVER_ACK],
                    .handover_ns = MONITOR->handover_ns,
                    .is_verifying = migrate->is_verify},
-        .uri = MONITOR->peer,
+        .uri = handed->uri,
         .ram = &gw_run_storage.ram,
         .tracker = &gw_run_storage.tracker.tracker,
         .transport = gw_transport_defaults};
@@ -476,11 +479,7 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
         return status;
     }
     (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", handed.peer);
-    fill_config(&config, migrate);
-    config.uri = handed.uri;
-    if (!migrate->has_channels && handed.socket_count > 2) {
-        config.source.channel_count = handed.socket_count - 2; /* as many as it has sockets for */
-    }
+    fill_config(&config, migrate, &handed);
     status = launch(&config, fault);
     if (status) {
         gw_handed_close(&handed);
