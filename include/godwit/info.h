@@ -19,6 +19,8 @@
 enum {
     GW_INFO_NAME_BYTES = 64,    /* a guest's name, with the NUL */
     GW_INFO_URI_BYTES = 272,    /* GW_URI_TEXT_BYTES of godwit/transport.h, with the NUL */
+    GW_INFO_TLS_BYTES = 256,    /* "psk:FILE" or "x509:DIR", with the NUL */
+    GW_INFO_HOST_BYTES = 254,   /* a host's name, with the NUL */
     GW_INFO_SESSION_BYTES = 40, /* 128 bits in hex, with the NUL and room */
     GW_INFO_TOKEN_BYTES = 96,   /* what `resolve --give-up` prints, with the NUL */
     GW_INFO_TEXT_BYTES = GW_FAULT_TEXT_BYTES,

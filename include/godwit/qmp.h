@@ -81,6 +81,9 @@ enum gw_qmp_on_deadline {
 };
 
 /* migrate {uri, detach?, __org.godwit_verify?, __org.godwit_plaintext?,
+ *          __org.godwit_tls? ("psk:FILE" | "x509:DIR", absolute; else the monitor's; not with
+ *          plaintext), __org.godwit_tls-hostname? (that the target's certificate must have; else
+ *          the uri's),
  *          __org.godwit_downtime-limit? (ms), __org.godwit_max-bandwidth? (bytes a second),
  *          __org.godwit_retry? (ms), __org.godwit_auto-converge? (default true),
  *          __org.godwit_deadline? (ms; 0: none),
@@ -94,7 +97,9 @@ enum gw_qmp_on_deadline {
  *          __org.godwit_release-ram? (as the capability, for this migration)}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
 struct gw_qmp_migrate {
-    char uri[GW_INFO_URI_BYTES]; /* not empty; its form is the transport's to check */
+    char uri[GW_INFO_URI_BYTES];           /* not empty; its form is the transport's to check */
+    char tls[GW_INFO_TLS_BYTES];           /* "": the monitor's */
+    char tls_hostname[GW_INFO_HOST_BYTES]; /* "": the uri's */
     bool is_verify;
     bool is_plaintext;
     bool is_postcopy;

@@ -53,6 +53,8 @@ struct gw_run_config {
     uint32_t vcpu_count;      /* >= 1; default 1; gw_run checks it against the board */
     uint32_t dirty_ring_entries; /* of each vCPU's dirty ring; 0: the dirty log. gw_run checks it */
     enum gw_run_console console;
+    const char *tls;             /* godwit/tls.h's spec; NULL: none. Not with is_plaintext */
+    const char *tls_hostname;    /* NULL: the host of the URI */
     bool is_plaintext;           /* TCP to or from beyond loopback is allowed in the clear */
     bool is_guest_clock_stopped; /* --guest-clock stop: downtime does not pass for the guest */
     bool is_huge;                /* --hugepages: RAM in huge pages (godwit/ram.h) */

@@ -9,7 +9,7 @@
  *  - in an event loop: watch gw_connection_fd(); read and write return GW_AGAIN;
  *  - by a thread of its own: read_all and write_all return when all bytes are through, the peer
  *    said nothing for idle_ns_max (GW_LINK), or another thread interrupted it (GW_CANCELLED).
- * A connection that returned GW_LINK or GW_CANCELLED is over: only close it.
+ * A connection that returned GW_LINK, GW_REFUSED or GW_CANCELLED is over: only close it.
  *
  * Owner: the caller's storage. Threads: a connection belongs to one thread for reading and one
  * for writing (they may differ); gw_connection_interrupt is for all threads, between open and
@@ -70,15 +70,17 @@ char *gw_uri_encode(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES]);
 /* ---- Options ---- */
 
 struct gw_sockets;
+struct gw_tls_identity;
 
 struct gw_transport_options {
-    bool is_plaintext_allowed;  /* the operator's --plaintext */
-    uint64_t connect_ns_max;    /* > 0; for all addresses of a name together */
+    const struct gw_tls_identity *tls; /* open, outlives the connections; NULL: no TLS */
+    bool is_plaintext_allowed;         /* the operator's --plaintext */
+    uint64_t connect_ns_max;           /* > 0; for all addresses of a name together */
     uint64_t idle_ns_max;       /* > 0; a peer silent (or not reading) for so long is gone */
     struct gw_sockets *sockets; /* what connects to a URI fd:... take; NULL: there is none */
 };
 
-/* Not plaintext, 10 s to connect, 10 s idle, no sockets. */
+/* Neither TLS nor plaintext, 10 s to connect, 10 s idle, no sockets. */
 extern const struct gw_transport_options gw_transport_defaults;
 
 /* ---- Sockets that someone else connected ---- */
@@ -135,6 +137,12 @@ struct gw_transport_operations {
     enum gw_status (*write)(struct gw_connection *connection, const struct iovec *parts, int count,
                             size_t *bytes, struct gw_fault *fault);
 
+    /* NULL: never. Bytes, or the end, are here that the descriptor does not tell of. */
+    bool (*has_more)(const struct gw_connection *connection);
+
+    /* Says that no more will be written. GW_AGAIN: not yet; the caller comes again. */
+    enum gw_status (*shut)(struct gw_connection *connection);
+
     void (*close)(struct gw_connection *connection);
 };
 
@@ -147,7 +155,8 @@ struct gw_listener {
     int fd;            /* for the event loop: EPOLLIN, then gw_listener_accept until GW_AGAIN */
 };
 
-/* Listens. Plain TCP on an address that is not loopback needs is_plaintext_allowed: GW_ARGUMENT.
+/* Listens. TCP without TLS on an address that is not loopback needs is_plaintext_allowed:
+ * GW_ARGUMENT.
  * Unix and vsock do not: what goes there stays in this machine and its hypervisor. (Whoever listens
  * on vsock:any hears from each virtual machine of this host.)
  * fd:N is a socket of those kinds that listens already, and the same holds for where it is bound;
@@ -171,6 +180,8 @@ enum { GW_CONNECTION_PARTS_MAX = 1024 }; /* parts one call may have: IOV_MAX of 
 
 struct gw_connection {
     const struct gw_transport_operations *operations; /* NULL: not connected */
+    const struct gw_transport_operations *below;      /* what TLS is in front of */
+    struct gw_tls_session *tls;                       /* NULL: none */
     struct gw_transport_options options;
     char peer[GW_URI_TEXT_BYTES]; /* the peer's URI, for messages; "unix:/path" of the listener */
     int fd;                       /* -1: not connected */
@@ -186,15 +197,20 @@ struct gw_connection {
 GW_MUST_USE enum gw_status gw_connection_open(struct gw_connection *connection,
                                               struct gw_fault *fault);
 
-/* Connects: resolves the name, tries each address. Plain TCP to an address that is not loopback
- * needs is_plaintext_allowed: GW_ARGUMENT, and no byte was sent. fd:... takes the next of
- * options->sockets. GW_LINK: refused, unreachable, no such name, the time is over, or no socket is
- * left. GW_CANCELLED: interrupted (name resolution itself cannot be
+/* Connects: resolves the name, tries each address; with TLS, shakes hands. Plain TCP to an address
+ * that is not loopback needs is_plaintext_allowed: GW_ARGUMENT, and no byte was sent. fd:... takes
+ * the next of options->sockets. GW_LINK: refused, unreachable, no such name, the time is over, or
+ * no socket is left. GW_REFUSED: one side does not believe the other, or no TLS is spoken there.
+ * GW_CANCELLED: interrupted (name resolution itself cannot be
  * interrupted; the resolver's own time-outs bound it). */
 GW_MUST_USE enum gw_status gw_connection_connect(struct gw_connection *connection,
                                                  const struct gw_uri *uri,
                                                  const struct gw_transport_options *options,
                                                  struct gw_fault *fault);
+
+/* Says that no more will be written, so that the peer sees an end in order; reading goes on. Behind
+ * what the last write returned GW_OK for. GW_AGAIN: come again (EPOLLOUT), else GW_OK. */
+GW_MUST_USE enum gw_status gw_connection_shut(struct gw_connection *connection);
 
 /* Idempotent; also on a zeroed connection. No thread may be inside any of its functions. */
 void gw_connection_close(struct gw_connection *connection);
@@ -211,6 +227,8 @@ int gw_connection_fd(const struct gw_connection *connection);
  * here for the next: a frame of a few parts then costs one system call. Not for a connection that
  * an event loop watches: its descriptor does not tell of what is kept. `bytes` outlives it. */
 void gw_connection_read_ahead(struct gw_connection *connection, uint8_t *bytes, size_t count);
+/* Bytes (or the end of them) are kept here, or by TLS: the descriptor does not tell of them. For
+ * the thread that reads. */
 bool gw_connection_has_ahead(const struct gw_connection *connection);
 
 /* The next `count` bytes where they are kept, valid until the next read; NULL: not all of them are
@@ -218,7 +236,9 @@ bool gw_connection_has_ahead(const struct gw_connection *connection);
 const uint8_t *gw_connection_take_ahead(struct gw_connection *connection, size_t count);
 
 /* Non-blocking: GW_OK with *bytes > 0 (perhaps less than asked), GW_AGAIN (wait for EPOLLIN or
- * EPOLLOUT), GW_LINK, GW_CANCELLED. count 1..GW_CONNECTION_PARTS_MAX, not all parts empty. */
+ * EPOLLOUT), GW_LINK, GW_CANCELLED; GW_REFUSED from TLS, whose hands an accepted connection shakes
+ * in here. After GW_AGAIN the next write begins with the same bytes. An end in order is GW_LINK
+ * without an os_error. count 1..GW_CONNECTION_PARTS_MAX, not all parts empty. */
 GW_MUST_USE enum gw_status gw_connection_read(struct gw_connection *connection,
                                               const struct iovec *parts, int count, size_t *bytes,
                                               struct gw_fault *fault);

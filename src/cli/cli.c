@@ -26,6 +26,7 @@ const struct gw_cli_command *const gw_cli_commands[] = {
     &gw_cli_command_stop,
     &gw_cli_command_cont,
     &gw_cli_command_quit,
+    &gw_cli_command_keygen,
     &gw_cli_command_limits,
     &gw_cli_command_doctor,
     &gw_cli_command_version,

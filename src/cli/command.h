@@ -31,6 +31,9 @@ struct gw_cli_values {
     const char *console;
     const char *incoming;
     const char *guest_clock;
+    const char *tls; /* psk:FILE | x509:DIR */
+    const char *tls_hostname;
+    const char *key_file;
     const char *dirty;
     uint64_t memory_bytes;
     uint64_t cpus;

@@ -6,8 +6,10 @@
  * the MIGRATION event that carries it, since a source without --linger exits soon after.
  * Main thread. Blocks.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "godwit/transport.h"
@@ -18,15 +20,41 @@
 
 static struct gw_cli_client *const client = &gw_cli_shared_client;
 
+/* The monitor may stand in another directory. Each spec is a word, a colon and a path. */
+static enum gw_status make_absolute(const char *text, char spec[GW_INFO_TLS_BYTES],
+                                    struct gw_fault *fault)
+{
+    char directory[GW_INFO_TLS_BYTES] = "";
+    const char *colon = strchr(text, ':');
+    int word = colon != NULL ? (int)(colon - text) + 1 : 0;
+    bool is_relative = colon != NULL && colon[1] != '/';
+    if (is_relative && getcwd(directory, sizeof(directory)) == NULL)
+        return gw_fault_set_os(fault, errno, "the working directory, for --tls %.100s", text);
+    int length = snprintf(spec, GW_INFO_TLS_BYTES, "%.*s%s%s%s", word, text, directory,
+                          is_relative ? "/" : "", text + word);
+    if (length >= GW_INFO_TLS_BYTES)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "--tls: %d characters with its directory; wanted at most %d", length,
+                            GW_INFO_TLS_BYTES - 1);
+    return GW_OK;
+}
+
 static enum gw_status start_migration(const struct gw_cli_values *values, const struct gw_uri *uri,
                                       struct gw_fault *fault)
 {
+    char spec[GW_INFO_TLS_BYTES] = "";
+    if (values->tls != NULL && make_absolute(values->tls, spec, fault) != GW_OK)
+        return fault->status;
     struct gw_json *json = gw_cli_client_begin(client, GW_QMP_MIGRATE);
     gw_cli_client_put_uri(client, uri);
     if (values->is_verify)
         gw_json_put_bool(json, "__org.godwit_verify", true);
     if (values->is_plaintext)
         gw_json_put_bool(json, "__org.godwit_plaintext", true);
+    if (values->tls != NULL)
+        gw_json_put_text(json, "__org.godwit_tls", spec);
+    if (values->tls_hostname != NULL)
+        gw_json_put_text(json, "__org.godwit_tls-hostname", values->tls_hostname);
     if (values->has_downtime)
         gw_json_put_number(json, "__org.godwit_downtime-limit", values->downtime_ns / GW_NS_PER_MS);
     if (values->has_bandwidth)
@@ -207,6 +235,11 @@ static const struct gw_cli_option options[] = {
     {"--verify", NULL, GW_CLI_FLAG, GW_CLI_AT(is_verify), 0,
      "compare digests of all RAM on both sides while the\nguest stands still; its time is told "
      "apart from the\ndowntime"},
+    {"--tls", "psk:FILE|x509:DIR", GW_CLI_TEXT, GW_CLI_AT(tls), 0,
+     "by TLS 1.3: with the key in FILE, which the other side\nhas too (godwit keygen), or with "
+     "DIR/client-cert.pem\nand believing DIR/ca-cert.pem (default: as godwit run\n--tls said)"},
+    {"--tls-hostname", "NAME", GW_CLI_TEXT, GW_CLI_AT(tls_hostname), 0,
+     "x509: the name the other side's certificate must have\n(default: the URI's host)"},
     {"--plaintext", NULL, GW_CLI_FLAG, GW_CLI_AT(is_plaintext), 0,
      "allow TCP beyond loopback, which anyone on the way\ncan read and forge"},
     {"--json", NULL, GW_CLI_FLAG, GW_CLI_AT(is_json), 0,
@@ -245,8 +278,8 @@ const struct gw_cli_command gw_cli_command_migrate = {
         "wrong harms it. If the link breaks in the middle of the handover itself, both\n"
         "sides hold the guest until they reach each other again; when that takes more\n"
         "than 10s this command ends with 6, and `godwit resolve` tells what can be done.",
-    .examples = "godwit migrate router tcp:10.0.0.2:4444 --plaintext --downtime 50ms --verify\n"
-                "godwit migrate router tcp:10.0.0.2:4444 --plaintext --deadline 30s\n"
+    .examples = "godwit migrate router tcp:10.0.0.2:4444 --tls psk:key --downtime 50ms --verify\n"
+                "godwit migrate router tcp:10.0.0.2:4444 --tls psk:key --deadline 30s\n"
                 "godwit migrate router fd:5,6,7",
     .exits = "0 the guest runs there; 1 failed, it runs on here; 2 usage; 4 the other side\n"
              "refused, it runs on here; 5 cancelled, it runs on here; 6 held or unknown: see\n"

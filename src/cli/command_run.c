@@ -72,6 +72,12 @@ static enum gw_status check_origin(const struct gw_cli_values *values, struct gw
     if (!values->kernel && (values->initrd || values->cmdline))
         return gw_fault_set(fault, GW_ARGUMENT, "%s is given without --kernel; wanted both",
                             values->initrd ? "--initrd" : "--cmdline");
+    if (values->tls && values->is_plaintext)
+        return gw_fault_set(fault, GW_ARGUMENT, "--tls and --plaintext are both given; wanted one");
+    if (values->tls_hostname && !values->tls)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "--tls-hostname is given without --tls; wanted "
+                            "both");
     if (values->is_once && !values->incoming)
         return gw_fault_set(fault, GW_ARGUMENT, "--once is given without --incoming; wanted both");
     return GW_OK;
@@ -119,6 +125,8 @@ static enum gw_status make_config(struct gw_cli_values *values, struct gw_cli_pl
         values->memory_bytes ? values->memory_bytes : MEMORY_DEFAULT_MIB * GW_MIB;
     config->vcpu_count = values->cpus ? (uint32_t)values->cpus : 1;
     config->is_plaintext = values->is_plaintext;
+    config->tls = values->tls;
+    config->tls_hostname = values->tls_hostname;
     config->is_huge = values->is_huge;
     config->is_lingering = values->is_lingering;
     config->is_once = values->is_once;
@@ -189,6 +197,13 @@ static const struct gw_cli_option options[] = {
      "a ring of N entries for\neach CPU (a power of two; default and most: godwit\nlimits), which "
      "slows down a CPU that fills it. Rings need\nLinux 6.2 (godwit doctor). Cannot be changed "
      "later\n(default log)"},
+    {"--tls", "psk:FILE|x509:DIR", GW_CLI_TEXT, GW_CLI_AT(tls), 0,
+     "with --incoming: let only those come, by TLS 1.3, who\nhave the same key (godwit keygen "
+     "FILE) or a certificate\nof DIR/ca-cert.pem. The guest goes the same way later,\nunless "
+     "migrate says otherwise"},
+    {"--tls-hostname", "NAME", GW_CLI_TEXT, GW_CLI_AT(tls_hostname), 0,
+     "x509: the name the other side's certificate must have\nwhen the guest goes (default: the "
+     "URI's host)"},
     {"--plaintext", NULL, GW_CLI_FLAG, GW_CLI_AT(is_plaintext), 0,
      "allow TCP beyond loopback for --incoming, which anyone on\nthe way can read and forge"},
     {"--linger", NULL, GW_CLI_FLAG, GW_CLI_AT(is_lingering), 0,
@@ -214,9 +229,10 @@ const struct gw_cli_command gw_cli_command_run = {
              "While it runs, `godwit status NAME`, `godwit migrate NAME URI` and the others\n"
              "talk to it through its control socket. A NAME is refused while records say that\n"
              "its guest is elsewhere; `godwit resolve NAME` explains them.",
-    .examples = "godwit run router --kernel Image --initrd initrd.gz --cmdline "
-                "\"console=ttyAMA0\" --memory 256M --cpus 2\n"
-                "godwit run router --incoming tcp:0.0.0.0:4444 --plaintext --memory 256M --cpus 2",
+    .examples =
+        "godwit run router --kernel Image --initrd initrd.gz --cmdline "
+        "\"console=ttyAMA0\" --memory 256M --cpus 2\n"
+        "godwit run router --incoming tcp:0.0.0.0:4444 --tls psk:key --memory 256M --cpus 2",
     .exits = "0 the guest powered off; 1 or 23 the monitor failed; 2 usage; 3 this host lacks\n"
              "something (see godwit doctor); 20 the guest moved away; 21 the guest asked for a\n"
              "reset, which is not done; 22 the guest crashed",

@@ -22,6 +22,7 @@ extern const struct gw_cli_command gw_cli_command_stop;
 extern const struct gw_cli_command gw_cli_command_cont;
 extern const struct gw_cli_command gw_cli_command_quit;
 extern const struct gw_cli_command gw_cli_command_upgrade;
+extern const struct gw_cli_command gw_cli_command_keygen;
 extern const struct gw_cli_command gw_cli_command_limits;
 extern const struct gw_cli_command gw_cli_command_doctor;
 extern const struct gw_cli_command gw_cli_command_version;

@@ -9,7 +9,7 @@
 
 #include "qmp_request.h"
 
-enum { EXCERPT_BYTES = 48, FIELDS_MAX = 16 };
+enum { EXCERPT_BYTES = 48, FIELDS_MAX = 20 };
 
 enum kind { TEXT, NUMBER, BOOL };
 
@@ -30,6 +30,7 @@ struct field {
 #define BANDWIDTH_WANTED   "a number from 0 to 18446744073709551615 (bytes a second; 0: no limit)"
 #define DAY_WANTED         "a number from 0 to 86400000 (milliseconds)"
 #define ON_DEADLINE_WANTED "\"cancel\", \"stop-and-copy\", \"postcopy\" or \"auto\""
+#define TLS_WANTED         "\"psk:FILE\" or \"x509:DIR\""
 #define CHANNELS_WANTED    "a number from 1 to 8"
 #define PERCENT_WANTED     "a number from 1 to 99 (percent)"
 #define CAPABILITY_WANTED  "one that query-migrate-capabilities names"
@@ -45,6 +46,9 @@ static const struct field migrate_fields[] = {
     {"__org.godwit_verify", "true or false", BOOL, false, AT(migrate.is_verify), 0, 0, NO_FLAG},
     {"__org.godwit_plaintext", "true or false", BOOL, false, AT(migrate.is_plaintext), 0, 0,
      NO_FLAG},
+    {"__org.godwit_tls", TLS_WANTED, TEXT, false, AT(migrate.tls), GW_INFO_TLS_BYTES, 0, NO_FLAG},
+    {"__org.godwit_tls-hostname", "a text of 1 to 253 bytes", TEXT, false, AT(migrate.tls_hostname),
+     GW_INFO_HOST_BYTES, 0, NO_FLAG},
     {"__org.godwit_downtime-limit", DOWNTIME_WANTED, NUMBER, false, AT(migrate.downtime_limit_ms),
      0, GW_QMP_DOWNTIME_MS_MAX, AT(migrate.has_downtime_limit)},
     {"__org.godwit_max-bandwidth", BANDWIDTH_WANTED, NUMBER, false, AT(migrate.bandwidth_max_bytes),

@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "godwit/clock.h"
 #include "drive/incoming_internal.h"
@@ -273,8 +272,7 @@ static void serve_leaving(struct gw_incoming *incoming, struct gw_incoming_peer 
     uint8_t bytes[512];
     enum gw_status status = gw_channel_flush(&peer->channel, NULL);
     if (status == GW_OK && !peer->is_shut) {
-        peer->is_shut = true;
-        (void)shutdown(gw_connection_fd(&peer->channel.connection), SHUT_WR);
+        peer->is_shut = gw_connection_shut(&peer->channel.connection) == GW_OK;
     }
     for (int i = 0; i < READS_AT_A_TIME && status == GW_OK; i++) {
         struct iovec part = {.iov_base = bytes, .iov_len = sizeof(bytes)};

@@ -10,7 +10,6 @@
  * passed: a socket closed with bytes unread would take back what the peer has not read yet.
  */
 #include <stdio.h>
-#include <sys/socket.h>
 
 #include "godwit/clock.h"
 #include "drive/outgoing_internal.h"
@@ -425,14 +424,12 @@ static bool step_broken(struct gw_outgoing *outgoing)
 static bool say_goodbye(struct gw_outgoing *outgoing)
 {
     struct gw_connection *connection = &outgoing->control.connection;
-    int fd = gw_connection_fd(connection);
-    if (fd < 0) {
+    if (gw_connection_fd(connection) < 0) {
         return true;
     }
     enum gw_status status = gw_channel_flush(&outgoing->control, NULL);
     if (status == GW_OK && !outgoing->is_shut) {
-        outgoing->is_shut = true;
-        (void)shutdown(fd, SHUT_WR);
+        outgoing->is_shut = gw_connection_shut(connection) == GW_OK;
     }
     watch_control(outgoing);
     for (int i = 0; i < MESSAGES_AT_A_TIME && status <= GW_AGAIN; i++) {

@@ -200,7 +200,9 @@ enum gw_status gw_inbound_start(struct gw_fault *fault)
         .uri = config->incoming_uri,
         .ram = &gw_run_storage.ram,
         .transport = gw_transport_defaults};
-    incoming.transport.is_plaintext_allowed = config->is_plaintext;
+    if (!config->is_taking_over) {
+        gw_identity_expect(config, &incoming.transport);
+    }
     enum gw_status status = gw_records_get_history(config, &incoming.target.history, fault);
     if (!status && config->is_taking_over) {
         status = gw_upgrade_put_facts(fault);

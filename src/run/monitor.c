@@ -191,6 +191,9 @@ static enum gw_status start(const struct gw_run_config *config, struct gw_fault 
         status = gw_records_check_boot(config, fault);
     }
     if (!status) {
+        status = gw_identity_open(config, fault);
+    }
+    if (!status) {
         status = gw_loop_open(&MONITOR->loop, fault);
     }
     if (!status) {

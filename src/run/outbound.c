@@ -429,7 +429,6 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
         .ram = &gw_run_storage.ram,
         .tracker = &gw_run_storage.tracker.tracker,
         .transport = gw_transport_defaults};
-    config->transport.is_plaintext_allowed = migrate->is_plaintext || MONITOR->config->is_plaintext;
     (void)snprintf(config->source.guest_name, sizeof(config->source.guest_name), "%s",
                    MONITOR->config->name);
 }
@@ -480,7 +479,10 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
     }
     (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", handed.peer);
     fill_config(&config, migrate, &handed);
-    status = launch(&config, fault);
+    status = gw_identity_choose(MONITOR->config, migrate, &config.transport, fault);
+    if (!status) {
+        status = launch(&config, fault);
+    }
     if (status) {
         gw_handed_close(&handed);
     }

@@ -16,6 +16,7 @@
 #include "run/clients.h"
 #include "run/console.h"
 #include "run/dirty_rate.h"
+#include "run/identity.h"
 #include "run/monitor.h"
 #include "run/throttle.h"
 #include "run/upgrade.h"
@@ -32,6 +33,7 @@
     X(struct gw_saved_state, saved, "machine state while it is handed over")    \
     X(struct gw_throttle_timer, throttle, "timer that slows the guest down")    \
     X(struct gw_dirty_rate, dirty_rate, "measuring the dirty rate")             \
+    X(struct gw_identities, identities, "keys that are in use")                 \
     X(struct gw_upgrade, upgrade, "passing the guest to a new godwit")          \
     X(struct gw_console, console, "console")                                    \
     X(struct gw_clients, clients, "control clients")

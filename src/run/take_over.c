@@ -112,6 +112,8 @@ static void fill_config(void)
         .vcpu_count = offer->vcpu_count,
         .dirty_ring_entries = offer->dirty_ring_entries,
         .console = offer->console,
+        .tls = offer->tls[0] != '\0' ? offer->tls : NULL,
+        .tls_hostname = offer->tls_hostname[0] != '\0' ? offer->tls_hostname : NULL,
         .is_plaintext = offer->is_plaintext,
         .is_guest_clock_stopped = offer->is_guest_clock_stopped,
         .is_lingering = offer->is_lingering,

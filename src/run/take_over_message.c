@@ -11,7 +11,8 @@
 enum { MAGIC = 0x4f544447 /* "GDTO" */ };
 
 /* A later godwit may write a later version of a section, and still read this one. */
-enum { SECTION_VERSION = 1 };
+/* An offer without TLS says what it said before there was any, so that an older godwit takes it. */
+enum { SECTION_VERSION = 1, OFFER_TLS_VERSION = 2 };
 
 static const char *name_of(enum gw_take_over_type type)
 {
@@ -27,13 +28,19 @@ static const char *name_of(enum gw_take_over_type type)
 
 /* ---- Writing ---- */
 
-static void begin(struct gw_state_writer *writer, enum gw_take_over_type type, uint8_t *bytes,
-                  size_t capacity)
+static void begin_version(struct gw_state_writer *writer, enum gw_take_over_type type,
+                          uint32_t version, uint8_t *bytes, size_t capacity)
 {
     GW_ASSERT(capacity > GW_TAKE_OVER_HEADER_BYTES);
     gw_state_writer_init(writer, bytes, capacity);
     (void)gw_state_put_room(writer, GW_TAKE_OVER_HEADER_BYTES);
-    gw_state_section_start(writer, name_of(type), SECTION_VERSION);
+    gw_state_section_start(writer, name_of(type), version);
+}
+
+static void begin(struct gw_state_writer *writer, enum gw_take_over_type type, uint8_t *bytes,
+                  size_t capacity)
+{
+    begin_version(writer, type, SECTION_VERSION, bytes, capacity);
 }
 
 static enum gw_status end(struct gw_state_writer *writer, enum gw_take_over_type type, size_t *size)
@@ -70,7 +77,9 @@ enum gw_status gw_take_over_encode_offer(const struct gw_take_over_offer *offer,
                                          size_t capacity, size_t *size)
 {
     struct gw_state_writer writer;
-    begin(&writer, GW_TAKE_OVER_OFFER, bytes, capacity);
+    bool has_tls = offer->tls[0] != '\0';
+    begin_version(&writer, GW_TAKE_OVER_OFFER, has_tls ? OFFER_TLS_VERSION : SECTION_VERSION, bytes,
+                  capacity);
     put_text(&writer, offer->version);
     put_text(&writer, offer->name);
     put_text(&writer, offer->control_path);
@@ -83,6 +92,10 @@ enum gw_status gw_take_over_encode_offer(const struct gw_take_over_offer *offer,
     gw_state_put_u8(&writer, offer->is_plaintext);
     gw_state_put_u8(&writer, offer->is_guest_clock_stopped);
     gw_state_put_u8(&writer, offer->is_lingering);
+    if (has_tls) {
+        put_text(&writer, offer->tls);
+        put_text(&writer, offer->tls_hostname);
+    }
     gw_state_put_u32(&writer, offer->fd_count);
     for (uint32_t i = 0; i < offer->fd_count; i++) {
         gw_state_put_u32(&writer, offer->fd_is[i]);
@@ -173,10 +186,12 @@ enum gw_status gw_take_over_open(const uint8_t *bytes, size_t size, enum gw_take
                             "the other process's message %u has not the one section it should have",
                             number);
     }
-    if (section->version != SECTION_VERSION) {
-        return gw_fault_set(fault, GW_REFUSED,
-                            "the other godwit's %s has version %u, this one knows version %d", name,
-                            section->version, SECTION_VERSION);
+    uint32_t version_max = *type == GW_TAKE_OVER_OFFER ? OFFER_TLS_VERSION : SECTION_VERSION;
+    if (section->version < SECTION_VERSION || section->version > version_max) {
+        return gw_fault_set(
+            fault, GW_REFUSED,
+            "the other godwit's %s has version %u, this one knows versions up to %u", name,
+            section->version, version_max);
     }
     return GW_OK;
 }
@@ -272,6 +287,10 @@ enum gw_status gw_take_over_decode_offer(struct gw_state_section *section, uint3
     offer->is_plaintext = get_bool(reader);
     offer->is_guest_clock_stopped = get_bool(reader);
     offer->is_lingering = get_bool(reader);
+    if (section->version >= OFFER_TLS_VERSION) {
+        get_text(reader, offer->tls, sizeof(offer->tls));
+        get_text(reader, offer->tls_hostname, sizeof(offer->tls_hostname));
+    }
     offer->fd_count = gw_state_get_u32(reader);
     reader->has_failed = reader->has_failed || offer->fd_count > GW_PARCEL_FDS_MAX ||
                          console > GW_RUN_CONSOLE_UNIX || offer->name[0] == '\0' ||

@@ -68,6 +68,8 @@ struct gw_take_over_offer {
     uint32_t dirty_ring_entries; /* of each vCPU; 0: the dirty log */
     enum gw_run_console console;
     bool is_plaintext, is_guest_clock_stopped, is_lingering;
+    char tls[GW_INFO_TLS_BYTES], tls_hostname[GW_INFO_HOST_BYTES]; /* "": none. The file itself is
+                                                                      read anew */
     uint32_t fd_count;
     uint32_t fd_is[GW_PARCEL_FDS_MAX]; /* enum gw_take_over_fd, in the parcel's order */
 };

@@ -133,6 +133,9 @@ static void describe(struct gw_take_over_offer *offer)
     copy_text(offer->name, sizeof(offer->name), config->name);
     copy_text(offer->control_path, sizeof(offer->control_path), config->control_path);
     copy_text(offer->state_dir, sizeof(offer->state_dir), config->state_dir);
+    copy_text(offer->tls, sizeof(offer->tls), config->tls != NULL ? config->tls : "");
+    copy_text(offer->tls_hostname, sizeof(offer->tls_hostname),
+              config->tls_hostname != NULL ? config->tls_hostname : "");
     if (config->console == GW_RUN_CONSOLE_UNIX) {
         copy_text(offer->console_path, sizeof(offer->console_path), config->console_path);
     }

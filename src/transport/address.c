@@ -78,15 +78,16 @@ enum gw_status gw_address_check_plaintext(const struct gw_address_list *list,
                                           const struct gw_transport_options *options,
                                           struct gw_fault *fault)
 {
-    for (uint32_t i = 0; i < list->count && !options->is_plaintext_allowed; i++) {
+    bool is_fine = options->tls != NULL || options->is_plaintext_allowed;
+    for (uint32_t i = 0; i < list->count && !is_fine; i++) {
         if (!gw_address_is_loopback(&list->address[i])) {
             struct gw_uri uri;
             char text[GW_URI_TEXT_BYTES];
             gw_address_get_uri(&list->address[i], &uri);
             return gw_fault_set(fault, GW_ARGUMENT,
                                 "%.80s: plain TCP beyond this host would show the guest's memory "
-                                "to the network; wanted a loopback address, or --plaintext on "
-                                "both sides",
+                                "to the network; wanted --tls, a loopback address, or "
+                                "--plaintext on both sides",
                                 gw_uri_encode(&uri, text));
         }
     }

@@ -6,6 +6,7 @@
 #include "godwit/clock.h"
 #include "godwit/units.h"
 #include "transport/internal.h"
+#include "transport/tls_internal.h"
 
 const struct gw_transport_options gw_transport_defaults = {
     .is_plaintext_allowed = false,
@@ -16,6 +17,7 @@ const struct gw_transport_options gw_transport_defaults = {
 enum gw_status gw_connection_open(struct gw_connection *connection, struct gw_fault *fault)
 {
     connection->operations = NULL;
+    connection->tls = NULL;
     connection->options = gw_transport_defaults;
     connection->peer[0] = '\0';
     connection->fd = -1;
@@ -43,12 +45,26 @@ enum gw_status gw_connection_connect(struct gw_connection *connection, const str
     if (atomic_load(&connection->is_interrupted)) {
         return gw_socket_interrupted(connection->peer, fault);
     }
-    enum gw_status status =
-        operations->connect(connection, uri, deadline_in(options->connect_ns_max), fault);
-    if (status == GW_OK) {
-        connection->operations = operations;
+    uint64_t deadline_ns = deadline_in(options->connect_ns_max);
+    enum gw_status status = operations->connect(connection, uri, deadline_ns, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    connection->operations = operations;
+    if (options->tls != NULL) {
+        const char *host = uri->scheme == GW_URI_TCP ? uri->host : "";
+        status = gw_tls_connect(connection, host, deadline_ns, fault);
+    }
+    if (status != GW_OK) {
+        operations->close(connection);
+        connection->operations = NULL;
     }
     return status;
+}
+
+enum gw_status gw_connection_shut(struct gw_connection *connection)
+{
+    return connection->operations->shut(connection);
 }
 
 void gw_connection_close(struct gw_connection *connection)
@@ -87,7 +103,9 @@ void gw_connection_read_ahead(struct gw_connection *connection, uint8_t *bytes, 
 
 bool gw_connection_has_ahead(const struct gw_connection *connection)
 {
-    return connection->ahead_at < connection->ahead_end;
+    const struct gw_transport_operations *operations = connection->operations;
+    return connection->ahead_at < connection->ahead_end ||
+           (operations != NULL && operations->has_more != NULL && operations->has_more(connection));
 }
 
 const uint8_t *gw_connection_take_ahead(struct gw_connection *connection, size_t count)

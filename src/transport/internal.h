@@ -54,6 +54,7 @@ enum gw_status gw_socket_read(struct gw_connection *connection, const struct iov
                               int count, size_t *bytes, struct gw_fault *fault);
 enum gw_status gw_socket_write(struct gw_connection *connection, const struct iovec *parts,
                                int count, size_t *bytes, struct gw_fault *fault);
+enum gw_status gw_socket_shut(struct gw_connection *connection);
 void gw_socket_close(struct gw_connection *connection);
 
 #endif

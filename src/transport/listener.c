@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Listeners of any kind. The contract: godwit/transport.h. */
 #include "transport/internal.h"
+#include "transport/tls_internal.h"
 
 const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme)
 {
@@ -35,8 +36,16 @@ enum gw_status gw_listener_accept(struct gw_listener *listener, struct gw_connec
     GW_ASSERT(listener->operations != NULL && connection->operations == NULL);
     connection->options = listener->options;
     enum gw_status status = listener->operations->accept(listener, connection, fault);
-    if (status == GW_OK) {
-        connection->operations = listener->operations;
+    if (status != GW_OK) {
+        return status;
+    }
+    connection->operations = listener->operations;
+    if (listener->options.tls != NULL) {
+        status = gw_tls_accept(connection, fault);
+    }
+    if (status != GW_OK) {
+        listener->operations->close(connection);
+        connection->operations = NULL;
     }
     return status;
 }

@@ -182,6 +182,12 @@ enum gw_status gw_socket_write(struct gw_connection *connection, const struct io
     return is_again(errno) ? GW_AGAIN : gw_socket_fault(connection->peer, errno, fault);
 }
 
+enum gw_status gw_socket_shut(struct gw_connection *connection)
+{
+    (void)shutdown(connection->fd, SHUT_WR); /* one that is gone needs to hear nothing */
+    return GW_OK;
+}
+
 void gw_socket_close(struct gw_connection *connection)
 {
     (void)close(connection->fd);

@@ -14,6 +14,7 @@
 
 #include "godwit/fact.h"
 #include "godwit/source.h"
+#include "godwit/transport.h"
 #include "godwit/uffd_wp.h"
 #include "guest.h"
 
@@ -42,6 +43,7 @@ enum mishap {
 struct scenario {
     const char *name;
     bool is_unix;                           /* else TCP on loopback */
+    bool is_tls;                            /* with a key that A makes */
     bool is_verifying;                      /* compare digests of RAM */
     bool is_paused;                         /* the guest stands still before, and after */
     enum { PRECOPY, POSTCOPY, HYBRID } way; /* HYBRID: switched as round 2 begins */
@@ -65,6 +67,11 @@ void scenario_list(void);
 
 /* Facts of this embedder's machine. */
 void embedder_facts(struct gw_facts *facts, const struct scenario *scenario, bool is_target);
+
+/* How to connect, or to be connected to; a key lies in `directory`, made first where `is_target` is
+ * false. False: said why. */
+bool embedder_transport(struct gw_transport_options *options, const struct scenario *scenario,
+                        const char *directory, bool is_target);
 
 /* The two processes. Return the exit status: 0 as wanted, 1 not, 77 cannot be tried here.
  * away: where B is to be found, which someone else has started; NULL: A starts it. */

@@ -2,14 +2,19 @@
 /* The cases. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "embedder.h"
+#include "godwit/tls.h"
 
 /* 32 MiB where pages have 4 KiB, of which 1 MiB is written most. */
 #define SMALL       .guest = {.pages = 8192, .regions = 1, .threads = 2, .hot = 256}
 #define TWO_REGIONS .guest = {.pages = 8192, .regions = 2, .threads = 3, .hot = 4096}
 #define ANONYMOUS \
     .guest = {.pages = 8192, .regions = 2, .threads = 2, .hot = 512, .is_anonymous = true}
+/* A sanitizer makes ciphers slow. */
+#define TINY     .guest = {.pages = 1024, .regions = 1, .threads = 2, .hot = 64}
+#define TINY_TWO .guest = {.pages = 2048, .regions = 2, .threads = 3, .hot = 256}
 /* Written all over, and sent in one round: a write that falls between the reading of its page and
  * the re-arming, were they in the wrong order, is hardly ever hidden by a later one. */
 #define WIDE   .guest = {.pages = 8192, .regions = 1, .threads = 3, .hot = 8192}, .downtime_ms = 2000
@@ -122,6 +127,24 @@ static const struct scenario scenarios[] = {
      .postcopy_bandwidth = 20000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
     {"channels-cancel-at-stop", SMALL, LIMITS, .channels = 4, .mishap = MISHAP_CANCEL_AT_STOP,
      .wanted = GW_SOURCE_CANCELLED},
+    {"tls", TINY, LIMITS, .is_tls = true, .is_verifying = true, .wanted = GW_SOURCE_COMPLETED},
+    {"tls-unix-channels", TINY_TWO, LIMITS, .is_tls = true, .is_unix = true, .channels = 4,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"tls-channels-8", TINY_TWO, LIMITS, .is_tls = true, .channels = 8, .is_verifying = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"tls-postcopy", TINY, LIMITS, .is_tls = true, .way = POSTCOPY, .wanted = GW_SOURCE_COMPLETED},
+    {"tls-hybrid", TINY_TWO, LIMITS, .is_tls = true, .channels = 2, .way = HYBRID,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"tls-postcopy-cut", TINY_TWO, LIMITS, .is_tls = true, .way = POSTCOPY,
+     .postcopy_bandwidth = 5000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"tls-channels-postcopy-cut", TINY_TWO, LIMITS, .is_tls = true, .channels = 4, .way = POSTCOPY,
+     .postcopy_bandwidth = 5000000, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"tls-cancel-at-stop", TINY, LIMITS, .is_tls = true, .mishap = MISHAP_CANCEL_AT_STOP,
+     .wanted = GW_SOURCE_CANCELLED},
+    {"tls-kill-at-stop", TINY, LIMITS, .is_tls = true, .mishap = MISHAP_KILL_AT_STOP,
+     .wanted = GW_SOURCE_FAILED},
+    {"tls-die-at-run", TINY, LIMITS, .is_tls = true, .is_unix = true, .mishap = MISHAP_DIE_AT_RUN,
+     .wanted = GW_SOURCE_COMPLETED},
     {"misfit", SMALL, LIMITS, .mishap = MISHAP_MISFIT, .wanted = GW_SOURCE_FAILED},
     {"nobody", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_NOBODY, .wanted = GW_SOURCE_FAILED},
 };
@@ -190,4 +213,38 @@ void embedder_facts(struct gw_facts *facts, const struct scenario *scenario, boo
     status = gw_facts_put(facts, "scribblers", GW_FACT_DECIMAL,
                           scenario->guest.threads + (is_misfit ? 1 : 0));
     GW_ASSERT(status == GW_OK);
+}
+
+static bool make_key(const char *path)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    char name[GW_TLS_NAME_BYTES];
+    if (access(path, F_OK) == 0 || gw_tls_make_key(path, name, &fault) == GW_OK) {
+        return true;
+    }
+    fprintf(stderr, "embedder: %s\n", fault.text);
+    return false;
+}
+
+bool embedder_transport(struct gw_transport_options *options, const struct scenario *scenario,
+                        const char *directory, bool is_target)
+{
+    static struct gw_tls_identity identity;
+    struct gw_fault fault = {.status = GW_OK};
+    char spec[GW_TLS_SPEC_BYTES];
+    *options = gw_transport_defaults;
+    if (!scenario->is_tls) {
+        return true;
+    }
+    (void)snprintf(spec, sizeof(spec), "psk:%s/key", directory);
+    if (!is_target && !make_key(spec + 4)) {
+        return false;
+    }
+    gw_tls_close(&identity);
+    if (gw_tls_open(&identity, spec, NULL, &fault) != GW_OK) {
+        fprintf(stderr, "embedder: %s\n", fault.text);
+        return false;
+    }
+    options->tls = &identity;
+    return true;
 }

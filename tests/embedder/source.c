@@ -334,8 +334,10 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
         .uri = uri,
         .ram = guest_ram(),
         .tracker = &tracker.tracker,
-        .transport = gw_transport_defaults,
     };
+    if (!embedder_transport(&config.transport, scenario, directory, false)) {
+        return GW_SOURCE_NONE;
+    }
     if (gw_random_bytes(config.source.session.id, GW_SESSION_BYTES, &fault) != GW_OK ||
         gw_outgoing_start(&outgoing, &config, &fault) != GW_OK) {
         fprintf(stderr, "embedder: %s\n", fault.text);
@@ -470,7 +472,7 @@ static bool has_tracker(void)
 static void clean_up(void)
 {
     char path[sizeof(directory) + 32];
-    static const char *const names[] = {"socket", "again", "embedder.incoming"};
+    static const char *const names[] = {"socket", "again", "key", "embedder.incoming"};
     end_other();
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         (void)snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
@@ -493,6 +495,10 @@ int source_main(const struct scenario *scenario, uint64_t seed, const char *own_
     }
     if (mkdtemp(directory) == NULL || !guest_open(&guest)) {
         perror("embedder");
+        return 1;
+    }
+    struct gw_transport_options options; /* B reads the key that this makes */
+    if (!embedder_transport(&options, scenario, directory, false)) {
         return 1;
     }
     embedder_facts(&facts, scenario, false);

@@ -209,8 +209,10 @@ int target_main(const struct scenario *scenario, const char *uri, const char *di
         .is_user_mode_enough = true,
         .uri = uri,
         .ram = guest_ram(),
-        .transport = gw_transport_defaults,
     };
+    if (!embedder_transport(&config.transport, scenario, directory, true)) {
+        return 1;
+    }
     get_history(directory, &config.target.history);
     if (gw_incoming_start(&incoming, &config, &fault) != GW_OK) {
         fprintf(stderr, "target: %s\n", fault.text);

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS in front of a connection's own reads and writes. The contract: godwit/tls.h.
+ *
+ * A session's lock is held around each step of the library, which is not for two threads at a time;
+ * never while waiting for the peer. Whoever waits does so outside, for the descriptor; what has
+ * been decrypted and not been read yet shows in has_more.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "transport/internal.h"
+#include "transport/tls_internal.h"
+
+static void enter(struct gw_tls_session *session)
+{
+    pthread_mutex_lock(&session->lock);
+    gw_tls_use_memory_of(session);
+}
+
+static void leave(struct gw_tls_session *session)
+{
+    gw_tls_use_memory_of(NULL);
+    pthread_mutex_unlock(&session->lock);
+}
+
+static bool is_again(int error)
+{
+    return error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE;
+}
+
+/* ---- The socket, for the library ---- */
+
+enum { IO_FAILED = MBEDTLS_ERR_SSL_BAD_INPUT_DATA }; /* nothing else of ours gives this */
+
+static int fail_io(struct gw_tls_session *session, int error, int again)
+{
+    if (error == EAGAIN || error == EWOULDBLOCK || error == EINTR) {
+        return again;
+    }
+    session->io_error = error;
+    return IO_FAILED;
+}
+
+static int receive_raw(void *context, unsigned char *bytes, size_t count)
+{
+    struct gw_tls_session *session = context;
+    ssize_t got = recv(session->connection->fd, bytes, count, MSG_DONTWAIT);
+    if (got < 0) {
+        return fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_READ);
+    }
+    for (ssize_t i = 0; i < got && session->raw_count < sizeof(session->raw); i++) {
+        session->raw[session->raw_count++] = bytes[i];
+    }
+    return (int)got;
+}
+
+static int send_raw(void *context, const unsigned char *bytes, size_t count)
+{
+    struct gw_tls_session *session = context;
+    ssize_t sent = send(session->connection->fd, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sent < 0 ? fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_WRITE) : (int)sent;
+}
+
+/* ---- The end ---- */
+
+/* The first reason is the one for all later calls. */
+static enum gw_status end(struct gw_tls_session *session, int error, struct gw_fault *fault)
+{
+    if (session->end.status == GW_OK) {
+        (void)gw_tls_explain(session, error, &session->end);
+        /* One that closes in order may still be told something. */
+        session->is_broken = error != MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
+    }
+    if (fault != NULL && fault->status == GW_OK) {
+        *fault = session->end;
+    }
+    return session->end.status;
+}
+
+/* A peer that says no and leaves breaks the write that comes next: what it said is still there to
+ * be read, and says more. */
+static enum gw_status end_of_write(struct gw_tls_session *session, int error,
+                                   struct gw_fault *fault)
+{
+    unsigned char byte;
+    if (error == IO_FAILED && mbedtls_ssl_get_bytes_avail(&session->ssl) == 0) {
+        int said = mbedtls_ssl_read(&session->ssl, &byte, 0);
+        error = said == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? said : error;
+    }
+    return end(session, error, fault);
+}
+
+/* ---- Hands ---- */
+
+/* GW_AGAIN: *events is what to wait for. */
+static enum gw_status shake(struct gw_tls_session *session, short *events, struct gw_fault *fault)
+{
+    if (session->is_broken) {
+        return end(session, 0, fault);
+    }
+    if (session->is_up) {
+        return GW_OK;
+    }
+    int error = mbedtls_ssl_handshake(&session->ssl);
+    if (is_again(error)) {
+        *events = error == MBEDTLS_ERR_SSL_WANT_READ ? POLLIN : POLLOUT;
+        return GW_AGAIN;
+    }
+    session->is_up = error == 0;
+    return error == 0 ? GW_OK : end_of_write(session, error, fault);
+}
+
+static struct gw_tls_session *open_session(struct gw_connection *connection, int endpoint)
+{
+    struct gw_tls_session *session = gw_tls_take_session();
+    if (session == NULL) {
+        return NULL;
+    }
+    session->connection = connection;
+    session->keys = connection->options.tls->keys;
+    enter(session);
+    mbedtls_ssl_init(&session->ssl);
+    int error = mbedtls_ssl_setup(&session->ssl, &session->keys->config[endpoint]);
+    mbedtls_ssl_set_user_data_p(&session->ssl, session);
+    mbedtls_ssl_set_bio(&session->ssl, session, send_raw, receive_raw, NULL);
+    leave(session);
+    GW_ASSERT(error == 0); /* its own memory is enough for that */
+    return session;
+}
+
+static void close_session(struct gw_tls_session *session)
+{
+    enter(session);
+    mbedtls_ssl_free(&session->ssl);
+    leave(session);
+    gw_tls_give_session(session);
+}
+
+static void put_in_front(struct gw_connection *connection, struct gw_tls_session *session)
+{
+    connection->below = connection->operations;
+    connection->operations = &gw_transport_tls;
+    connection->tls = session;
+}
+
+static enum gw_status refuse_another(const struct gw_connection *connection, struct gw_fault *fault)
+{
+    return gw_fault_set(fault, GW_LIMIT, "%.120s: %d TLS connections are all there can be",
+                        connection->peer, GW_TLS_SESSIONS_MAX);
+}
+
+enum gw_status gw_tls_connect(struct gw_connection *connection, const char *host,
+                              uint64_t deadline_ns, struct gw_fault *fault)
+{
+    (void)host;
+    struct gw_tls_session *session = open_session(connection, MBEDTLS_SSL_IS_CLIENT);
+    if (session == NULL) {
+        return refuse_another(connection, fault);
+    }
+    enum gw_status status = GW_AGAIN;
+    while (status == GW_AGAIN) {
+        short events = POLLIN;
+        enter(session);
+        status = shake(session, &events, fault);
+        leave(session);
+        if (status != GW_AGAIN) {
+            break;
+        }
+        enum gw_status waited = gw_socket_wait(connection, connection->fd, events, deadline_ns);
+        if (waited == GW_CANCELLED) {
+            status = gw_socket_interrupted(connection->peer, fault);
+        } else if (waited == GW_AGAIN) {
+            status =
+                gw_fault_set(fault, GW_LINK,
+                             "%.120s: connected, but the TLS handshake did not end in time (is "
+                             "the target one with --tls?)",
+                             connection->peer);
+        }
+    }
+    if (status != GW_OK) {
+        close_session(session);
+        return status;
+    }
+    put_in_front(connection, session);
+    return GW_OK;
+}
+
+enum gw_status gw_tls_accept(struct gw_connection *connection, struct gw_fault *fault)
+{
+    struct gw_tls_session *session = open_session(connection, MBEDTLS_SSL_IS_SERVER);
+    if (session == NULL) {
+        return refuse_another(connection, fault);
+    }
+    put_in_front(connection, session);
+    return GW_OK;
+}
+
+/* ---- Reading ---- */
+
+/* Until the part is full: 0; else why not. */
+static int fill_part(struct gw_tls_session *session, const struct iovec *part, size_t *bytes)
+{
+    size_t got = 0;
+    while (got < part->iov_len) {
+        int count = mbedtls_ssl_read(&session->ssl, (unsigned char *)part->iov_base + got,
+                                     part->iov_len - got);
+        if (count <= 0) {
+            return count == 0 ? MBEDTLS_ERR_SSL_CONN_EOF : count;
+        }
+        got += (size_t)count;
+        *bytes += (size_t)count;
+    }
+    return 0;
+}
+
+static enum gw_status read_parts(struct gw_tls_session *session, const struct iovec *parts,
+                                 int count, size_t *bytes, struct gw_fault *fault)
+{
+    int error = 0;
+    *bytes = 0;
+    if (session->end.status != GW_OK) {
+        return end(session, 0, fault);
+    }
+    for (int i = 0; i < count && error == 0; i++) {
+        error = fill_part(session, &parts[i], bytes);
+    }
+    if (error != 0 && !is_again(error)) {
+        (void)end(session, error, *bytes > 0 ? NULL : fault);
+    }
+    session->has_more =
+        session->end.status != GW_OK || mbedtls_ssl_get_bytes_avail(&session->ssl) > 0;
+    if (*bytes > 0) {
+        return GW_OK;
+    }
+    return session->end.status != GW_OK ? session->end.status : GW_AGAIN;
+}
+
+static enum gw_status tls_read(struct gw_connection *connection, const struct iovec *parts,
+                               int count, size_t *bytes, struct gw_fault *fault)
+{
+    struct gw_tls_session *session = connection->tls;
+    short events;
+    enter(session);
+    enum gw_status status = shake(session, &events, fault);
+    if (status == GW_OK) {
+        status = read_parts(session, parts, count, bytes, fault);
+    }
+    leave(session);
+    return status;
+}
+
+/* ---- Writing ---- */
+
+/* The next record's bytes: where they lie if that fills a record or is all there is, else put
+ * together from several parts. */
+struct chunk {
+    const unsigned char *bytes;
+    size_t count;
+};
+
+static size_t gather(const struct iovec *parts, int count, size_t first, unsigned char *room)
+{
+    size_t sum = 0;
+    for (int i = 0; i < count && sum < GW_TLS_RECORD_BYTES; i++) {
+        size_t here = parts[i].iov_len - first;
+        here = here < GW_TLS_RECORD_BYTES - sum ? here : GW_TLS_RECORD_BYTES - sum;
+        memcpy(room + sum, (const unsigned char *)parts[i].iov_base + first, here);
+        sum += here;
+        first = 0;
+    }
+    return sum;
+}
+
+static struct chunk next_chunk(const struct iovec *parts, int count, size_t first,
+                               unsigned char *room)
+{
+    size_t here = parts[0].iov_len - first;
+    if (here >= GW_TLS_RECORD_BYTES || count == 1) {
+        return (struct chunk){(const unsigned char *)parts[0].iov_base + first,
+                              here < GW_TLS_RECORD_BYTES ? here : GW_TLS_RECORD_BYTES};
+    }
+    return (struct chunk){room, gather(parts, count, first, room)};
+}
+
+/* A record that the socket did not take whole is not written yet: the caller comes again with the
+ * same bytes, as the library wants it. */
+static int write_record(struct gw_tls_session *session, const struct chunk *chunk)
+{
+    size_t count = session->pending > 0 ? session->pending : chunk->count;
+    GW_ASSERT(count <= chunk->count);
+    int sent = mbedtls_ssl_write(&session->ssl, chunk->bytes, count);
+    session->pending = is_again(sent) ? count : 0;
+    return sent;
+}
+
+static enum gw_status write_parts(struct gw_tls_session *session, const struct iovec *parts,
+                                  int count, size_t *bytes, struct gw_fault *fault)
+{
+    unsigned char room[GW_TLS_RECORD_BYTES];
+    size_t first = 0; /* of parts[0] */
+    *bytes = 0;
+    for (;;) {
+        while (count > 0 && first >= parts->iov_len) {
+            first -= parts->iov_len;
+            parts++;
+            count--;
+        }
+        if (count == 0) {
+            return GW_OK;
+        }
+        struct chunk chunk = next_chunk(parts, count, first, room);
+        int sent = write_record(session, &chunk);
+        if (is_again(sent)) {
+            return *bytes > 0 ? GW_OK : GW_AGAIN;
+        }
+        if (sent < 0) {
+            return end_of_write(session, sent, fault);
+        }
+        first += (size_t)sent;
+        *bytes += (size_t)sent;
+    }
+}
+
+static enum gw_status tls_write(struct gw_connection *connection, const struct iovec *parts,
+                                int count, size_t *bytes, struct gw_fault *fault)
+{
+    struct gw_tls_session *session = connection->tls;
+    short events;
+    enter(session);
+    enum gw_status status = shake(session, &events, fault);
+    if (status == GW_OK) {
+        status = write_parts(session, parts, count, bytes, fault);
+    }
+    leave(session);
+    return status;
+}
+
+/* ---- Closing ---- */
+
+/* What is under way goes first. */
+static enum gw_status say_end(struct gw_tls_session *session)
+{
+    if (session->is_shut || !session->is_up || session->is_broken) {
+        return GW_OK;
+    }
+    if (session->pending > 0) {
+        return GW_AGAIN;
+    }
+    session->is_shut = true;
+    int error = mbedtls_ssl_close_notify(&session->ssl);
+    session->is_shut = !is_again(error);
+    return session->is_shut ? GW_OK : GW_AGAIN;
+}
+
+static enum gw_status tls_shut(struct gw_connection *connection)
+{
+    enter(connection->tls);
+    enum gw_status status = say_end(connection->tls);
+    leave(connection->tls);
+    return status == GW_OK ? connection->below->shut(connection) : status;
+}
+
+static bool tls_has_more(const struct gw_connection *connection)
+{
+    return connection->tls->has_more;
+}
+
+/* One that was cut, or is in the middle of something, ends without a word: the peer takes it for
+ * what it is. */
+static void tls_close(struct gw_connection *connection)
+{
+    if (!atomic_load(&connection->is_interrupted)) {
+        enter(connection->tls);
+        (void)say_end(connection->tls);
+        leave(connection->tls);
+    }
+    close_session(connection->tls);
+    connection->tls = NULL;
+    connection->below->close(connection);
+}
+
+const struct gw_transport_operations gw_transport_tls = {
+    .name = "tls",
+    .read = tls_read,
+    .write = tls_write,
+    .has_more = tls_has_more,
+    .shut = tls_shut,
+    .close = tls_close,
+};

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the TLS files share: an identity's keys, a connection's session, and the memory of both.
+ * The contract: godwit/tls.h.
+ */
+#ifndef GW_TRANSPORT_TLS_INTERNAL_H
+#define GW_TRANSPORT_TLS_INTERNAL_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include <mbedtls/ssl.h>
+#include <mbedtls/ssl_ticket.h>
+
+#include "base/blocks.h"
+#include "godwit/tls.h"
+#include "godwit/transport.h"
+
+enum {
+    GW_TLS_RECORD_BYTES = MBEDTLS_SSL_OUT_CONTENT_LEN, /* of one record, in the clear */
+    GW_TLS_KEY_BYTES_MIN = 32,
+    GW_TLS_KEY_BYTES_MAX = MBEDTLS_PSK_MAX_LEN,
+};
+
+/* A pre-shared key. */
+struct gw_tls_secret {
+    char name[GW_TLS_NAME_BYTES];
+    size_t byte_count;
+    uint8_t bytes[GW_TLS_KEY_BYTES_MAX];
+};
+
+struct gw_tls_keys {
+    bool is_x509;
+    char hostname[GW_TLS_HOST_BYTES]; /* "": the URI's */
+    struct gw_tls_secret secret;
+    mbedtls_ssl_config config[2]; /* by endpoint: MBEDTLS_SSL_IS_CLIENT, _IS_SERVER */
+    int ciphers[3];               /* by preference; 0 ends them */
+    int groups_end;
+};
+
+struct gw_tls_session {
+    pthread_mutex_t lock; /* around all that follows; never held while waiting */
+    bool is_used;         /* under the pool's lock */
+    bool is_up;           /* the handshake is over */
+    bool is_shut;         /* our close_notify is out */
+    bool is_key_known;    /* the peer's key has the same name as ours */
+    bool has_more;       /* bytes, or the end, that the descriptor does not tell of. The reader's */
+    int io_error;        /* errno of the socket; 0: none */
+    size_t pending;      /* bytes of a record that the socket has not taken all of; 0: none */
+    size_t raw_count;    /* bytes that came, as far as they are in raw */
+    uint8_t raw[8];      /* the first that came */
+    struct gw_fault end; /* why no more comes; GW_OK: it goes on */
+    bool is_broken;      /* and nothing more can be said */
+    char offered[GW_TLS_NAME_BYTES]; /* target: the name of the peer's key */
+    struct gw_connection *connection;
+    const struct gw_tls_keys *keys;
+    mbedtls_ssl_context ssl;
+    struct gw_blocks blocks;
+};
+
+/* ---- Memory (tls_memory.c) ---- */
+
+/* NULL: all are in use. Zeroed, but for its lock and memory. */
+struct gw_tls_session *gw_tls_take_session(void);
+void gw_tls_give_session(struct gw_tls_session *session);
+
+/* Whose memory the library's next allocations of this thread are; NULL: the common one. */
+void gw_tls_use_memory_of(struct gw_tls_session *session);
+
+/* ---- Keys (tls_key.c) ---- */
+
+/* Reads a file of "name:hex", which nobody but its owner may read or write. */
+GW_MUST_USE enum gw_status gw_tls_read_secret(struct gw_tls_secret *secret, const char *path,
+                                              struct gw_fault *fault);
+
+/* ---- Words (tls_words.c) ---- */
+
+/* Why the library says `error`: to be the session's end. */
+enum gw_status gw_tls_explain(struct gw_tls_session *session, int error, struct gw_fault *fault);
+
+/* ---- Connections (tls_connection.c) ---- */
+
+extern const struct gw_transport_operations gw_transport_tls;
+
+/* Puts TLS in front of a connection that was just made, and shakes hands up to deadline_ns. On an
+ * error the connection is as it was. `host`: the URI's, "" if it has none. */
+GW_MUST_USE enum gw_status gw_tls_connect(struct gw_connection *connection, const char *host,
+                                          uint64_t deadline_ns, struct gw_fault *fault);
+
+/* The same for one that was accepted; its hands are shaken as it is read and written. */
+GW_MUST_USE enum gw_status gw_tls_accept(struct gw_connection *connection, struct gw_fault *fault);
+
+#endif
