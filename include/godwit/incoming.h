@@ -110,10 +110,11 @@ struct gw_incoming {
     struct gw_receiver receiver[GW_INCOMING_CHANNELS];
     struct gw_faults faults;
     bool is_user_mode_enough;
-    struct gw_fault lost; /* why the session's are being torn down; GW_OK: they are not */
-    bool is_broken;       /* all that came before was read: they are being closed */
-    bool is_closing;      /* CLOSE was asked for, and the receiver is not back yet */
-    bool is_loading;      /* LOAD was handed out and not answered: the state must stay */
+    struct gw_fault stranger; /* the first who was turned away since the owner asked */
+    struct gw_fault lost;     /* why the session's are being torn down; GW_OK: they are not */
+    bool is_broken;           /* all that came before was read: they are being closed */
+    bool is_closing;          /* CLOSE was asked for, and the receiver is not back yet */
+    bool is_loading;          /* LOAD was handed out and not answered: the state must stay */
     bool has_lock, is_started;
 
     bool has_action; /* `action` waits for its owner */
@@ -167,6 +168,11 @@ GW_MUST_USE enum gw_status gw_incoming_next(struct gw_incoming *incoming,
 
 /* The machine's state as it came with PREPARE; valid from LOAD until its answer. */
 const uint8_t *gw_incoming_get_state(const struct gw_incoming *incoming, uint32_t *bytes);
+
+/* Whom the listener turned away before a session began, and why (a wrong key, no TLS, another
+ * version): for a log. GW_AGAIN: nobody since the last call. The first of several. */
+GW_MUST_USE enum gw_status gw_incoming_next_stranger(struct gw_incoming *incoming,
+                                                     struct gw_fault *fault);
 
 /* Answers: to RECORD (NULL: stored), to LOAD, to RUN, and to any of them when it failed. */
 void gw_incoming_recorded(struct gw_incoming *incoming, const struct gw_fault *fault);

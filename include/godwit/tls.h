@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "godwit/limits.h"
 #include "godwit/status.h"
@@ -69,13 +70,21 @@ bool gw_tls_has_aes(void);
 GW_MUST_USE enum gw_status gw_tls_make_key(const char *path, char name[GW_TLS_NAME_BYTES],
                                            struct gw_fault *fault);
 
+/* Is that how a TLS client begins (RFC 8446, 5.1: a handshake record)? For a side without TLS. */
+bool gw_tls_is_hello(const uint8_t *bytes, size_t count);
+
+/* What such a client is told, in its own language, before it is left: protocol_version, fatal. */
+enum { GW_TLS_REFUSAL_BYTES = 7 };
+extern const uint8_t gw_tls_refusal[GW_TLS_REFUSAL_BYTES];
+
 /* How much of the static memory is in use. Any thread. */
 struct gw_tls_use {
     size_t sessions;           /* connections now */
     size_t session_used;       /* bytes of all of them now */
     size_t session_high_water; /* the most that one of them ever took, of GW_TLS_SESSION_BYTES */
     size_t common_used, common_high_water; /* of GW_TLS_COMMON_BYTES */
-    size_t failed;                         /* allocations that did not fit */
+    size_t resumed; /* handshakes of sources that a ticket made shorter, since the start */
+    size_t failed;  /* allocations that did not fit */
 };
 void gw_tls_get_use(struct gw_tls_use *use);
 

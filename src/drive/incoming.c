@@ -111,6 +111,7 @@ static void reset(struct gw_incoming *incoming, const struct gw_incoming_config 
     for (int i = 0; i < GW_INCOMING_PEERS_MAX; i++) {
         incoming->peer[i].role = GW_INCOMING_FREE;
     }
+    gw_fault_clear(&incoming->stranger);
     incoming->candidate = NULL;
     incoming->control = NULL;
     incoming->old_control = NULL;
@@ -184,6 +185,16 @@ const char *gw_incoming_source(const struct gw_incoming *incoming)
 int gw_incoming_fd(const struct gw_incoming *incoming)
 {
     return incoming->loop.epoll_fd;
+}
+
+enum gw_status gw_incoming_next_stranger(struct gw_incoming *incoming, struct gw_fault *fault)
+{
+    if (incoming->stranger.status == GW_OK) {
+        return GW_AGAIN;
+    }
+    *fault = incoming->stranger;
+    gw_fault_clear(&incoming->stranger);
+    return GW_OK;
 }
 
 /* ---- Answers ---- */

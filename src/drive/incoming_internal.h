@@ -4,6 +4,7 @@
 #define GODWIT_DRIVE_INCOMING_INTERNAL_H
 
 #include "godwit/incoming.h"
+#include "godwit/tls.h"
 
 /* Tells the engine. */
 enum gw_status gw_incoming_tell(struct gw_incoming *incoming, struct gw_target_event *event,

@@ -11,7 +11,11 @@
 #include <string.h>
 
 #include "godwit/clock.h"
+#include "godwit/tls.h"
 #include "drive/incoming_internal.h"
+
+static_assert((int)GW_TLS_SESSIONS_MAX >= (int)GW_INCOMING_PEERS_MAX + 2 + GW_BULK_CHANNELS_MAX,
+              "TLS for all who are here, and for a source in the same process");
 
 enum {
     ACCEPTS_AT_A_TIME = 16, /* then the others have a turn */
@@ -178,6 +182,18 @@ static enum gw_status check_intro(const struct gw_channel *channel, const struct
     return GW_OK;
 }
 
+static void refuse_tls(struct gw_incoming *incoming, struct gw_incoming_peer *peer)
+{
+    gw_fault_clear(&incoming->stranger);
+    (void)gw_fault_set(&incoming->stranger, GW_REFUSED,
+                       "%.120s: the peer speaks TLS, and this side does not (give --tls on both "
+                       "sides)",
+                       peer->channel.connection.peer);
+    memcpy(peer->channel.out.bytes, gw_tls_refusal, sizeof(gw_tls_refusal));
+    peer->channel.out_end = sizeof(gw_tls_refusal);
+    gw_incoming_dismiss(incoming, peer);
+}
+
 /* One that speaks godwit's protocol, if another version of it, is told what is wrong; another
  * program would not understand it. */
 static void reject(struct gw_incoming *incoming, struct gw_incoming_peer *peer,
@@ -187,6 +203,17 @@ static void reject(struct gw_incoming *incoming, struct gw_incoming_peer *peer,
     bool is_godwit = memcmp(peer->channel.header_bytes, magic, sizeof(magic)) == 0 &&
                      (peer->channel.has_header || peer->channel.received > 0 ||
                       peer->channel.got == GW_FRAME_HEADER_BYTES);
+    if (fault->status != GW_LINK && incoming->stranger.status == GW_OK) {
+        incoming->stranger = *fault;
+    }
+    if (fault->status == GW_REFUSED) { /* TLS has told it, if it listens */
+        gw_incoming_dismiss(incoming, peer);
+        return;
+    }
+    if (!is_godwit && gw_tls_is_hello(peer->channel.header_bytes, peer->channel.got)) {
+        refuse_tls(incoming, peer);
+        return;
+    }
     if (!is_godwit || fault->status == GW_LINK) {
         gw_incoming_free_peer(incoming, peer);
         return;

@@ -170,12 +170,25 @@ static void act(const struct gw_target_action *action)
     }
 }
 
+/* Once a second at most: anybody can knock. */
+static void say_strangers(void)
+{
+    struct gw_fault fault;
+    uint64_t now_ns = gw_clock_now_ns();
+    if (now_ns - MONITOR->stranger_ns >= GW_NS_PER_S &&
+        gw_incoming_next_stranger(INCOMING, &fault) == GW_OK) {
+        MONITOR->stranger_ns = now_ns;
+        gw_monitor_say("turned away: %s", fault.text);
+    }
+}
+
 static void handle(void *context, uint32_t events)
 {
     struct gw_target_action action;
     (void)context;
     (void)events;
     gw_incoming_work(INCOMING);
+    say_strangers();
     while (MONITOR->is_arriving && gw_incoming_next(INCOMING, &action) == GW_OK) {
         act(&action);
     }

@@ -58,6 +58,7 @@ struct gw_monitor {
     struct gw_info_parameters parameters;              /* of the next migration */
     struct gw_info_parameters limits;                  /* of the one under way */
     uint64_t held_since_ns;
+    uint64_t stranger_ns; /* when somebody who was turned away was last told of; 0: not yet */
 
     /* inbound.c */
     bool is_arriving; /* listens or receives */

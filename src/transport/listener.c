@@ -23,7 +23,10 @@ enum gw_status gw_listener_open(struct gw_listener *listener, const struct gw_ur
 {
     const struct gw_transport_operations *operations = gw_transport_of(uri->scheme);
     *listener = (struct gw_listener){.options = *options, .uri = *uri, .fd = -1};
-    enum gw_status status = operations->listen(listener, fault);
+    enum gw_status status = options->tls != NULL ? gw_tls_check_target(options->tls, fault) : GW_OK;
+    if (status == GW_OK) {
+        status = operations->listen(listener, fault);
+    }
     if (status == GW_OK) {
         listener->operations = operations;
     }

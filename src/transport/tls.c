@@ -113,6 +113,26 @@ static int configure_psk(struct gw_tls_keys *keys)
                                 strlen(secret->name));
 }
 
+/* ---- Certificates ---- */
+
+static int configure_x509(struct gw_tls_keys *keys)
+{
+    int error = gw_tls_configure_tickets(keys, get_random);
+    for (int endpoint = 0; endpoint < 2 && error == 0; endpoint++) {
+        mbedtls_ssl_config *config = &keys->config[endpoint];
+        mbedtls_ssl_conf_authmode(config, MBEDTLS_SSL_VERIFY_REQUIRED);
+        mbedtls_ssl_conf_ca_chain(config, &keys->authority, NULL);
+        mbedtls_ssl_conf_tls13_key_exchange_modes(
+            config, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL |
+                        MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
+        if (keys->has_own[endpoint]) {
+            error =
+                mbedtls_ssl_conf_own_cert(config, &keys->own[endpoint], &keys->own_key[endpoint]);
+        }
+    }
+    return error;
+}
+
 /* ---- Open and close ---- */
 
 static const uint16_t groups[] = {MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
@@ -131,7 +151,10 @@ static int configure(struct gw_tls_keys *keys)
         mbedtls_ssl_conf_tls13_key_exchange_modes(
             config, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_PSK_EPHEMERAL);
     }
-    return error == 0 ? configure_psk(keys) : error;
+    if (error != 0) {
+        return error;
+    }
+    return keys->is_x509 ? configure_x509(keys) : configure_psk(keys);
 }
 
 static psa_status_t start_library(void)
@@ -147,14 +170,42 @@ static enum gw_status read_spec(struct gw_tls_keys *keys, const char *spec, stru
     if (strncmp(spec, "psk:", 4) == 0) {
         return gw_tls_read_secret(&keys->secret, spec + 4, fault);
     }
+    if (strncmp(spec, "x509:", 5) == 0) {
+        keys->is_x509 = true;
+        return gw_tls_read_certificates(keys, spec + 5, get_random, fault);
+    }
     return gw_fault_set(fault, GW_ARGUMENT, "TLS: found \"%.100s\", wanted psk:FILE or x509:DIR",
                         spec);
+}
+
+static void open_all(struct gw_tls_keys *keys)
+{
+    for (int endpoint = 0; endpoint < 2; endpoint++) {
+        mbedtls_ssl_config_init(&keys->config[endpoint]);
+        mbedtls_x509_crt_init(&keys->own[endpoint]);
+        mbedtls_pk_init(&keys->own_key[endpoint]);
+    }
+    mbedtls_x509_crt_init(&keys->authority);
+    mbedtls_ssl_ticket_init(&keys->tickets);
+    (void)pthread_mutex_init(&keys->ticket_lock, NULL);
+}
+
+static void close_all(struct gw_tls_keys *keys)
+{
+    for (int endpoint = 0; endpoint < 2; endpoint++) {
+        mbedtls_ssl_config_free(&keys->config[endpoint]);
+        mbedtls_x509_crt_free(&keys->own[endpoint]);
+        mbedtls_pk_free(&keys->own_key[endpoint]);
+    }
+    mbedtls_x509_crt_free(&keys->authority);
+    mbedtls_ssl_ticket_free(&keys->tickets);
+    (void)pthread_mutex_destroy(&keys->ticket_lock);
 }
 
 enum gw_status gw_tls_open(struct gw_tls_identity *identity, const char *spec, const char *hostname,
                            struct gw_fault *fault)
 {
-    gw_tls_use_memory_of(NULL);
+    (void)gw_tls_use_memory_of(NULL);
     identity->keys = NULL;
     struct gw_tls_keys *keys =
         start_library() == PSA_SUCCESS ? gw_tls_calloc(1, sizeof(*keys)) : NULL;
@@ -162,8 +213,7 @@ enum gw_status gw_tls_open(struct gw_tls_identity *identity, const char *spec, c
         return gw_fault_set(fault, GW_LIMIT, "TLS: no memory left for another identity");
     }
     identity->keys = keys;
-    mbedtls_ssl_config_init(&keys->config[0]);
-    mbedtls_ssl_config_init(&keys->config[1]);
+    open_all(keys);
     gw_tls_set_ciphers(identity, GW_TLS_AES_128_GCM | GW_TLS_CHACHA20_POLY1305);
     (void)snprintf(keys->hostname, sizeof(keys->hostname), "%s", hostname == NULL ? "" : hostname);
     enum gw_status status = read_spec(keys, spec, fault);
@@ -183,9 +233,8 @@ void gw_tls_close(struct gw_tls_identity *identity)
     if (keys == NULL) {
         return;
     }
-    gw_tls_use_memory_of(NULL);
-    mbedtls_ssl_config_free(&keys->config[0]);
-    mbedtls_ssl_config_free(&keys->config[1]);
+    (void)gw_tls_use_memory_of(NULL);
+    close_all(keys);
     explicit_bzero(keys, sizeof(*keys));
     gw_tls_free(keys);
     identity->keys = NULL;

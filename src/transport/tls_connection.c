@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -17,12 +18,12 @@
 static void enter(struct gw_tls_session *session)
 {
     pthread_mutex_lock(&session->lock);
-    gw_tls_use_memory_of(session);
+    (void)gw_tls_use_memory_of(session);
 }
 
 static void leave(struct gw_tls_session *session)
 {
-    gw_tls_use_memory_of(NULL);
+    (void)gw_tls_use_memory_of(NULL);
     pthread_mutex_unlock(&session->lock);
 }
 
@@ -33,7 +34,8 @@ static bool is_again(int error)
 
 /* ---- The socket, for the library ---- */
 
-enum { IO_FAILED = MBEDTLS_ERR_SSL_BAD_INPUT_DATA }; /* nothing else of ours gives this */
+/* The library passes them through, and has no others like them for us. */
+enum { IO_FAILED = MBEDTLS_ERR_SSL_BAD_INPUT_DATA, PLAIN_PEER = MBEDTLS_ERR_SSL_INVALID_RECORD };
 
 static int fail_io(struct gw_tls_session *session, int error, int again)
 {
@@ -44,6 +46,18 @@ static int fail_io(struct gw_tls_session *session, int error, int again)
     return IO_FAILED;
 }
 
+/* For words about what was no TLS, or not sealed. */
+static void note_raw(struct gw_tls_session *session, const unsigned char *bytes, size_t count)
+{
+    enum { LAST = sizeof(session->raw_last) };
+    for (size_t i = 0; i < count && session->raw_count < sizeof(session->raw); i++) {
+        session->raw[session->raw_count++] = bytes[i];
+    }
+    size_t here = count < LAST ? count : LAST;
+    memmove(session->raw_last, session->raw_last + here, LAST - here);
+    memcpy(session->raw_last + LAST - here, bytes + count - here, here);
+}
+
 static int receive_raw(void *context, unsigned char *bytes, size_t count)
 {
     struct gw_tls_session *session = context;
@@ -51,10 +65,11 @@ static int receive_raw(void *context, unsigned char *bytes, size_t count)
     if (got < 0) {
         return fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_READ);
     }
-    for (ssize_t i = 0; i < got && session->raw_count < sizeof(session->raw); i++) {
-        session->raw[session->raw_count++] = bytes[i];
+    if (!session->is_up) {
+        note_raw(session, bytes, (size_t)got);
     }
-    return (int)got;
+    /* The library would answer with what that peer does not understand. */
+    return gw_tls_is_plain_godwit(session) ? PLAIN_PEER : (int)got;
 }
 
 static int send_raw(void *context, const unsigned char *bytes, size_t count)
@@ -95,6 +110,32 @@ static enum gw_status end_of_write(struct gw_tls_session *session, int error,
 
 /* ---- Hands ---- */
 
+void mbedtls_ssl_set_outbound_transform(mbedtls_ssl_context *ssl, mbedtls_ssl_transform *transform);
+
+/* After a target's Finished all it says is sealed by the application's keys (RFC 8446, 4.4.4 and
+ * 7.1), and a source reads so. The library keeps the handshake's until the source's Finished is
+ * here: what it thinks of a certificate could not be read. */
+static void take_application_keys(struct gw_tls_session *session)
+{
+    mbedtls_ssl_context *ssl = &session->ssl;
+    if (ssl->MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_CLIENT_CERTIFICATE &&
+        mbedtls_ssl_conf_get_endpoint(mbedtls_ssl_context_get_config(ssl)) ==
+            MBEDTLS_SSL_IS_SERVER &&
+        ssl->MBEDTLS_PRIVATE(out_left) == 0) {
+        mbedtls_ssl_set_outbound_transform(ssl, ssl->MBEDTLS_PRIVATE(transform_application));
+    }
+}
+
+static int step_hands(struct gw_tls_session *session)
+{
+    int error = 0;
+    while (error == 0 && !mbedtls_ssl_is_handshake_over(&session->ssl)) {
+        take_application_keys(session);
+        error = mbedtls_ssl_handshake_step(&session->ssl);
+    }
+    return error;
+}
+
 /* GW_AGAIN: *events is what to wait for. */
 static enum gw_status shake(struct gw_tls_session *session, short *events, struct gw_fault *fault)
 {
@@ -104,12 +145,15 @@ static enum gw_status shake(struct gw_tls_session *session, short *events, struc
     if (session->is_up) {
         return GW_OK;
     }
-    int error = mbedtls_ssl_handshake(&session->ssl);
+    int error = step_hands(session);
     if (is_again(error)) {
         *events = error == MBEDTLS_ERR_SSL_WANT_READ ? POLLIN : POLLOUT;
         return GW_AGAIN;
     }
     session->is_up = error == 0;
+    if (error == PLAIN_PEER && gw_tls_is_plain_godwit(session)) {
+        gw_tls_refuse_plain_godwit(session);
+    }
     return error == 0 ? GW_OK : end_of_write(session, error, fault);
 }
 
@@ -152,15 +196,46 @@ static enum gw_status refuse_another(const struct gw_connection *connection, str
                         connection->peer, GW_TLS_SESSIONS_MAX);
 }
 
+/* Of certificates: who is it to be? */
+static enum gw_status expect_host(struct gw_tls_session *session, const char *host,
+                                  struct gw_fault *fault)
+{
+    const struct gw_tls_keys *keys = session->keys;
+    const char *wanted = keys->hostname[0] != '\0' ? keys->hostname : host;
+    const char *peer = session->connection->peer;
+    if (!keys->is_x509) {
+        return GW_OK;
+    }
+    if (!keys->has_own[MBEDTLS_SSL_IS_CLIENT]) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.120s: the directory of --tls x509 has no client-cert.pem and "
+                            "client-key.pem, wanted where guests leave",
+                            peer);
+    }
+    if (wanted[0] == '\0') {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.120s: this URI names no host that the target's certificate could "
+                            "have, wanted --tls-hostname NAME",
+                            peer);
+    }
+    (void)snprintf(session->host, sizeof(session->host), "%s", wanted);
+    enter(session);
+    int error = mbedtls_ssl_set_hostname(&session->ssl, session->host);
+    gw_tls_offer_ticket(session);
+    leave(session);
+    GW_ASSERT(error == 0);
+    return GW_OK;
+}
+
 enum gw_status gw_tls_connect(struct gw_connection *connection, const char *host,
                               uint64_t deadline_ns, struct gw_fault *fault)
 {
-    (void)host;
     struct gw_tls_session *session = open_session(connection, MBEDTLS_SSL_IS_CLIENT);
     if (session == NULL) {
         return refuse_another(connection, fault);
     }
-    enum gw_status status = GW_AGAIN;
+    enum gw_status status = expect_host(session, host, fault);
+    status = status == GW_OK ? GW_AGAIN : status;
     while (status == GW_AGAIN) {
         short events = POLLIN;
         enter(session);
@@ -184,7 +259,22 @@ enum gw_status gw_tls_connect(struct gw_connection *connection, const char *host
         close_session(session);
         return status;
     }
+    if (session->keys->is_x509 && mbedtls_ssl_get_peer_cert(&session->ssl) == NULL) {
+        gw_tls_note_resumed();
+    }
     put_in_front(connection, session);
+    return GW_OK;
+}
+
+enum gw_status gw_tls_check_target(const struct gw_tls_identity *identity, struct gw_fault *fault)
+{
+    const struct gw_tls_keys *keys = identity->keys;
+    if (keys->is_x509 && !keys->has_own[MBEDTLS_SSL_IS_SERVER]) {
+        return gw_fault_set(
+            fault, GW_ARGUMENT,
+            "the directory of --tls x509 has no server-cert.pem and server-key.pem, "
+            "wanted where guests come");
+    }
     return GW_OK;
 }
 
@@ -207,6 +297,10 @@ static int fill_part(struct gw_tls_session *session, const struct iovec *part, s
     while (got < part->iov_len) {
         int count = mbedtls_ssl_read(&session->ssl, (unsigned char *)part->iov_base + got,
                                      part->iov_len - got);
+        if (count == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) {
+            gw_tls_keep_ticket(session);
+            continue;
+        }
         if (count <= 0) {
             return count == 0 ? MBEDTLS_ERR_SSL_CONN_EOF : count;
         }
@@ -238,13 +332,27 @@ static enum gw_status read_parts(struct gw_tls_session *session, const struct io
     return session->end.status != GW_OK ? session->end.status : GW_AGAIN;
 }
 
+/* GW_AGAIN until the peer ends, too: closed with bytes unread, a socket would take back what the
+ * peer has not read yet. */
+static enum gw_status drain(const struct gw_connection *connection, struct gw_fault *fault)
+{
+    uint8_t bytes[1024];
+    ssize_t got;
+    do {
+        got = recv(connection->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    } while (got > 0);
+    bool is_over = got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    return is_over ? end(connection->tls, 0, fault) : GW_AGAIN;
+}
+
 static enum gw_status tls_read(struct gw_connection *connection, const struct iovec *parts,
                                int count, size_t *bytes, struct gw_fault *fault)
 {
     struct gw_tls_session *session = connection->tls;
     short events;
     enter(session);
-    enum gw_status status = shake(session, &events, fault);
+    enum gw_status status =
+        session->is_drained ? drain(connection, fault) : shake(session, &events, fault);
     if (status == GW_OK) {
         status = read_parts(session, parts, count, bytes, fault);
     }
@@ -359,6 +467,7 @@ static enum gw_status tls_shut(struct gw_connection *connection)
 {
     enter(connection->tls);
     enum gw_status status = say_end(connection->tls);
+    connection->tls->is_drained = connection->tls->is_broken;
     leave(connection->tls);
     return status == GW_OK ? connection->below->shut(connection) : status;
 }

@@ -20,6 +20,7 @@ enum {
     GW_TLS_RECORD_BYTES = MBEDTLS_SSL_OUT_CONTENT_LEN, /* of one record, in the clear */
     GW_TLS_KEY_BYTES_MIN = 32,
     GW_TLS_KEY_BYTES_MAX = MBEDTLS_PSK_MAX_LEN,
+    GW_TLS_TICKET_BYTES = 1024, /* a session to come back to, as the library writes it */
 };
 
 /* A pre-shared key. */
@@ -31,11 +32,18 @@ struct gw_tls_secret {
 
 struct gw_tls_keys {
     bool is_x509;
+    bool has_own[2];                  /* by endpoint: own and own_key are there */
     char hostname[GW_TLS_HOST_BYTES]; /* "": the URI's */
     struct gw_tls_secret secret;
     mbedtls_ssl_config config[2]; /* by endpoint: MBEDTLS_SSL_IS_CLIENT, _IS_SERVER */
     int ciphers[3];               /* by preference; 0 ends them */
-    int groups_end;
+    mbedtls_x509_crt authority, own[2];
+    mbedtls_pk_context own_key[2];
+    mbedtls_ssl_ticket_context tickets;
+    pthread_mutex_t ticket_lock; /* around the rest */
+    size_t ticket_bytes;         /* 0: none */
+    char ticket_host[GW_TLS_HOST_BYTES];
+    uint8_t ticket[GW_TLS_TICKET_BYTES];
 };
 
 struct gw_tls_session {
@@ -44,16 +52,19 @@ struct gw_tls_session {
     bool is_up;           /* the handshake is over */
     bool is_shut;         /* our close_notify is out */
     bool is_key_known;    /* the peer's key has the same name as ours */
-    bool has_more;       /* bytes, or the end, that the descriptor does not tell of. The reader's */
-    int io_error;        /* errno of the socket; 0: none */
-    size_t pending;      /* bytes of a record that the socket has not taken all of; 0: none */
-    size_t raw_count;    /* bytes that came, as far as they are in raw */
-    uint8_t raw[8];      /* the first that came */
-    struct gw_fault end; /* why no more comes; GW_OK: it goes on */
-    bool is_broken;      /* and nothing more can be said */
+    bool has_more;    /* bytes, or the end, that the descriptor does not tell of. The reader's */
+    int io_error;     /* errno of the socket; 0: none */
+    size_t pending;   /* bytes of a record that the socket has not taken all of; 0: none */
+    size_t raw_count; /* bytes that came, as far as they are in raw */
+    uint8_t raw[4];   /* the first that came */
+    uint8_t raw_last[GW_TLS_REFUSAL_BYTES]; /* the last that came in the handshake */
+    struct gw_fault end;                    /* why no more comes; GW_OK: it goes on */
+    bool is_broken;                         /* and nothing more can be said */
+    bool is_drained; /* what comes then is thrown away, so that what was said last arrives */
     char offered[GW_TLS_NAME_BYTES]; /* target: the name of the peer's key */
+    char host[GW_TLS_HOST_BYTES];    /* source, certificates: the name the target's must have */
     struct gw_connection *connection;
-    const struct gw_tls_keys *keys;
+    struct gw_tls_keys *keys;
     mbedtls_ssl_context ssl;
     struct gw_blocks blocks;
 };
@@ -64,14 +75,47 @@ struct gw_tls_session {
 struct gw_tls_session *gw_tls_take_session(void);
 void gw_tls_give_session(struct gw_tls_session *session);
 
-/* Whose memory the library's next allocations of this thread are; NULL: the common one. */
-void gw_tls_use_memory_of(struct gw_tls_session *session);
+/* For gw_tls_use: a ticket made a handshake shorter. */
+void gw_tls_note_resumed(void);
+
+/* Whose memory the library's next allocations of this thread are; NULL: the common one. Returns
+ * whose they were. */
+struct gw_tls_session *gw_tls_use_memory_of(struct gw_tls_session *session);
 
 /* ---- Keys (tls_key.c) ---- */
 
 /* Reads a file of "name:hex", which nobody but its owner may read or write. */
 GW_MUST_USE enum gw_status gw_tls_read_secret(struct gw_tls_secret *secret, const char *path,
                                               struct gw_fault *fault);
+
+/* ---- Certificates (tls_files.c) ---- */
+
+GW_MUST_USE enum gw_status gw_tls_read_certificates(struct gw_tls_keys *keys, const char *directory,
+                                                    int (*random)(void *, unsigned char *, size_t),
+                                                    struct gw_fault *fault);
+
+/* Is it a file that nobody but its owner may read or write? */
+GW_MUST_USE enum gw_status gw_tls_check_secret_file(int fd, const char *path,
+                                                    struct gw_fault *fault);
+
+/* ---- Tickets (tls_ticket.c) ---- */
+
+/* Certificates are verified once; who was believed gets a ticket, and shows it when it connects
+ * again: the next channel, or the same after a lost link. 0, or the library's error. */
+int gw_tls_configure_tickets(struct gw_tls_keys *keys,
+                             int (*random)(void *, unsigned char *, size_t));
+
+/* A source: offers the ticket it has for that host, if any; and keeps one that came. */
+void gw_tls_offer_ticket(struct gw_tls_session *session);
+void gw_tls_keep_ticket(struct gw_tls_session *session);
+
+/* ---- Who does not speak TLS (tls_plain.c) ---- */
+
+/* Did a godwit without TLS begin a connection here? */
+bool gw_tls_is_plain_godwit(const struct gw_tls_session *session);
+
+/* Tells it why it is left, in a frame that it understands. */
+void gw_tls_refuse_plain_godwit(const struct gw_tls_session *session);
 
 /* ---- Words (tls_words.c) ---- */
 
@@ -86,6 +130,10 @@ extern const struct gw_transport_operations gw_transport_tls;
  * error the connection is as it was. `host`: the URI's, "" if it has none. */
 GW_MUST_USE enum gw_status gw_tls_connect(struct gw_connection *connection, const char *host,
                                           uint64_t deadline_ns, struct gw_fault *fault);
+
+/* Has it what a target needs? */
+GW_MUST_USE enum gw_status gw_tls_check_target(const struct gw_tls_identity *identity,
+                                               struct gw_fault *fault);
 
 /* The same for one that was accepted; its hands are shaken as it is read and written. */
 GW_MUST_USE enum gw_status gw_tls_accept(struct gw_connection *connection, struct gw_fault *fault);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "transport/tls_internal.h"
@@ -92,31 +91,6 @@ static enum gw_status decode(struct gw_tls_secret *secret, char *text, size_t le
                : status;
 }
 
-/* A key that others can read is no secret, whoever they are; root's eyes nobody can shut. */
-static enum gw_status check_mode(int fd, const char *path, struct gw_fault *fault)
-{
-    struct stat facts;
-    if (fstat(fd, &facts) != 0) {
-        return gw_fault_set_os(fault, errno, "%.120s", path);
-    }
-    if (!S_ISREG(facts.st_mode)) {
-        return gw_fault_set(fault, GW_ARGUMENT, "%.120s: not a file", path);
-    }
-    if (facts.st_uid != geteuid() && facts.st_uid != 0) {
-        return gw_fault_set(fault, GW_ARGUMENT,
-                            "%.120s: belongs to user %u, wanted this one's own, %u (chown it, and "
-                            "make a new key if that user is not to be trusted)",
-                            path, (unsigned)facts.st_uid, (unsigned)geteuid());
-    }
-    if ((facts.st_mode & 077) != 0) {
-        return gw_fault_set(fault, GW_ARGUMENT,
-                            "%.120s: has mode %04o, so others can read the key; wanted 0600 (chmod "
-                            "600 it, and make a new key if somebody may have read this one)",
-                            path, (unsigned)facts.st_mode & 07777);
-    }
-    return GW_OK;
-}
-
 enum gw_status gw_tls_read_secret(struct gw_tls_secret *secret, const char *path,
                                   struct gw_fault *fault)
 {
@@ -125,7 +99,7 @@ enum gw_status gw_tls_read_secret(struct gw_tls_secret *secret, const char *path
     if (fd < 0) {
         return gw_fault_set_os(fault, errno, "%.120s", path);
     }
-    enum gw_status status = check_mode(fd, path, fault);
+    enum gw_status status = gw_tls_check_secret_file(fd, path, fault);
     ssize_t count = status == GW_OK ? read(fd, text, sizeof(text)) : 0;
     if (status == GW_OK && count < 0) {
         status = gw_fault_set_os(fault, errno, "%.120s", path);

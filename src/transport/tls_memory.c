@@ -28,6 +28,7 @@ static struct gw_blocks common = {.bytes = common_bytes, .size = sizeof(common_b
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER; /* who has a slot; then a session's */
 static pthread_mutex_t common_lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t high_water, failed; /* of sessions that are over */
+static size_t resumed;
 
 static _Thread_local struct gw_tls_session *owner;
 
@@ -72,6 +73,13 @@ void gw_tls_give_session(struct gw_tls_session *session)
     pthread_mutex_unlock(&pool_lock);
 }
 
+void gw_tls_note_resumed(void)
+{
+    pthread_mutex_lock(&pool_lock);
+    resumed++;
+    pthread_mutex_unlock(&pool_lock);
+}
+
 void gw_tls_get_use(struct gw_tls_use *use)
 {
     *use = (struct gw_tls_use){0};
@@ -89,6 +97,7 @@ void gw_tls_get_use(struct gw_tls_use *use)
         }
     }
     use->session_high_water = high_water;
+    use->resumed = resumed;
     pthread_mutex_unlock(&pool_lock);
     pthread_mutex_lock(&common_lock);
     use->common_used = common.used;
@@ -99,9 +108,11 @@ void gw_tls_get_use(struct gw_tls_use *use)
 
 /* ---- What the library calls ---- */
 
-void gw_tls_use_memory_of(struct gw_tls_session *session)
+struct gw_tls_session *gw_tls_use_memory_of(struct gw_tls_session *session)
 {
+    struct gw_tls_session *before = owner;
     owner = session;
+    return before;
 }
 
 void *gw_tls_calloc(size_t count, size_t size)

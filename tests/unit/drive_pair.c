@@ -84,10 +84,11 @@ static struct gw_facts facts = {
     .fact = {{.name = "machine", .form = GW_FACT_DECIMAL, .value = 7}},
 };
 
-static struct gw_transport_options options(void)
+static struct gw_transport_options options(const struct gw_tls_identity *tls)
 {
     struct gw_transport_options transport = gw_transport_defaults;
     transport.idle_ns_max = pair.idle_ns_max;
+    transport.tls = tls;
     return transport;
 }
 
@@ -100,7 +101,7 @@ static void listen_as_target(void)
         .target = {.facts = &facts, .is_ram_shared = pair.is_shared},
         .uri = uri,
         .ram = &pair.target_ram,
-        .transport = options(),
+        .transport = options(pair.target_tls),
     };
     if (gw_incoming_start(&pair_incoming, &config, &fault) != GW_OK) {
         fail_msg("%s", fault.text);
@@ -197,7 +198,7 @@ void pair_migrate(const char *uri)
         .uri = uri,
         .ram = &pair.source_ram,
         .tracker = pair.is_shared ? NULL : &tracker,
-        .transport = options(),
+        .transport = options(pair.source_tls),
     };
     last = config.source.session;
     pair.is_over = false;

@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include "godwit/frame.h"
+#include "godwit/message.h"
 #include "tls_pair.h"
 
 static struct gw_fault fault;
@@ -89,12 +91,412 @@ static void all_bytes_arrive_both_ways(void **state)
     all_bytes_arrive(&tls.server, &tls.client);
 }
 
+static void given_unix_pair(void)
+{
+    char uri[80];
+    tls_given_key(&tls.source, "a:" TLS_KEY_A);
+    tls_given_key(&tls.target, "a:" TLS_KEY_A);
+    (void)snprintf(uri, sizeof(uri), "unix:%s/socket", tls_directory);
+    tls_given_listener(uri);
+    tls_shake();
+    assert_int_equal(tls.client_status, GW_OK);
+}
+
+static void all_bytes_arrive_over_unix(void **state)
+{
+    (void)state;
+    given_unix_pair();
+    all_bytes_arrive(&tls.client, &tls.server);
+}
+
+static void each_cipher_works(void **state)
+{
+    (void)state;
+    static const unsigned ciphers[] = {GW_TLS_AES_128_GCM, GW_TLS_CHACHA20_POLY1305};
+    for (int i = 0; i < 2; i++) {
+        tls_given_key(&tls.source, "a:" TLS_KEY_A);
+        tls_given_key(&tls.target, "a:" TLS_KEY_A);
+        gw_tls_set_ciphers(&tls.source, ciphers[i]);
+        tls_given_listener("tcp:127.0.0.1:0");
+        tls_shake();
+        assert_int_equal(tls.client_status, GW_OK);
+        all_bytes_arrive(&tls.client, &tls.server);
+        all_bytes_arrive(&tls.server, &tls.client);
+        tls_end();
+    }
+}
+
+/* A record that the socket did not take whole is not counted until it is, and then once. */
+static void a_full_socket_loses_and_repeats_nothing(void **state)
+{
+    (void)state;
+    static uint8_t many[8 << 20], got[sizeof(many)];
+    size_t out = 0, in = 0, count, agains = 0;
+    for (size_t i = 0; i < sizeof(many); i++) {
+        many[i] = (uint8_t)(i * 13 + i / 251);
+    }
+    given_unix_pair();
+    while (in < sizeof(many)) {
+        struct iovec rest[2] = {
+            {many + out, (sizeof(many) - out) / 3},
+            {many + out + (sizeof(many) - out) / 3, sizeof(many) - out - (sizeof(many) - out) / 3}};
+        enum gw_status status = GW_AGAIN;
+        if (out < sizeof(many)) {
+            status = gw_connection_write(&tls.client, rest, 2, &count, &fault);
+            out += status == GW_OK ? count : 0;
+        }
+        if (status == GW_AGAIN) {
+            agains++;
+            assert_int_equal(tls_read_some(&tls.server, got + in, sizeof(got) - in, &count, &fault),
+                             GW_OK);
+            in += count;
+        }
+    }
+    assert_true(agains > 2);
+    assert_memory_equal(got, many, sizeof(many));
+}
+
+/* What was decrypted is not in the socket any more: who waits for the socket must know. */
+static void decrypted_bytes_are_told_of(void **state)
+{
+    (void)state;
+    char text[] = "abcdef";
+    uint8_t first;
+    size_t count;
+    struct iovec part = {text, 6};
+    tls_given_pair();
+    assert_false(gw_connection_has_ahead(&tls.server));
+    assert_int_equal(gw_connection_write_all(&tls.client, &part, 1, &fault), GW_OK);
+    assert_int_equal(tls_read_some(&tls.server, &first, 1, &count, &fault), GW_OK);
+    struct pollfd now = {.fd = gw_connection_fd(&tls.server), .events = POLLIN};
+    assert_int_equal(poll(&now, 1, 0), 0);
+    assert_true(gw_connection_has_ahead(&tls.server));
+    part = (struct iovec){text, 5};
+    assert_int_equal(gw_connection_read_all(&tls.server, &part, 1, &fault), GW_OK);
+    assert_memory_equal(text, "bcdef", 5);
+    assert_false(gw_connection_has_ahead(&tls.server));
+}
+
+/* ---- Ends ---- */
+
+static void say(struct gw_connection *connection, const char *text)
+{
+    struct iovec part = {(void *)(uintptr_t)text, strlen(text)};
+    assert_int_equal(gw_connection_write_all(connection, &part, 1, &fault), GW_OK);
+}
+
+static void expect(struct gw_connection *connection, const char *text)
+{
+    char got[16];
+    struct iovec part = {got, strlen(text)};
+    assert_int_equal(gw_connection_read_all(connection, &part, 1, &fault), GW_OK);
+    assert_memory_equal(got, text, strlen(text));
+}
+
+static void an_end_in_order_is_told_from_a_cut(void **state)
+{
+    (void)state;
+    uint8_t byte;
+    size_t count;
+    tls_given_pair();
+    say(&tls.client, "last");
+    assert_int_equal(gw_connection_shut(&tls.client), GW_OK);
+    expect(&tls.server, "last");
+    assert_int_equal(tls_read_some(&tls.server, &byte, 1, &count, &fault), GW_LINK);
+    assert_int_equal(fault.os_error, 0);
+    assert_non_null(strstr(fault.text, "the peer closed the connection"));
+    /* The other way is still open. */
+    gw_fault_clear(&fault);
+    say(&tls.server, "answer");
+    expect(&tls.client, "answer");
+    gw_connection_close(&tls.server); /* says so, too */
+    assert_int_equal(tls_read_some(&tls.client, &byte, 1, &count, &fault), GW_LINK);
+    assert_int_equal(fault.os_error, 0);
+}
+
+static void a_cut_is_no_end_in_order(void **state)
+{
+    (void)state;
+    uint8_t byte;
+    size_t count;
+    tls_given_pair();
+    say(&tls.client, "last");
+    assert_int_equal(shutdown(gw_connection_fd(&tls.client), SHUT_WR), 0);
+    expect(&tls.server, "last");
+    for (int i = 0; i < 2; i++) { /* and stays one */
+        gw_fault_clear(&fault);
+        assert_int_equal(tls_read_some(&tls.server, &byte, 1, &count, &fault), GW_LINK);
+        assert_int_equal(fault.os_error, ECONNRESET);
+        assert_non_null(strstr(fault.text, "close_notify"));
+    }
+}
+
+static void an_interrupted_connection_ends_without_a_word(void **state)
+{
+    (void)state;
+    uint8_t byte;
+    size_t count;
+    tls_given_pair();
+    gw_connection_interrupt(&tls.client);
+    gw_connection_close(&tls.client);
+    assert_int_equal(tls_read_some(&tls.server, &byte, 1, &count, &fault), GW_LINK);
+    assert_int_not_equal(fault.os_error, 0);
+}
+
+static void forged_bytes_are_no_record(void **state)
+{
+    (void)state;
+    uint8_t byte;
+    size_t count;
+    uint8_t record[5 + 40] = {23, 3, 3, 0, 40, 1, 2, 3};
+    tls_given_pair();
+    assert_int_equal(send(gw_connection_fd(&tls.client), record, sizeof(record), 0),
+                     sizeof(record));
+    assert_int_equal(tls_read_some(&tls.server, &byte, 1, &count, &fault), GW_LINK);
+    assert_int_equal(fault.os_error, EBADMSG);
+}
+
+/* ---- Refusals ---- */
+
+static void both_say(enum gw_status status, const char *client, const char *server)
+{
+    print_message("client: %s\nserver: %s\n", tls.client_fault.text, tls.server_fault.text);
+    assert_int_equal(tls.client_status, status);
+    assert_int_equal(tls.server_status, status);
+    assert_non_null(strstr(tls.client_fault.text, client));
+    assert_non_null(strstr(tls.server_fault.text, server));
+    assert_null(strstr(tls.client_fault.text, "0102030405"));
+    assert_null(strstr(tls.server_fault.text, "0102030405"));
+}
+
+static void another_key_of_the_same_name_is_refused(void **state)
+{
+    (void)state;
+    tls_given_key(&tls.source, "a:" TLS_KEY_B);
+    tls_given_key(&tls.target, "a:" TLS_KEY_A);
+    tls_given_listener("tcp:127.0.0.1:0");
+    tls_shake();
+    both_say(GW_REFUSED, "key \"a\" is another", "key \"a\" is another");
+}
+
+static void an_unknown_key_is_refused(void **state)
+{
+    (void)state;
+    tls_given_key(&tls.source, "stranger:" TLS_KEY_A);
+    tls_given_key(&tls.target, "a:" TLS_KEY_A);
+    tls_given_listener("tcp:127.0.0.1:0");
+    tls_shake();
+    both_say(GW_REFUSED, "no key \"stranger\"", "has the key \"stranger\", this side has \"a\"");
+}
+
+static void no_cipher_in_common_is_refused(void **state)
+{
+    (void)state;
+    tls_given_key(&tls.source, "a:" TLS_KEY_A);
+    tls_given_key(&tls.target, "a:" TLS_KEY_A);
+    gw_tls_set_ciphers(&tls.source, GW_TLS_AES_128_GCM);
+    gw_tls_set_ciphers(&tls.target, GW_TLS_CHACHA20_POLY1305);
+    tls_given_listener("tcp:127.0.0.1:0");
+    tls_shake();
+    both_say(GW_REFUSED, "no cipher in common", "no key and cipher");
+}
+
+/* After each of these the listener takes the right one. */
+static void who_was_refused_keeps_nobody_out(void **state)
+{
+    (void)state;
+    another_key_of_the_same_name_is_refused(state);
+    gw_connection_close(&tls.client);
+    gw_connection_close(&tls.server);
+    gw_tls_close(&tls.source);
+    tls_given_key(&tls.source, "a:" TLS_KEY_A);
+    tls.client_fault.status = GW_OK;
+    tls_shake();
+    assert_int_equal(tls.client_status, GW_OK);
+    all_bytes_arrive(&tls.client, &tls.server);
+}
+
+static void a_target_that_says_nothing_is_given_up(void **state)
+{
+    (void)state;
+    tls_given_key(&tls.source, "a:" TLS_KEY_A);
+    tls_given_listener("tcp:127.0.0.1:0");
+    tls.source_options.connect_ns_max = 1000000;
+    struct gw_uri uri = tls.listener.uri;
+    assert_int_equal(gw_connection_open(&tls.client, &fault), GW_OK);
+    assert_int_equal(gw_connection_connect(&tls.client, &uri, &tls.source_options, &fault),
+                     GW_LINK);
+    assert_non_null(strstr(fault.text, "--tls"));
+    /* One that is interrupted does not wait so long. */
+    tls.source_options.connect_ns_max = UINT64_MAX;
+    gw_fault_clear(&fault);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, tls_connect_thread, NULL), 0);
+    struct pollfd wait = {.fd = tls.listener.fd, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 20000), 1);
+    gw_connection_interrupt(&tls.client);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(tls.client_status, GW_CANCELLED);
+}
+
+static void a_peer_without_tls_hears_why(void **state)
+{
+    (void)state;
+    tls_given_key(&tls.target, "a:" TLS_KEY_A);
+    tls_given_listener("tcp:127.0.0.1:0");
+    tls_connect_raw();
+    assert_int_equal(send(gw_connection_fd(&tls.client), "GDWT and more", 13, 0), 13);
+    uint8_t bytes[512];
+    size_t count;
+    assert_int_equal(tls_read_some(&tls.server, bytes, 1, &count, &fault), GW_REFUSED);
+    assert_non_null(strstr(fault.text, "a godwit without TLS"));
+    assert_int_equal(tls_read_some(&tls.client, bytes, sizeof(bytes), &count, &fault), GW_OK);
+    struct gw_frame_header header;
+    assert_int_equal(gw_frame_decode_header(&header, bytes, NULL), GW_OK);
+    assert_int_equal(header.type, GW_FRAME_REFUSE);
+    assert_int_equal(count, GW_FRAME_HEADER_BYTES + header.payload_bytes);
+    struct gw_message message;
+    assert_int_equal(gw_message_decode(&message, header.type, bytes + GW_FRAME_HEADER_BYTES,
+                                       header.payload_bytes, NULL),
+                     GW_OK);
+    assert_non_null(strstr(message.verdict.reason, "--tls"));
+}
+
+static void who_speaks_something_else_is_refused(void **state)
+{
+    (void)state;
+    uint8_t byte;
+    size_t count;
+    tls_given_key(&tls.target, "a:" TLS_KEY_A);
+    tls_given_listener("tcp:127.0.0.1:0");
+    tls_connect_raw();
+    assert_int_equal(send(gw_connection_fd(&tls.client), "GET / HTTP/1.1\r\n", 16, 0), 16);
+    assert_int_equal(tls_read_some(&tls.server, &byte, 1, &count, &fault), GW_REFUSED);
+    assert_non_null(strstr(fault.text, "does not speak TLS (its first bytes are 47 45)"));
+}
+
+/* ---- Key files ---- */
+
+static void open_file(const char *text, unsigned mode, const char *words)
+{
+    char path[128], spec[160];
+    tls_write(path, "key", text, mode);
+    (void)snprintf(spec, sizeof(spec), "psk:%s", path);
+    gw_fault_clear(&fault);
+    enum gw_status status = gw_tls_open(&tls.source, spec, NULL, &fault);
+    if (words == NULL) {
+        assert_int_equal(status, GW_OK);
+        gw_tls_close(&tls.source);
+        return;
+    }
+    assert_int_equal(status, GW_ARGUMENT);
+    assert_non_null(strstr(fault.text, words));
+    assert_null(strstr(fault.text, "0102030405"));
+}
+
+static void key_files_are_checked(void **state)
+{
+    (void)state;
+    open_file("a:" TLS_KEY_A "\n", 0600, NULL);
+    open_file("a:" TLS_KEY_A "\n", 0400, NULL);
+    open_file("a:" TLS_KEY_A "\r\n", 0600, NULL);
+    open_file("a:" TLS_KEY_A TLS_KEY_B, 0600, NULL);
+    open_file("a:" TLS_KEY_A "\n", 0640, "chmod 600");
+    open_file("a:" TLS_KEY_A "\n", 0604, "has mode 0604");
+    open_file("a:" TLS_KEY_A "\n", 0620, "chmod 600");
+    open_file("", 0600, "NAME:HEX");
+    open_file(TLS_KEY_A, 0600, "NAME:HEX");
+    open_file(":" TLS_KEY_A, 0600, "NAME:HEX");
+    open_file("a b:" TLS_KEY_A, 0600, "NAME:HEX");
+    open_file("a:00010203040506", 0600, "the key is 14 characters");
+    open_file("a:" TLS_KEY_A "0", 0600, "the key is 65 characters");
+    open_file("a:z0" TLS_KEY_A, 0600, "that are not all pairs of digits");
+    open_file("a:" TLS_KEY_A TLS_KEY_B "00", 0600, "the key is 130 characters");
+    open_file("a:" TLS_KEY_A TLS_KEY_B TLS_KEY_A TLS_KEY_B, 0600, "longer than");
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_tls_open(&tls.source, "psk:/nowhere/key", NULL, &fault), GW_HOST);
+    assert_int_equal(fault.os_error, ENOENT);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_tls_open(&tls.source, "key:/nowhere", NULL, &fault), GW_ARGUMENT);
+    assert_non_null(strstr(fault.text, "wanted psk:FILE or x509:DIR"));
+}
+
+static void a_made_key_is_good_and_never_overwrites_one(void **state)
+{
+    (void)state;
+    char path[128], spec[160], name[GW_TLS_NAME_BYTES], other[GW_TLS_NAME_BYTES];
+    struct stat facts;
+    (void)snprintf(path, sizeof(path), "%s/key", tls_directory);
+    (void)snprintf(spec, sizeof(spec), "psk:%s", path);
+    assert_int_equal(gw_tls_make_key(path, name, &fault), GW_OK);
+    assert_int_equal(stat(path, &facts), 0);
+    assert_int_equal(facts.st_mode & 07777, 0600);
+    assert_int_equal(gw_tls_open(&tls.source, spec, NULL, &fault), GW_OK);
+    assert_int_equal(gw_tls_make_key(path, other, &fault), GW_ARGUMENT);
+    assert_non_null(strstr(fault.text, "never overwritten"));
+    assert_string_not_equal(name, other);
+}
+
+/* ---- Memory ---- */
+
+static size_t high_water(void)
+{
+    struct gw_tls_use use;
+    gw_tls_get_use(&use);
+    assert_int_equal(use.failed, 0);
+    return use.session_high_water;
+}
+
+/* All that TLS allocates, it allocates in the handshake; and each handshake like the last. */
+static void memory_is_flat_after_the_handshake(void **state)
+{
+    (void)state;
+    struct gw_tls_use before, after;
+    tls_given_pair();
+    gw_tls_get_use(&before);
+    assert_int_equal(before.sessions, 2);
+    for (int i = 0; i < 3; i++) {
+        all_bytes_arrive(&tls.client, &tls.server);
+        all_bytes_arrive(&tls.server, &tls.client);
+    }
+    gw_tls_get_use(&after);
+    assert_memory_equal(&before, &after, sizeof(before));
+    size_t most = high_water();
+    assert_true(most <= GW_TLS_SESSION_BYTES);
+    for (int i = 0; i < 3; i++) {
+        tls_end();
+        tls_given_pair();
+        all_bytes_arrive(&tls.client, &tls.server);
+    }
+    assert_int_equal(high_water(), most);
+    print_message("one connection: %zu bytes, at most %zu; keys: %zu\n", after.session_used / 2,
+                  most, after.common_high_water);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, tls_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(all_bytes_arrive_both_ways),
+        TEST(all_bytes_arrive_over_unix),
+        TEST(each_cipher_works),
+        TEST(a_full_socket_loses_and_repeats_nothing),
+        TEST(decrypted_bytes_are_told_of),
+        TEST(an_end_in_order_is_told_from_a_cut),
+        TEST(a_cut_is_no_end_in_order),
+        TEST(an_interrupted_connection_ends_without_a_word),
+        TEST(forged_bytes_are_no_record),
+        TEST(another_key_of_the_same_name_is_refused),
+        TEST(an_unknown_key_is_refused),
+        TEST(no_cipher_in_common_is_refused),
+        TEST(who_was_refused_keeps_nobody_out),
+        TEST(a_target_that_says_nothing_is_given_up),
+        TEST(a_peer_without_tls_hears_why),
+        TEST(who_speaks_something_else_is_refused),
+        TEST(key_files_are_checked),
+        TEST(a_made_key_is_good_and_never_overwrites_one),
+        TEST(memory_is_flat_after_the_handshake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

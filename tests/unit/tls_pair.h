@@ -42,6 +42,15 @@ void tls_given_key(struct gw_tls_identity *identity, const char *text);
 void tls_given_listener(const char *uri);
 void tls_shake(void);
 
+/* Connects for tls_shake: for a thread. */
+void *tls_connect_thread(void *argument);
+
+/* Connects without TLS, and accepts with the target's. */
+void tls_connect_raw(void);
+
+/* Closes connections, listener and identities. */
+void tls_end(void);
+
 /* The same, with the key "a" on both, and it must succeed. */
 void tls_given_pair(void);
 

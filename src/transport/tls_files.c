@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Certificates and their keys, from the files that QEMU looks for too. The contract: godwit/tls.h
+ * and transport/tls_internal.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "transport/tls_internal.h"
+
+void *gw_tls_calloc(size_t count, size_t size);
+void gw_tls_free(void *block);
+
+enum { FILE_BYTES_MAX = 16384 }; /* a chain of certificates */
+
+/* ---- A file ---- */
+
+/* What others can read is no secret, whoever they are; root's eyes nobody can shut. */
+enum gw_status gw_tls_check_secret_file(int fd, const char *path, struct gw_fault *fault)
+{
+    struct stat facts;
+    if (fstat(fd, &facts) != 0) {
+        return gw_fault_set_os(fault, errno, "%.120s", path);
+    }
+    if (!S_ISREG(facts.st_mode)) {
+        return gw_fault_set(fault, GW_ARGUMENT, "%.120s: not a file", path);
+    }
+    if (facts.st_uid != geteuid() && facts.st_uid != 0) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.100s: belongs to user %u, wanted this one's own, %u (chown it, and "
+                            "make a new key if that user is not to be trusted)",
+                            path, (unsigned)facts.st_uid, (unsigned)geteuid());
+    }
+    if ((facts.st_mode & 077) != 0) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.100s: has mode %04o, so others can read the key; wanted 0600 (chmod "
+                            "600 it, and make a new key if somebody may have read this one)",
+                            path, (unsigned)facts.st_mode & 07777);
+    }
+    return GW_OK;
+}
+
+/* A text of the common memory, with its NUL. */
+struct text {
+    char path[GW_TLS_SPEC_BYTES + 32];
+    unsigned char *bytes;
+    size_t count; /* with the NUL */
+};
+
+static void give_text(struct text *text)
+{
+    if (text->bytes != NULL) {
+        explicit_bzero(text->bytes, FILE_BYTES_MAX + 1);
+    }
+    gw_tls_free(text->bytes);
+    text->bytes = NULL;
+}
+
+static enum gw_status read_fd(struct text *text, int fd, bool is_secret, struct gw_fault *fault)
+{
+    enum gw_status status = is_secret ? gw_tls_check_secret_file(fd, text->path, fault) : GW_OK;
+    if (status != GW_OK) {
+        return status;
+    }
+    ssize_t count = read(fd, text->bytes, FILE_BYTES_MAX + 1);
+    if (count < 0) {
+        return gw_fault_set_os(fault, errno, "%.200s", text->path);
+    }
+    if (count > FILE_BYTES_MAX) {
+        return gw_fault_set(fault, GW_LIMIT, "%.200s: longer than %d bytes", text->path,
+                            FILE_BYTES_MAX);
+    }
+    text->bytes[count] = '\0';
+    text->count = (size_t)count + 1;
+    return GW_OK;
+}
+
+/* GW_AGAIN: there is no such file. */
+static enum gw_status take_text(struct text *text, const char *directory, const char *name,
+                                bool is_secret, struct gw_fault *fault)
+{
+    (void)snprintf(text->path, sizeof(text->path), "%s/%s", directory, name);
+    text->bytes = gw_tls_calloc(1, FILE_BYTES_MAX + 1);
+    if (text->bytes == NULL) {
+        return gw_fault_set(fault, GW_LIMIT, "%.120s: no memory left for keys", text->path);
+    }
+    int fd = open(text->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT) {
+        return GW_AGAIN;
+    }
+    if (fd < 0) {
+        return gw_fault_set_os(fault, errno, "%.200s", text->path);
+    }
+    enum gw_status status = read_fd(text, fd, is_secret, fault);
+    (void)close(fd);
+    return status;
+}
+
+/* ---- What is in it ---- */
+
+static enum gw_status parse_certificates(mbedtls_x509_crt *certificates, const struct text *text,
+                                         struct gw_fault *fault)
+{
+    int error = mbedtls_x509_crt_parse(certificates, text->bytes, text->count);
+    if (error != 0) {
+        return gw_fault_set(fault, error == MBEDTLS_ERR_X509_ALLOC_FAILED ? GW_LIMIT : GW_ARGUMENT,
+                            "%.120s: wanted certificates in PEM with keys of the curves P-256 or "
+                            "P-384, no RSA (error -0x%04x)",
+                            text->path, (unsigned)-error);
+    }
+    const mbedtls_x509_time *end = &certificates->valid_to;
+    if (mbedtls_x509_time_is_past(end)) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.140s: the certificate expired on %04d-%02d-%02d (make a new one, or "
+                            "set this host's clock)",
+                            text->path, end->year, end->mon, end->day);
+    }
+    return GW_OK;
+}
+
+static enum gw_status parse_key(struct gw_tls_keys *keys, int endpoint, const struct text *text,
+                                int (*random)(void *, unsigned char *, size_t),
+                                struct gw_fault *fault)
+{
+    mbedtls_pk_context *key = &keys->own_key[endpoint];
+    int error = mbedtls_pk_parse_key(key, text->bytes, text->count, NULL, 0, random, NULL);
+    if (error != 0) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.140s: wanted a private key in PEM of the curve P-256 or P-384, "
+                            "without a password (error -0x%04x)",
+                            text->path, (unsigned)-error);
+    }
+    if (mbedtls_pk_check_pair(&keys->own[endpoint].pk, key, random, NULL) != 0) {
+        return gw_fault_set(fault, GW_ARGUMENT, "%.140s: not the key of the certificate beside it",
+                            text->path);
+    }
+    return GW_OK;
+}
+
+/* ---- All of them ---- */
+
+static enum gw_status read_authority(struct gw_tls_keys *keys, const char *directory,
+                                     struct gw_fault *fault)
+{
+    struct text text;
+    enum gw_status status = take_text(&text, directory, "ca-cert.pem", false, fault);
+    if (status == GW_AGAIN) {
+        status = gw_fault_set(fault, GW_ARGUMENT, "%.200s: not there; it is who this side believes",
+                              text.path);
+    }
+    if (status == GW_OK) {
+        status = parse_certificates(&keys->authority, &text, fault);
+    }
+    give_text(&text);
+    return status;
+}
+
+static enum gw_status read_own(struct gw_tls_keys *keys, int endpoint, const char *directory,
+                               int (*random)(void *, unsigned char *, size_t),
+                               struct gw_fault *fault)
+{
+    static const char *const names[2][2] = {{"client-cert.pem", "client-key.pem"},
+                                            {"server-cert.pem", "server-key.pem"}};
+    struct text text;
+    enum gw_status status = take_text(&text, directory, names[endpoint][0], false, fault);
+    if (status == GW_OK) {
+        status = parse_certificates(&keys->own[endpoint], &text, fault);
+    }
+    give_text(&text);
+    if (status != GW_OK) {
+        return status == GW_AGAIN ? GW_OK : status;
+    }
+    status = take_text(&text, directory, names[endpoint][1], true, fault);
+    if (status == GW_AGAIN) {
+        status = gw_fault_set(fault, GW_ARGUMENT, "%.140s: not there, beside its certificate",
+                              text.path);
+    }
+    if (status == GW_OK) {
+        status = parse_key(keys, endpoint, &text, random, fault);
+    }
+    give_text(&text);
+    keys->has_own[endpoint] = status == GW_OK;
+    return status;
+}
+
+enum gw_status gw_tls_read_certificates(struct gw_tls_keys *keys, const char *directory,
+                                        int (*random)(void *, unsigned char *, size_t),
+                                        struct gw_fault *fault)
+{
+    enum gw_status status = read_authority(keys, directory, fault);
+    for (int endpoint = 0; endpoint < 2 && status == GW_OK; endpoint++) {
+        status = read_own(keys, endpoint, directory, random, fault);
+    }
+    if (status == GW_OK && !keys->has_own[0] && !keys->has_own[1]) {
+        status = gw_fault_set(fault, GW_ARGUMENT,
+                              "%.120s: neither client-cert.pem, for where guests leave, nor "
+                              "server-cert.pem, for where they come",
+                              directory);
+    }
+    return status;
+}

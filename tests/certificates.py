@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes certificates for tests of TLS, by openssl: certificates.py DIRECTORY
+
+In DIRECTORY a folder each, with the files that --tls x509 wants: good (both sides; the target is
+localhost, target.test, 127.0.0.1 and 10.0.0.1 to 10.0.0.4), p384 (the same by another curve),
+expired, later (not valid yet), foreign (another authority), swapped (each side has the other's),
+rsa, source-only and target-only.
+"""
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ["DNS:localhost", "DNS:target.test", "IP:127.0.0.1", *[f"IP:10.0.0.{n}" for n in range(1, 5)]]
+EXTENSIONS = {
+    "ca": "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign",
+    "server": "keyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\nsubjectAltName="
+              + ",".join(NAMES),
+    "client": "keyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth",
+}
+VALID = ("20240101000000Z", "20991231235959Z")
+EXPIRED = ("20200101000000Z", "20210101000000Z")
+LATER = ("20980101000000Z", "20991231235959Z")
+
+
+def openssl(*words, folder):
+    done = subprocess.run(["openssl", *words], cwd=folder, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"certificates: openssl {' '.join(words)}: {done.stderr}")
+
+
+def make_key(folder, name, kind):
+    how = ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"] if kind == "rsa" else \
+        ["EC", "-pkeyopt", f"ec_paramgen_curve:{kind}"]
+    openssl("genpkey", "-algorithm", *how, "-out", name, folder=folder)
+    (folder / name).chmod(0o600)
+
+
+def sign(folder, name, key, authority, valid):
+    """A certificate for `key`, signed by the key and certificate of `authority`; None: by itself."""
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    (work / "index").write_text("")
+    (work / "serial").write_text("01\n")
+    (work / "config").write_text(
+        "[ca]\ndefault_ca=own\n[own]\ndatabase=work/index\nserial=work/serial\nnew_certs_dir=work\n"
+        "default_md=sha384\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n[extensions]\n"
+        + EXTENSIONS[name] + "\n")
+    openssl("req", "-new", "-key", key, "-subj", f"/CN=godwit test {name}", "-out", "work/request",
+            folder=folder)
+    signer = ["-selfsign", "-keyfile", key] if authority is None else \
+        ["-keyfile", f"{authority}/ca-key.pem", "-cert", f"{authority}/ca-cert.pem"]
+    openssl("ca", "-batch", "-notext", "-config", "work/config", "-extensions", "extensions",
+            "-startdate", valid[0], "-enddate", valid[1], "-in", "work/request",
+            "-out", f"{name}-cert.pem", *signer, folder=folder)
+    shutil.rmtree(work)
+
+
+def make(folder, curve="P-256", valid=VALID, authority=None):
+    """All files; with an authority of its own unless another's folder is given."""
+    folder.mkdir(parents=True)
+    if authority is None:
+        make_key(folder, "ca-key.pem", curve)
+        sign(folder, "ca", "ca-key.pem", None, VALID)
+        authority = folder
+    else:
+        shutil.copy(authority / "ca-cert.pem", folder)
+    for side in ("server", "client"):
+        make_key(folder, f"{side}-key.pem", curve)
+        sign(folder, side, f"{side}-key.pem", authority.resolve(), valid)
+
+
+def make_swapped(folder, good):
+    folder.mkdir()
+    shutil.copy(good / "ca-cert.pem", folder)
+    for mine, others in (("server", "client"), ("client", "server")):
+        for kind in ("cert", "key"):
+            shutil.copy(good / f"{others}-{kind}.pem", folder / f"{mine}-{kind}.pem")
+
+
+def make_half(folder, good, side):
+    folder.mkdir()
+    for name in ("ca-cert.pem", f"{side}-cert.pem", f"{side}-key.pem"):
+        shutil.copy(good / name, folder)
+
+
+def main(directory):
+    shutil.rmtree(directory, ignore_errors=True)
+    good = directory / "good"
+    make(good)
+    make(directory / "p384", curve="P-384")
+    make(directory / "expired", valid=EXPIRED, authority=good)
+    make(directory / "later", valid=LATER, authority=good)
+    make(directory / "foreign")
+    make(directory / "rsa", curve="rsa")
+    make_swapped(directory / "swapped", good)
+    make_half(directory / "source-only", good, "client")
+    make_half(directory / "target-only", good, "server")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* TLS by certificates (godwit/tls.h), made by tests/certificates.py: its folder is the argument. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tls_pair.h"
+
+static const char *certificates;
+static struct gw_fault fault;
+
+/* The clock that certificates are judged by, in place of libc's. 0: 2026. */
+static time_t clock_s;
+
+time_t time(time_t *seconds)
+{
+    time_t now = clock_s != 0 ? clock_s : 1790000000;
+    if (seconds != NULL) {
+        *seconds = now;
+    }
+    return now;
+}
+
+static int setup(void **state)
+{
+    clock_s = 0;
+    gw_fault_clear(&fault);
+    return tls_setup(state);
+}
+
+static enum gw_status open_folder(struct gw_tls_identity *identity, const char *folder,
+                                  const char *hostname)
+{
+    char spec[GW_TLS_SPEC_BYTES];
+    (void)snprintf(spec, sizeof(spec), "x509:%s/%s", certificates, folder);
+    return gw_tls_open(identity, spec, hostname, &fault);
+}
+
+static void given(const char *source, const char *target, const char *hostname)
+{
+    if (open_folder(&tls.source, source, hostname) != GW_OK ||
+        open_folder(&tls.target, target, NULL) != GW_OK) {
+        fail_msg("%s", fault.text);
+    }
+}
+
+static void say(struct gw_connection *from, struct gw_connection *to)
+{
+    char text[] = "a few words", got[sizeof(text)];
+    struct iovec part = {text, sizeof(text)};
+    assert_int_equal(gw_connection_write_all(from, &part, 1, &fault), GW_OK);
+    part = (struct iovec){got, sizeof(got)};
+    if (gw_connection_read_all(to, &part, 1, &fault) != GW_OK) {
+        fail_msg("%s", fault.text);
+    }
+    assert_string_equal(got, text);
+}
+
+static void must_work(void)
+{
+    tls_shake();
+    if (tls.client_status != GW_OK || tls.server_status != GW_AGAIN) {
+        fail_msg("client: %s; server: %s", tls.client_fault.text, tls.server_fault.text);
+    }
+    say(&tls.client, &tls.server);
+    say(&tls.server, &tls.client);
+}
+
+static void works_with(const char *folder)
+{
+    given(folder, folder, NULL);
+    tls_given_listener("tcp:127.0.0.1:0");
+    must_work();
+}
+
+static void both_are_believed(void **state)
+{
+    (void)state;
+    works_with("good");
+}
+
+static void the_larger_curve_works(void **state)
+{
+    (void)state;
+    works_with("p384");
+}
+
+static void a_side_needs_only_its_own(void **state)
+{
+    (void)state;
+    given("source-only", "target-only", NULL);
+    tls_given_listener("tcp:127.0.0.1:0");
+    must_work();
+}
+
+static void a_name_may_be_given(void **state)
+{
+    (void)state;
+    char uri[80];
+    (void)snprintf(uri, sizeof(uri), "unix:%s/socket", tls_directory);
+    given("good", "good", "target.test");
+    tls_given_listener(uri);
+    must_work();
+}
+
+/* ---- Refusals ---- */
+
+/* A source's hands are shaken before its certificate was looked at: what it hears then, it reads.
+ */
+static void hear(void)
+{
+    uint8_t byte;
+    size_t count;
+    if (tls.client_status == GW_OK) {
+        tls.client_status = tls_read_some(&tls.client, &byte, 1, &count, &tls.client_fault);
+    }
+}
+
+static void both_say(const char *client, const char *server)
+{
+    tls_shake();
+    hear();
+    print_message("client: %s\nserver: %s\n", tls.client_fault.text, tls.server_fault.text);
+    assert_int_equal(tls.client_status, GW_REFUSED);
+    assert_int_equal(tls.server_status, GW_REFUSED);
+    assert_non_null(strstr(tls.client_fault.text, client));
+    assert_non_null(strstr(tls.server_fault.text, server));
+}
+
+static void a_foreign_source_is_refused(void **state)
+{
+    (void)state;
+    given("foreign", "good", NULL);
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("not signed by an authority of ca-cert.pem", "does not know who signed");
+}
+
+/* It believes the target, and the target does not believe it. */
+static void half_a_foreigner_is_refused(void **state)
+{
+    (void)state;
+    char spec[160], from[160], to[160];
+    static const char *const names[][2] = {{"good/ca-cert.pem", "ca-cert.pem"},
+                                           {"foreign/client-cert.pem", "client-cert.pem"},
+                                           {"foreign/client-key.pem", "client-key.pem"}};
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(from, sizeof(from), "%s/%s", certificates, names[i][0]);
+        (void)snprintf(to, sizeof(to), "%s/%s", tls_directory, names[i][1]);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    (void)snprintf(spec, sizeof(spec), "x509:%s", tls_directory);
+    assert_int_equal(gw_tls_open(&tls.source, spec, NULL, &fault), GW_OK);
+    assert_int_equal(open_folder(&tls.target, "good", NULL), GW_OK);
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("does not know who signed", "not signed by an authority of ca-cert.pem");
+}
+
+static void an_expired_source_is_refused(void **state)
+{
+    (void)state;
+    clock_s = 1590000000; /* 2020 */
+    given("expired", "expired", NULL);
+    clock_s = 0;
+    gw_tls_close(&tls.target);
+    assert_int_equal(open_folder(&tls.target, "good", NULL), GW_OK);
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("has expired", "it has expired, by this host's clock");
+}
+
+static void an_expired_target_is_refused(void **state)
+{
+    (void)state;
+    clock_s = 1590000000;
+    given("expired", "expired", NULL);
+    clock_s = 0;
+    gw_tls_close(&tls.source);
+    assert_int_equal(open_folder(&tls.source, "good", NULL), GW_OK);
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("it has expired, by this host's clock", "has expired");
+}
+
+static void one_that_is_not_valid_yet_is_refused(void **state)
+{
+    (void)state;
+    given("good", "later", NULL);
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("it is not valid yet", "certificate");
+}
+
+static void another_name_is_refused(void **state)
+{
+    (void)state;
+    given("good", "good", "other.test");
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("has not the name other.test", "certificate");
+}
+
+static void a_certificate_for_the_other_side_is_refused(void **state)
+{
+    (void)state;
+    given("swapped", "good", NULL);
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("certificate is not for that", "it is not for that (extended key usage)");
+}
+
+static void a_key_and_a_certificate_do_not_agree(void **state)
+{
+    (void)state;
+    tls_given_key(&tls.source, "a:" TLS_KEY_A);
+    assert_int_equal(open_folder(&tls.target, "good", NULL), GW_OK);
+    tls_given_listener("tcp:127.0.0.1:0");
+    both_say("is one with certificates", "the peer comes with a pre-shared key");
+}
+
+/* ---- Files ---- */
+
+static void an_unusable_folder_is_refused(const char *folder, const char *words)
+{
+    gw_fault_clear(&fault);
+    assert_int_equal(open_folder(&tls.source, folder, NULL), GW_ARGUMENT);
+    print_message("%s\n", fault.text);
+    assert_non_null(strstr(fault.text, words));
+    assert_null(tls.source.keys);
+}
+
+static void files_are_checked(void **state)
+{
+    (void)state;
+    an_unusable_folder_is_refused("nothing", "ca-cert.pem: not there");
+    an_unusable_folder_is_refused("rsa", "P-256 or P-384, no RSA");
+    an_unusable_folder_is_refused("expired", "the certificate expired on 2021-01-01");
+    struct gw_listener listener;
+    struct gw_transport_options options = gw_transport_defaults;
+    struct gw_uri uri = {.scheme = GW_URI_TCP, .host = "127.0.0.1"};
+    assert_int_equal(open_folder(&tls.source, "source-only", NULL), GW_OK);
+    options.tls = &tls.source;
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_listener_open(&listener, &uri, &options, &fault), GW_ARGUMENT);
+    assert_non_null(strstr(fault.text, "no server-cert.pem"));
+}
+
+static void a_target_without_a_host_needs_a_name(void **state)
+{
+    (void)state;
+    char uri[80];
+    (void)snprintf(uri, sizeof(uri), "unix:%s/socket", tls_directory);
+    given("good", "good", NULL);
+    tls_given_listener(uri);
+    struct gw_uri where = tls.listener.uri;
+    assert_int_equal(gw_connection_open(&tls.client, NULL), GW_OK);
+    assert_int_equal(gw_connection_connect(&tls.client, &where, &tls.source_options, &fault),
+                     GW_ARGUMENT);
+    assert_non_null(strstr(fault.text, "--tls-hostname"));
+}
+
+/* ---- Coming back ---- */
+
+static uint64_t resumed(void)
+{
+    struct gw_tls_use use;
+    gw_tls_get_use(&use);
+    return use.resumed;
+}
+
+static void who_was_believed_comes_back_without_certificates(void **state)
+{
+    (void)state;
+    works_with("good");
+    uint64_t before = resumed();
+    for (int i = 0; i < 3; i++) {
+        gw_connection_close(&tls.client);
+        gw_connection_close(&tls.server);
+        must_work();
+    }
+    assert_int_equal(resumed(), before + 3);
+    /* A target that was started anew does not know the ticket: all of the handshake. */
+    gw_connection_close(&tls.client);
+    gw_connection_close(&tls.server);
+    gw_tls_close(&tls.target);
+    assert_int_equal(open_folder(&tls.target, "good", NULL), GW_OK);
+    must_work();
+    assert_int_equal(resumed(), before + 3);
+}
+
+static void memory_is_flat_after_the_handshake(void **state)
+{
+    (void)state;
+    struct gw_tls_use first, now;
+    works_with("p384");
+    gw_tls_get_use(&first);
+    for (int i = 0; i < 5; i++) {
+        say(&tls.client, &tls.server);
+        say(&tls.server, &tls.client);
+    }
+    gw_tls_get_use(&now);
+    assert_memory_equal(&first, &now, sizeof(now));
+    assert_int_equal(now.failed, 0);
+    for (int i = 0; i < 3; i++) {
+        gw_connection_close(&tls.client);
+        gw_connection_close(&tls.server);
+        must_work();
+        gw_tls_get_use(&now);
+        assert_int_equal(now.common_used, first.common_used);
+        assert_int_equal(now.session_high_water, first.session_high_water);
+    }
+    print_message("one connection: %zu bytes, at most %zu; keys: %zu, at most %zu\n",
+                  now.session_used / 2, now.session_high_water, now.common_used,
+                  now.common_high_water);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, tls_teardown)
+
+int main(int count, char **words)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(both_are_believed),
+        TEST(the_larger_curve_works),
+        TEST(a_side_needs_only_its_own),
+        TEST(a_name_may_be_given),
+        TEST(a_foreign_source_is_refused),
+        TEST(half_a_foreigner_is_refused),
+        TEST(an_expired_source_is_refused),
+        TEST(an_expired_target_is_refused),
+        TEST(one_that_is_not_valid_yet_is_refused),
+        TEST(another_name_is_refused),
+        TEST(a_certificate_for_the_other_side_is_refused),
+        TEST(a_key_and_a_certificate_do_not_agree),
+        TEST(files_are_checked),
+        TEST(a_target_without_a_host_needs_a_name),
+        TEST(who_was_believed_comes_back_without_certificates),
+        TEST(memory_is_flat_after_the_handshake),
+    };
+    if (count != 2) {
+        fprintf(stderr, "usage: unit-tls_x509 CERTIFICATES\n");
+        return 2;
+    }
+    certificates = realpath(words[1], NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    free((void *)(uintptr_t)certificates);
+    return failed;
+}
