@@ -76,8 +76,8 @@ struct gw_transport_options {
     const struct gw_tls_identity *tls; /* open, outlives the connections; NULL: no TLS */
     bool is_plaintext_allowed;         /* the operator's --plaintext */
     uint64_t connect_ns_max;           /* > 0; for all addresses of a name together */
-    uint64_t idle_ns_max;       /* > 0; a peer silent (or not reading) for so long is gone */
-    struct gw_sockets *sockets; /* what connects to a URI fd:... take; NULL: there is none */
+    uint64_t idle_ns_max;              /* > 0; a peer silent (or not reading) for so long is gone */
+    struct gw_sockets *sockets;        /* what connects to a URI fd:... take; NULL: there is none */
 };
 
 /* Neither TLS nor plaintext, 10 s to connect, 10 s idle, no sockets. */

@@ -399,6 +399,9 @@ static int write_record(struct gw_tls_session *session, const struct chunk *chun
 {
     size_t count = session->pending > 0 ? session->pending : chunk->count;
     GW_ASSERT(count <= chunk->count);
+    if (session->pending == 0 && session->sealed++ == GW_TLS_RECORDS_MAX) {
+        return MBEDTLS_ERR_SSL_COUNTER_WRAPPING;
+    }
     int sent = mbedtls_ssl_write(&session->ssl, chunk->bytes, count);
     session->pending = is_again(sent) ? count : 0;
     return sent;

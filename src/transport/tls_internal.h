@@ -18,6 +18,8 @@
 
 enum {
     GW_TLS_RECORD_BYTES = MBEDTLS_SSL_OUT_CONTENT_LEN, /* of one record, in the clear */
+    /* By one key: RFC 8446, 5.5, allows 2^24.5 full ones of AES-GCM. */
+    GW_TLS_RECORDS_MAX = 1 << 24,
     GW_TLS_KEY_BYTES_MIN = 32,
     GW_TLS_KEY_BYTES_MAX = MBEDTLS_PSK_MAX_LEN,
     GW_TLS_TICKET_BYTES = 1024, /* a session to come back to, as the library writes it */
@@ -55,6 +57,7 @@ struct gw_tls_session {
     bool has_more;    /* bytes, or the end, that the descriptor does not tell of. The reader's */
     int io_error;     /* errno of the socket; 0: none */
     size_t pending;   /* bytes of a record that the socket has not taken all of; 0: none */
+    uint32_t sealed;  /* records, of GW_TLS_RECORDS_MAX */
     size_t raw_count; /* bytes that came, as far as they are in raw */
     uint8_t raw[4];   /* the first that came */
     uint8_t raw_last[GW_TLS_REFUSAL_BYTES]; /* the last that came in the handshake */

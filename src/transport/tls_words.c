@@ -240,6 +240,11 @@ enum gw_status gw_tls_explain(struct gw_tls_session *session, int error, struct 
         return gw_fault_set(fault, GW_LIMIT,
                             "%.120s: TLS wants more than a connection's share of memory, %d KiB",
                             peer_of(session), (int)(GW_TLS_SESSION_BYTES / GW_KIB));
+    case MBEDTLS_ERR_SSL_COUNTER_WRAPPING:
+        return gw_fault_set(fault, GW_LINK,
+                            "%.120s: %d records were sealed by one key, which is enough (connect "
+                            "again)",
+                            peer_of(session), GW_TLS_RECORDS_MAX);
     default:
         break;
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 BINARY = TOP / "build/aarch64/godwit"
-BYTES_MAX = 384 * 1024
+BYTES_MAX = 512 * 1024
 # musl's allocators (old and mallocng), and what they alone use to grow.
 LIBC_HEAP = re.compile(
     r"^(__simple_malloc|__malloc_lock|__bump_lockptr|__expand_heap|__malloc_replaced_.*|"

@@ -25,7 +25,7 @@ struct pair {
     unsigned taken;       /* how often the target was told to run the guest */
     uint64_t idle_ns_max; /* for what is opened next */
     uint64_t resume_ns_max;
-    uint32_t channel_count; /* bulk; 0: one */
+    uint32_t channel_count;                                /* bulk; 0: one */
     const struct gw_tls_identity *source_tls, *target_tls; /* for what is opened next */
     bool is_postcopy; /* the guest goes first; then nothing is verified */
     uint64_t recover_ns_max;

@@ -17,6 +17,7 @@
 #include "godwit/frame.h"
 #include "godwit/message.h"
 #include "tls_pair.h"
+#include "transport/tls_internal.h"
 
 static struct gw_fault fault;
 
@@ -256,6 +257,20 @@ static void forged_bytes_are_no_record(void **state)
     assert_int_equal(fault.os_error, EBADMSG);
 }
 
+/* Another connection has other keys. */
+static void a_key_is_used_for_so_many_records(void **state)
+{
+    (void)state;
+    char text[] = "abcd";
+    struct iovec part = {text, 4};
+    tls_given_pair();
+    tls.client.tls->sealed = GW_TLS_RECORDS_MAX - 1;
+    say(&tls.client, "last");
+    assert_int_equal(gw_connection_write_all(&tls.client, &part, 1, &fault), GW_LINK);
+    assert_non_null(strstr(fault.text, "16777216 records were sealed by one key"));
+    expect(&tls.server, "last");
+}
+
 /* ---- Refusals ---- */
 
 static void both_say(enum gw_status status, const char *client, const char *server)
@@ -487,6 +502,7 @@ int main(void)
         TEST(a_cut_is_no_end_in_order),
         TEST(an_interrupted_connection_ends_without_a_word),
         TEST(forged_bytes_are_no_record),
+        TEST(a_key_is_used_for_so_many_records),
         TEST(another_key_of_the_same_name_is_refused),
         TEST(an_unknown_key_is_refused),
         TEST(no_cipher_in_common_is_refused),

@@ -45,12 +45,12 @@ class Report:
 
 
 class Guest:
-    """host: a Gateway or a LocalHost. words: for the guest's kernel command line. through: a program
-    that starts `godwit run`."""
+    """host: a Gateway or a LocalHost. words: for the guest's kernel command line. tls: for --tls; it
+    leaves and comes so, and in plaintext without it. through: a program that starts `godwit run`."""
 
     def __init__(self, host, name="guest", words="", memory="256M", cpus=1, incoming=None,
                  options=(), kernel="/guest/Image", initrd="/guest/initrd", flat=None, echo=None,
-                 console="stdio", through=()):
+                 console="stdio", tls=None, through=()):
         self.host, self.name = host, name
         self._incoming = incoming
         self._arguments = ["--name", name, "--memory", memory, "--cpus", str(cpus),
@@ -61,7 +61,12 @@ class Guest:
             self._arguments += ["--kernel", kernel, "--initrd", initrd,
                                 "--cmdline", f"{CMDLINE} {words}".strip()]
         else:
-            self._arguments += ["--incoming", incoming, "--plaintext"]
+            self._arguments += ["--incoming", incoming]
+        self._secrecy = [] if tls else ["--plaintext"]
+        if tls:
+            self._arguments += ["--tls", tls]
+        elif incoming is not None:
+            self._arguments += self._secrecy
         self._arguments += [str(option) for option in options]
         self._through = through
         self.console = Console(echo=echo)
@@ -115,7 +120,7 @@ class Guest:
             assert time.monotonic() < end, (text, self.status())
 
     def start_migration(self, uri, *options, on_output=None, through=()):
-        return self.host.start(*through, "godwit", "migrate", self.name, uri, "--plaintext",
+        return self.host.start(*through, "godwit", "migrate", self.name, uri, *self._secrecy,
                                "--json", *options, on_output=on_output)
 
     def migrate(self, uri, *options, timeout=180):

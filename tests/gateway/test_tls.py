@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS between two gateways: who has the key or the certificate moves its guest, who has not is told."""
+import subprocess
+import sys
+
+from harness.case import gateways
+from harness.guest import MIGRATED_AWAY, Guest, Report
+from harness.paths import BUILD, TOP
+from test_migrate import check_moved, listen, uri
+from test_postcopy import LOAD, check_pulled
+
+KEY = "/tmp/key"
+REFUSED, USAGE = 4, 2
+PSK = f"psk:{KEY}"
+
+
+def share_key(net):
+    """In three commands, as README has it."""
+    net[1].check("rm", "-f", KEY)
+    net[1].check("godwit", "keygen", KEY)
+    net[2].push(net[1].pull(KEY), KEY, mode="600")
+
+
+def boot(net, **options):
+    source = Guest(net[1], words=LOAD, tls=PSK, **options).boot()
+    source.console.wait_for_load(1)
+    return source, listen(net[2], tls=PSK, **options)
+
+
+@gateways(2)
+def test_key(net):
+    """By one channel there, by four back; the key is the monitors' own, and the command's."""
+    share_key(net)
+    source, target = boot(net)
+    check_moved(source, target, source.migrate(uri(net[2]), "--verify"))
+    back = listen(net[1], name="back", tls=PSK, options=("--state-dir", "/tmp/back"))
+    check_moved(target, back, target.migrate(uri(net[1]), "--verify", "--channels", "4", "--tls", PSK))
+    back.console.wait_for_load(3)
+    back.power_off()
+
+
+@gateways(2)
+def test_key_and_a_cut_link(net):
+    """Postcopy by four channels; each of them shakes hands again."""
+    share_key(net)
+    source, target = boot(net)
+    migration = source.start_migration(uri(net[2]), "--postcopy", "--channels", "4",
+                                       "--postcopy-bandwidth", "8M")
+    migration.wait_for_output(b'"postcopy-active"', timeout=120)
+    net.link(False)
+    source.expect_status("postcopy-paused", "postcopy-recover")
+    net.link(True)
+    check_pulled(source, target, Report(migration.wait(180)))
+    target.power_off()
+
+
+@gateways(2)
+def test_key_and_a_link_cut_in_precopy(net):
+    share_key(net)
+    source, target = boot(net)
+    migration = source.start_migration(uri(net[2]), "--bandwidth", "16M", "--verify")
+    migration.wait_for_output(b'"active"')
+    net.link(False)
+    source.console.wait_for_counts(20)
+    assert not target.console.bytes
+    net.link(True)
+    check_moved(source, target, Report(migration.wait(180)))
+    target.power_off()
+
+
+def check_told(target, words):
+    """In its log; it waits on."""
+    assert not target.command.ended(), target.said()
+    assert words in target.said(), target.said()
+
+
+@gateways(2)
+def test_who_is_not_let_in(net):
+    """A wrong key, and no TLS at all: both sides say why, and the right one comes after them."""
+    share_key(net)
+    net[1].check("rm", "-f", "/tmp/other")
+    net[1].check("godwit", "keygen", "/tmp/other")
+    source, target = boot(net)
+    report = source.migrate(uri(net[2]), "--tls", "psk:/tmp/other")
+    assert report.code == REFUSED and "the peer has no key" in report.error, report
+    check_told(target, "turned away")
+    report = source.migrate(uri(net[2]), "--plaintext")
+    assert report.code == 1 and "its guest goes by TLS" in report.error, report
+    stranger = Guest(net[1], name="stranger").boot()
+    report = stranger.migrate(uri(net[2]))
+    assert report.code == REFUSED and "give --tls on both sides" in report.error, report
+    check_told(target, "a godwit without TLS")
+    stranger.power_off()
+    net[1].check("chmod", "644", KEY)
+    report = source.migrate(uri(net[2]))
+    assert report.code == 1 and "chmod 600" in report.error, report
+    net[1].check("chmod", "600", KEY)
+    check_moved(source, target, source.migrate(uri(net[2]), "--verify"))
+    for words in (source.said(), target.said()):
+        assert net[1].pull(KEY).decode().split(":")[1].strip() not in words
+    target.power_off()
+
+
+@gateways(2)
+def test_a_target_without_tls(net):
+    share_key(net)
+    source = Guest(net[1], tls=PSK).boot()
+    target = listen(net[2])
+    report = source.migrate(uri(net[2]))
+    assert report.code == REFUSED and "give --tls on both sides" in report.error, report
+    check_told(target, "the peer speaks TLS, and this side does not")
+    source.console.wait_for_counts(3)
+    source.power_off()
+
+
+@gateways(2)
+def test_certificates(net):
+    """Four channels, which a ticket makes shorter; a name that the certificate has not."""
+    made = BUILD / "gateway-certificates"
+    subprocess.run([sys.executable, TOP / "tests/certificates.py", made], check=True)
+    for gateway, folder in ((net[1], "source-only"), (net[2], "target-only")):
+        gateway.check("mkdir", "-p", "/tmp/tls")
+        for path in (made / folder).iterdir():
+            gateway.push(path, f"/tmp/tls/{path.name}", mode="600")
+    source = Guest(net[1], words=LOAD, tls="x509:/tmp/tls").boot()
+    source.console.wait_for_load(1)
+    target = listen(net[2], tls="x509:/tmp/tls")
+    report = source.migrate(uri(net[2]), "--tls-hostname", "somebody.else")
+    assert report.code == REFUSED and "has not the name somebody.else" in report.error, report
+    check_told(target, "turned away")
+    check_pulled(source, target, source.migrate(uri(net[2]), "--postcopy", "--channels", "4"))
+    target.power_off()
+
+
+@gateways(2)
+def test_an_upgraded_monitor_has_its_key(net):
+    share_key(net)
+    source, target = boot(net)
+    net[1].check("godwit", "upgrade", source.name)
+    result = net[1].run("godwit", "migrate", source.name, uri(net[2]), "--json", "--verify")
+    report = Report(result)
+    assert report.code == 0 and report.verify == "equal", report
+    target.console.wait_for_counts(5)
+    source.wait(MIGRATED_AWAY)
+    target.power_off()
