@@ -72,6 +72,7 @@ struct gw_intro {
 enum {
     GW_CAN_POSTCOPY = 1,        /* run a guest whose RAM is not all there yet */
     GW_WILL_ACK_SWITCHOVER = 2, /* says SWITCHOVER_ACK once its devices are ready for the guest */
+    GW_CAN_UNPACK = 4,          /* take batches whose pages are packed (GW_FRAME_PACKED) */
 };
 
 struct gw_welcome {

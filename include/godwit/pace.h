@@ -25,6 +25,7 @@ enum { GW_PACE_WINDOWS = 10 }; /* a second of it is worth believing */
 
 struct gw_pace {
     uint64_t limit;      /* bytes a second; 0: none */
+    uint32_t permille;   /* of a page's bytes travel, by how they are packed: 1..1000 */
     uint64_t free_at_ns; /* the limit allows the next byte then */
     uint64_t busy_since_ns;
     bool is_busy; /* batches are in flight */
@@ -35,6 +36,9 @@ struct gw_pace {
 
 void gw_pace_init(struct gw_pace *pace, uint64_t limit);
 void gw_pace_set_limit(struct gw_pace *pace, uint64_t limit);
+
+/* What a limit of bytes on the way means for pages. */
+void gw_pace_set_permille(struct gw_pace *pace, uint32_t permille);
 
 /* When the limit allows to send again; 0: now. */
 uint64_t gw_pace_free_at(const struct gw_pace *pace);

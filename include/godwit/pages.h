@@ -19,6 +19,7 @@
 
 #include "godwit/batch.h"
 #include "godwit/limits.h"
+#include "godwit/pack.h"
 #include "godwit/status.h"
 
 enum gw_batch_kind {
@@ -34,7 +35,8 @@ struct gw_batch {
     uint64_t sequence; /* 1, 2, 3... on its channel */
     uint32_t channel;
     enum gw_batch_kind kind;
-    bool is_stopped; /* the guest stands still: flag GW_FRAME_STOPPED */
+    bool is_stopped;         /* the guest stands still: flag GW_FRAME_STOPPED */
+    enum gw_packing packing; /* how its pages travel, if they are worth it */
     uint32_t run_count;
     struct gw_run run[GW_BATCH_RUNS_MAX]; /* ascending; may cross regions of RAM */
 };

@@ -63,6 +63,7 @@ struct gw_receiver {
     bool is_owing;               /* an acknowledgement that waits for more batches */
     uint64_t woken_ns;           /* when the owner was last woken for one that did not */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
+    uint8_t packed[GW_BATCH_BYTES_MAX]; /* as it came */
     struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];
 
     struct gw_thread thread;

@@ -60,10 +60,13 @@ struct gw_sender {
     struct gw_connection *urgent; /* to be connected too; NULL: none */
     struct gw_ram_data data;      /* the last run of touched pages that was looked up */
     struct gw_arming arming;
+    uint64_t paced_ns; /* waited for the operator's limit, before the batch at hand */
     struct gw_batch batch;
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];
     uint8_t pages[GW_BATCH_BYTES_MAX];
+    struct gw_packer packer;
+    uint8_t packed[GW_BATCH_BYTES_MAX];
 
     struct gw_thread thread;
 };

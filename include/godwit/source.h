@@ -18,7 +18,9 @@
 #include <stdint.h>
 
 #include "godwit/batch.h"
+#include "godwit/compression.h"
 #include "godwit/message.h"
+#include "godwit/pack.h"
 #include "godwit/pace.h"
 #include "godwit/pages.h"
 #include "godwit/record.h"
@@ -135,8 +137,9 @@ enum gw_source_event_type { GW_SOURCE_EVENTS(GW_SOURCE_EVENT_ENUM) GW_SOURCE_EVE
 struct gw_batch_sent {
     uint32_t channel;
     uint64_t sequence;
-    uint64_t raw_pages, zero_pages;
-    uint64_t wire_bytes; /* header, table and data */
+    uint64_t raw_pages, zero_pages, repeat_pages;
+    uint64_t wire_bytes;       /* header, table and data */
+    struct gw_batch_cost cost; /* all zero where it does not count: an answer, say */
 };
 
 struct gw_source_event {
@@ -194,6 +197,7 @@ enum gw_source_choice {
     GW_CHOICE_STOP_DEADLINE,     /* the same: the rest goes while the guest stands still */
     GW_CHOICE_WAIT_FOR_DEVICES,  /* could hand over, but the target's devices are not ready */
     GW_CHOICE_HOLD,              /* could hand over, and waits for the operator's word */
+    GW_CHOICE_PACKING,           /* pages are packed from now on, or otherwise, or not any more */
 };
 
 struct gw_source_action {
@@ -263,7 +267,8 @@ struct gw_source_config {
                                1 */
     bool is_releasing;      /* postcopy: pages that the target has are given back here
                                (gw_source_next_release): then this copy never runs again */
-    uint32_t own_unit_pages; /* of this side's RAM (godwit/ram.h); 0: 1 */
+    uint32_t own_unit_pages;   /* of this side's RAM (godwit/ram.h); 0: 1 */
+    enum gw_compress compress; /* where the target can unpack */
     bool is_ram_shared; /* the target has the very same memory: no page travels, and from COMMIT on
                            this copy is worth nothing. The target's config says so too, and the
                            facts name the memory, so that no two sides think differently. Nothing
@@ -284,6 +289,18 @@ struct gw_source_round {
 };
 enum { GW_SOURCE_ROUNDS_KEPT = 16 };
 
+/* How pages are packed, and what came of it. */
+struct gw_packing_figures {
+    enum gw_compress wish;
+    enum gw_packing packing;
+    enum gw_packing_reason reason;
+    uint64_t raw_bytes, packed_bytes; /* of all that was packed: before, and after */
+    uint64_t pack_rate, link_rate;    /* bytes a second: of pages packed as they are now, or by
+                                         what was looked at; the link's. 0: not known */
+    uint32_t permille;                /* what is left of a page, as they are packed now, or by
+                                         what was looked at */
+};
+
 /* Figures for status and reports. Bytes, pages and nanoseconds; 0 where not known yet. */
 struct gw_source_figures {
     enum gw_source_state state;
@@ -299,7 +316,7 @@ struct gw_source_figures {
     uint32_t channel_count;        /* bulk channels; 0: the target has not said yet */
     uint32_t history_count;
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* the last rounds, the oldest first */
-    uint64_t wire_bytes, raw_pages, zero_pages;
+    uint64_t wire_bytes, raw_pages, zero_pages, repeat_pages;
     uint64_t stopped_bytes; /* of wire_bytes, while the guest stood still */
     uint64_t remaining_pages, total_pages;
     uint64_t rounds;
@@ -315,11 +332,12 @@ struct gw_source_figures {
     uint64_t recoveries;       /* postcopy: times it went on after a lost link */
     struct gw_waiting waiting; /* what the guest felt of a postcopy, once it is over */
     uint64_t released_pages;   /* given back here, because the target has them */
-    bool is_releasing;         /* what the target has is given back here as it goes */
-    bool is_postcopy;          /* switched, or about to */
-    bool can_postcopy;         /* the target can */
-    bool is_held;              /* COMMIT sent, outcome unknown */
-    bool is_verified;          /* every digest was sent and none differed */
+    struct gw_packing_figures packing;
+    bool is_releasing; /* what the target has is given back here as it goes */
+    bool is_postcopy;  /* switched, or about to */
+    bool can_postcopy; /* the target can */
+    bool is_held;      /* COMMIT sent, outcome unknown */
+    bool is_verified;  /* every digest was sent and none differed */
 };
 
 struct gw_source;
@@ -374,6 +392,9 @@ uint64_t gw_source_deadline(const struct gw_source *source);
 /* Changes limits while it runs (0 for bandwidths: none). */
 void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
                           uint64_t bandwidth_max, uint64_t postcopy_bandwidth_max);
+
+/* The same for compression; it counts from the next batch on. */
+void gw_source_set_compress(struct gw_source *source, enum gw_compress compress);
 
 enum gw_source_state gw_source_state(const struct gw_source *source);
 enum gw_runner gw_source_runner(const struct gw_source *source);
@@ -438,13 +459,14 @@ struct gw_source {
     uint32_t further_rounds;   /* begun although what was left fitted */
     uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */
     bool is_late;              /* the deadline's action is due, or was begun */
-    uint64_t wire_bytes, raw_pages, zero_pages, stopped_bytes;
+    uint64_t wire_bytes, raw_pages, zero_pages, repeat_pages, stopped_bytes;
     uint32_t probe_channel;
     uint64_t probe_sequence, probe_bytes, probe_ns, round_trip_ns; /* of one batch, now and then */
     uint64_t history_total;
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* round i at i % ROUNDS_KEPT */
     struct gw_pace pace;
     uint64_t taken_bytes[GW_BULK_CHANNELS_MAX]; /* of the limit, by a batch that is not sent yet */
+    struct gw_compression compression;
     struct gw_pages pages;
     struct gw_release release;
     uint32_t action_first, action_count;

@@ -187,8 +187,8 @@ struct gw_target_figures {
     enum gw_target_state state;
     const char *status;
     uint64_t total_ns;
-    uint64_t round_trip_ns;          /* READY said to COMMIT heard; 0: not yet */
-    uint64_t wire_pages, zero_pages; /* received raw and zero pages, versions counted */
+    uint64_t round_trip_ns;                        /* READY said to COMMIT heard; 0: not yet */
+    uint64_t wire_pages, zero_pages, repeat_pages; /* received, versions counted */
     uint64_t batches, suspects;
     uint64_t epoch;
     char guest_name[GW_NAME_BYTES];
@@ -328,7 +328,7 @@ struct gw_target {
     uint64_t start_ns, end_ns, prepared_ns, elapsed_ns, elapsed_from_ns;
     uint64_t asked_ns;      /* READY was last said */
     uint64_t round_trip_ns; /* from there to COMMIT */
-    uint64_t raw_pages, zero_pages, batches, suspects;
+    uint64_t raw_pages, zero_pages, repeat_pages, batches, suspects;
     uint64_t missing; /* pages not validly received yet */
     char guest_name[GW_NAME_BYTES];
     struct gw_facts theirs;

@@ -50,6 +50,7 @@ static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run
     sum->wire_bytes += sent.wire_bytes;
     sum->raw_pages += sent.raw_pages;
     sum->zero_pages += sent.zero_pages;
+    sum->repeat_pages += sent.repeat_pages;
     return status;
 }
 

@@ -4,6 +4,7 @@
 #define GODWIT_DRIVE_PAGES_FRAME_H
 
 #include "godwit/batch.h"
+#include "godwit/pack.h"
 #include "godwit/source.h"
 #include "godwit/status.h"
 #include "godwit/transport.h"
@@ -13,9 +14,13 @@ struct gw_pages_frame {
     uint64_t sequence;
     bool is_stopped; /* flag GW_FRAME_STOPPED */
     uint8_t *table;  /* room for the header and the table */
+    enum gw_packing packing;
+    struct gw_packer *packer; /* these two unless packing is NONE */
+    uint8_t *packed;          /* GW_BATCH_BYTES_MAX */
 };
 
-/* Sends it; *sent is filled in but for its sequence. */
+/* Sends it, packed where that is wanted and worth it; *sent is filled in but for its channel and
+ * sequence. */
 GW_MUST_USE enum gw_status gw_pages_frame_send(struct gw_connection *connection,
                                                const struct gw_pages_frame *frame,
                                                const struct gw_batch_builder *builder,

@@ -4,10 +4,10 @@
 #include "godwit/receiver.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "drive/exchange.h"
 #include "drive/framing.h"
+#include "drive/receiver_internal.h"
 #include "godwit/clock.h"
 #include "godwit/crc32c.h"
 #include "godwit/page_map.h"
@@ -68,8 +68,11 @@ static enum gw_status may_place(struct gw_receiver *receiver, uint64_t sequence,
 }
 
 static enum gw_status read_table(struct gw_receiver *receiver, const struct gw_frame_header *header,
-                                 uint32_t *table_bytes, struct gw_fault *fault)
+                                 struct gw_receiving *batch, struct gw_fault *fault)
 {
+    uint32_t *table_bytes = &batch->table_bytes;
+    *batch = (struct gw_receiving){.header = header,
+                                   .is_packed = (header->flags & GW_FRAME_PACKED) != 0};
     if (header->payload_bytes < GW_BATCH_TABLE_HEADER_BYTES) {
         return gw_fault_set(fault, GW_PROTOCOL,
                             "batch %" PRIu64 " has %u bytes, wanted at least %d", header->sequence,
@@ -86,14 +89,14 @@ static enum gw_status read_table(struct gw_receiver *receiver, const struct gw_f
     }
     if (status == GW_OK) {
         status = gw_batch_decode_table(&receiver->records, receiver->table, *table_bytes,
-                                       header->payload_bytes, receiver->ram->page_bytes,
-                                       receiver->ram->page_count, fault);
+                                       header->payload_bytes, batch->is_packed,
+                                       receiver->ram->page_bytes, receiver->ram->page_count, fault);
     }
+    batch->body_bytes = header->payload_bytes - *table_bytes;
     return status;
 }
 
-/* The raw records as stretches of guest RAM; one that spans regions becomes several. */
-static int gather_parts(struct gw_receiver *receiver)
+int gw_receiver_gather(struct gw_receiver *receiver)
 {
     const struct gw_ram *ram = receiver->ram;
     int count = 0;
@@ -116,7 +119,7 @@ static int gather_parts(struct gw_receiver *receiver)
     return count;
 }
 
-static uint32_t crc_of_parts(struct gw_receiver *receiver, int count, uint32_t table_bytes)
+uint32_t gw_receiver_crc(const struct gw_receiver *receiver, int count, uint32_t table_bytes)
 {
     uint32_t crc = gw_crc32c(0, receiver->table, table_bytes);
     for (int i = 0; i < count; i++) {
@@ -176,29 +179,53 @@ static void populate(const struct gw_receiver *receiver)
 {
     for (uint32_t i = 0; i < receiver->records.record_count; i++) {
         const struct gw_record *record = &receiver->records.record[i];
-        if (record->kind == GW_RECORD_RAW && record->count > 1) {
+        bool is_written = record->kind == GW_RECORD_RAW || record->kind == GW_RECORD_FILL;
+        if (is_written && record->count > 1) {
             gw_ram_populate(receiver->ram, record->page, record->count);
         }
     }
 }
 
-/* As it comes, into RAM: the guest does not run, so nobody reads there before it is checked. */
-static enum gw_status receive_direct(struct gw_receiver *receiver, uint32_t table_bytes,
-                                     uint32_t *crc, struct gw_fault *fault)
+/* The sum is of what now lies in RAM: the guest does not run, so nobody has written there since. */
+static enum gw_status read_direct(struct gw_receiver *receiver, const struct gw_receiving *batch,
+                                  uint32_t *crc, struct gw_fault *fault)
 {
-    enum gw_status status = place_zeros(receiver, fault);
-    if (status == GW_OK && receiver->records.raw_pages > 0) {
-        int count = gather_parts(receiver);
-        populate(receiver);
-        status = gw_connection_read_all(receiver->connection, receiver->part, count, fault);
+    int count = gw_receiver_gather(receiver);
+    enum gw_status status =
+        count > 0 ? gw_connection_read_all(receiver->connection, receiver->part, count, fault)
+                  : GW_OK;
+    if (status == GW_OK) { /* read_all may have moved the parts' starts on */
+        *crc = gw_receiver_crc(receiver, gw_receiver_gather(receiver), batch->table_bytes);
     }
-    /* Of what now lies in RAM: the guest does not run, so nobody has written there since. */
-    *crc = status == GW_OK ? crc_of_parts(receiver, gather_parts(receiver), table_bytes) : 0;
     return status;
 }
 
-static enum gw_status refuse_damaged(const struct gw_receiver *receiver,
-                                     const struct gw_frame_header *header, struct gw_fault *fault)
+/* As it comes, into RAM: the guest does not run, so nobody reads there before it is checked. What
+ * is packed is checked before it is unpacked: one that is damaged is suspect, as any, and not
+ * unpacked; one that is whole and no block is a lie. */
+static enum gw_status receive_direct(struct gw_receiver *receiver, const struct gw_receiving *batch,
+                                     uint32_t *crc, struct gw_fault *fault)
+{
+    enum gw_status status = place_zeros(receiver, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    populate(receiver);
+    status = batch->is_packed ? gw_receiver_read_packed(receiver, batch, crc, fault)
+                              : read_direct(receiver, batch, crc, fault);
+    if (status != GW_OK || *crc != batch->header->payload_crc) {
+        return status;
+    }
+    status = batch->is_packed ? gw_receiver_unpack_direct(receiver, batch, fault) : GW_OK;
+    if (status == GW_OK && receiver->records.repeat_pages > 0) {
+        gw_receiver_repeat_direct(receiver);
+    }
+    return status;
+}
+
+enum gw_status gw_receiver_refuse_damaged(const struct gw_receiver *receiver,
+                                          const struct gw_frame_header *header,
+                                          struct gw_fault *fault)
 {
     return gw_fault_set(fault, GW_CORRUPT,
                         "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing to "
@@ -209,6 +236,7 @@ static enum gw_status refuse_damaged(const struct gw_receiver *receiver,
 static enum gw_status place_staged(struct gw_receiver *receiver, const uint8_t *bytes,
                                    struct gw_fault *fault)
 {
+    const uint8_t *first = bytes;
     enum gw_status status = GW_OK;
     for (uint32_t i = 0; i < receiver->records.record_count && status == GW_OK; i++) {
         const struct gw_record *record = &receiver->records.record[i];
@@ -219,162 +247,102 @@ static enum gw_status place_staged(struct gw_receiver *receiver, const uint8_t *
         } else if (record->kind == GW_RECORD_ZERO) {
             status = gw_missing_place_zero(&receiver->faults->missing, record->page, record->count,
                                            fault);
+        } else if (record->kind != GW_RECORD_GONE) {
+            status = gw_receiver_repeat_staged(receiver, record, first, fault);
         }
     }
     return status;
 }
 
 /* A page that came with its header is taken from where it lies. */
-static enum gw_status read_staged(struct gw_receiver *receiver, size_t count, const uint8_t **bytes,
-                                  struct gw_fault *fault)
+static enum gw_status read_staged(struct gw_receiver *receiver, const struct gw_receiving *batch,
+                                  const uint8_t **bytes, uint32_t *crc, struct gw_fault *fault)
 {
-    *bytes = gw_connection_take_ahead(receiver->connection, count);
-    if (*bytes != NULL) {
-        return GW_OK;
-    }
     *bytes = receiver->staging;
-    return read_bytes(receiver, receiver->staging, count, fault);
-}
-
-/* The guest runs: only what is whole and checked becomes its memory. */
-static enum gw_status receive_staged(struct gw_receiver *receiver,
-                                     const struct gw_frame_header *header, uint32_t table_bytes,
-                                     enum gw_placing placing, struct gw_fault *fault)
-{
-    size_t count = (size_t)receiver->records.raw_pages * receiver->ram->page_bytes;
-    const uint8_t *bytes = NULL;
-    enum gw_status status = read_staged(receiver, count, &bytes, fault);
-    if (status != GW_OK) {
-        return status;
+    if (batch->is_packed) {
+        return gw_receiver_read_packed(receiver, batch, crc, fault);
     }
-    uint32_t crc = gw_crc32c(gw_crc32c(0, receiver->table, table_bytes), bytes, count);
-    if (crc != header->payload_crc) {
-        return refuse_damaged(receiver, header, fault);
+    const uint8_t *here = gw_connection_take_ahead(receiver->connection, batch->body_bytes);
+    enum gw_status status = GW_OK;
+    if (here != NULL) {
+        *bytes = here;
+    } else {
+        status = read_bytes(receiver, receiver->staging, batch->body_bytes, fault);
     }
-    return placing == GW_PLACE_STAGED ? place_staged(receiver, bytes, fault) : GW_OK;
-}
-
-/* ---- Units larger than a page ---- */
-
-static uint8_t *unit_slot(const struct gw_receiver *receiver, uint64_t page)
-{
-    return receiver->staging + (page - receiver->assembly.unit.page) * receiver->ram->page_bytes;
-}
-
-/* The raw records as stretches of the unit that is being put together. */
-static int gather_unit_parts(struct gw_receiver *receiver)
-{
-    int count = 0;
-    for (uint32_t i = 0; i < receiver->records.record_count; i++) {
-        const struct gw_record *record = &receiver->records.record[i];
-        if (record->kind == GW_RECORD_RAW) {
-            receiver->part[count].iov_base = unit_slot(receiver, record->page);
-            receiver->part[count].iov_len = (size_t)record->count * receiver->ram->page_bytes;
-            count++;
-        }
-    }
-    return count;
-}
-
-/* Zeros are written only into a unit that has other pages too. */
-static void put_aside(struct gw_receiver *receiver)
-{
-    struct gw_assembly *assembly = &receiver->assembly;
-    size_t page_bytes = receiver->ram->page_bytes;
-    for (uint32_t i = 0; i < receiver->records.record_count; i++) {
-        const struct gw_record *record = &receiver->records.record[i];
-        bool is_raw = record->kind == GW_RECORD_RAW;
-        if (is_raw && assembly->raw_aside == 0) {
-            memset(receiver->staging, 0, assembly->aside * page_bytes);
-        } else if (!is_raw && assembly->raw_aside > 0) {
-            memset(unit_slot(receiver, record->page), 0, record->count * page_bytes);
-        }
-        gw_assembly_add(assembly, record->count, is_raw);
-    }
-}
-
-static enum gw_status place_unit(struct gw_receiver *receiver, struct gw_run *whole,
-                                 struct gw_fault *fault)
-{
-    const struct gw_missing *missing = &receiver->faults->missing;
-    const struct gw_assembly *assembly = &receiver->assembly;
-    const struct gw_run unit = assembly->unit;
-    enum gw_status status =
-        assembly->raw_aside > 0
-            ? gw_missing_place(missing, unit.page, unit.count, receiver->staging, fault)
-            : gw_missing_place_zero(missing, unit.page, unit.count, fault);
-    *whole = unit;
-    receiver->assembly = (struct gw_assembly){.aside = 0};
+    *crc = gw_crc32c(gw_crc32c(0, receiver->table, batch->table_bytes), *bytes, batch->body_bytes);
     return status;
 }
 
-/* Pages of a unit: put aside until all of it is there, then placed as one. */
-static enum gw_status receive_part(struct gw_receiver *receiver,
-                                   const struct gw_frame_header *header, uint32_t table_bytes,
-                                   struct gw_run *whole, struct gw_fault *fault)
+/* The guest runs: only what is whole and checked becomes its memory. */
+static enum gw_status receive_staged(struct gw_receiver *receiver, const struct gw_receiving *batch,
+                                     enum gw_placing placing, struct gw_fault *fault)
 {
-    bool is_gone = receiver->records.record[0].kind == GW_RECORD_GONE;
-    uint32_t unit_pages = receiver->ram->unit_pages;
-    enum gw_status status = gw_assembly_check(&receiver->assembly, &receiver->records, unit_pages,
-                                              receiver->is_urgent, fault);
+    const uint8_t *bytes = NULL;
+    uint32_t crc = 0;
+    enum gw_status status = read_staged(receiver, batch, &bytes, &crc, fault);
     if (status != GW_OK) {
         return status;
     }
-    if (!is_gone) {
-        gw_assembly_begin(&receiver->assembly, &receiver->records, unit_pages);
+    if (crc != batch->header->payload_crc) {
+        return gw_receiver_refuse_damaged(receiver, batch->header, fault);
     }
-    int count = is_gone ? 0 : gather_unit_parts(receiver);
-    if (count > 0) {
-        status = gw_connection_read_all(receiver->connection, receiver->part, count, fault);
+    if (placing != GW_PLACE_STAGED) {
+        return GW_OK;
     }
-    if (status != GW_OK) {
-        return status;
-    }
-    /* read_all may have moved the parts' starts on. */
-    count = is_gone ? 0 : gather_unit_parts(receiver);
-    if (crc_of_parts(receiver, count, table_bytes) != header->payload_crc) {
-        return refuse_damaged(receiver, header, fault);
-    }
-    if (!is_gone) {
-        put_aside(receiver);
-    }
-    return gw_assembly_is_whole(&receiver->assembly) ? place_unit(receiver, whole, fault) : GW_OK;
+    status =
+        batch->is_packed ? gw_receiver_unpack(receiver, batch, receiver->staging, fault) : GW_OK;
+    return status == GW_OK ? place_staged(receiver, bytes, fault) : status;
 }
 
-static enum gw_status receive_placed(struct gw_receiver *receiver,
-                                     const struct gw_frame_header *header, uint32_t table_bytes,
+static enum gw_status receive_placed(struct gw_receiver *receiver, const struct gw_receiving *batch,
                                      enum gw_placing placing, struct gw_run *whole,
                                      struct gw_fault *fault)
 {
     if (placing == GW_PLACE_STAGED && receiver->ram->unit_pages > 1) {
-        return receive_part(receiver, header, table_bytes, whole, fault);
+        return gw_receiver_take_part(receiver, batch, whole, fault);
     }
-    return receive_staged(receiver, header, table_bytes, placing, fault);
+    return receive_staged(receiver, batch, placing, fault);
+}
+
+/* What somebody waits for is not held up by being packed. */
+static enum gw_status check_flags(const struct gw_receiver *receiver,
+                                  const struct gw_frame_header *header, struct gw_fault *fault)
+{
+    if (receiver->is_urgent && (header->flags & GW_FRAME_PACKED) != 0) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "%.120s: batch %" PRIu64 " on the urgent channel is packed, where none "
+                            "may be",
+                            receiver->connection->peer, header->sequence);
+    }
+    return GW_OK;
 }
 
 static enum gw_status receive_batch(struct gw_receiver *receiver,
                                     const struct gw_frame_header *header, struct gw_fault *fault)
 {
-    uint32_t table_bytes = 0;
+    struct gw_receiving batch;
     uint32_t crc = header->payload_crc;
     enum gw_placing placing;
     struct gw_run whole = {.count = 0};
     receiver->data = (struct gw_ram_data){0}; /* a batch makes holes */
-    enum gw_status status = read_table(receiver, header, &table_bytes, fault);
+    enum gw_status status = check_flags(receiver, header, fault);
+    if (status == GW_OK) {
+        status = read_table(receiver, header, &batch, fault);
+    }
     if (status == GW_OK) {
         status = may_place(receiver, header->sequence, &receiver->records, &placing, fault);
     }
     if (status == GW_OK) {
         status = placing == GW_PLACE_DIRECT
-                     ? receive_direct(receiver, table_bytes, &crc, fault)
-                     : receive_placed(receiver, header, table_bytes, placing, &whole, fault);
+                     ? receive_direct(receiver, &batch, &crc, fault)
+                     : receive_placed(receiver, &batch, placing, &whole, fault);
     }
     if (status != GW_OK) {
         return status;
     }
     bool is_suspect = crc != header->payload_crc;
     if (is_suspect && (header->flags & GW_FRAME_STOPPED) != 0) {
-        return refuse_damaged(receiver, header, fault);
+        return gw_receiver_refuse_damaged(receiver, header, fault);
     }
     struct gw_target_event event = {
         .type = GW_TARGET_EV_BATCH,

@@ -54,7 +54,10 @@ static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent 
     const struct gw_pages_frame frame = {.generation = sender->intro.generation,
                                          .sequence = sender->batch.sequence,
                                          .is_stopped = sender->batch.is_stopped,
-                                         .table = sender->table};
+                                         .table = sender->table,
+                                         .packing = sender->batch.packing,
+                                         .packer = &sender->packer,
+                                         .packed = sender->packed};
     enum gw_status status = sender->batch.kind == GW_BATCH_PAGES ? arm(sender, fault) : GW_OK;
     if (status != GW_OK) {
         return status;
@@ -161,6 +164,7 @@ static bool next_batch(struct gw_sender *sender)
             break;
         }
         wait_for_kick(sender, now_ns, retry_ns);
+        sender->paced_ns += retry_ns == UINT64_MAX ? 0 : gw_clock_now_ns() - now_ns;
     }
     pthread_mutex_unlock(sender->lock);
     return has_batch;
@@ -179,15 +183,25 @@ static void tell_sent(struct gw_sender *sender, const struct gw_batch_sent *sent
     }
 }
 
+/* What is no packing, writing or waiting is work; waiting for the operator's limit is waiting. */
+static void count_cost(struct gw_sender *sender, struct gw_batch_cost *cost, uint64_t took_ns)
+{
+    cost->work_ns = took_ns - cost->pack_ns - cost->write_ns - cost->wait_ns;
+    cost->wait_ns += sender->paced_ns;
+    sender->paced_ns = 0;
+}
+
 static enum gw_status send_batches(struct gw_sender *sender, struct gw_fault *fault)
 {
     while (next_batch(sender)) {
         struct gw_batch_sent sent = {.channel = sender->channel,
                                      .sequence = sender->batch.sequence};
+        uint64_t start_ns = gw_clock_now_ns();
         enum gw_status status = send_batch(sender, &sent, fault);
         if (status != GW_OK) {
             return status;
         }
+        count_cost(sender, &sent.cost, gw_clock_now_ns() - start_ns);
         tell_sent(sender, &sent);
     }
     return gw_fault_set(fault, GW_CANCELLED, "%.120s: interrupted", sender->bulk.peer);
@@ -318,6 +332,7 @@ enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *i
     sender->has_map = has_map;
     sender->urgent = urgent;
     sender->data = (struct gw_ram_data){0};
+    sender->paced_ns = 0;
     gw_arming_reset(&sender->arming);
     return start(sender, &sender->bulk, run_send, fault);
 }

@@ -13,13 +13,18 @@ static uint64_t scale(uint64_t a, uint64_t b, uint64_t c)
 
 void gw_pace_init(struct gw_pace *pace, uint64_t limit)
 {
-    *pace = (struct gw_pace){.limit = limit};
+    *pace = (struct gw_pace){.limit = limit, .permille = 1000};
 }
 
 void gw_pace_set_limit(struct gw_pace *pace, uint64_t limit)
 {
     pace->limit = limit;
     pace->free_at_ns = 0;
+}
+
+void gw_pace_set_permille(struct gw_pace *pace, uint32_t permille)
+{
+    pace->permille = permille;
 }
 
 uint64_t gw_pace_free_at(const struct gw_pace *pace)
@@ -115,8 +120,9 @@ uint64_t gw_pace_bandwidth(const struct gw_pace *pace)
 uint64_t gw_pace_expected(const struct gw_pace *pace)
 {
     uint64_t bandwidth = gw_pace_bandwidth(pace);
-    bool is_limit_less = pace->limit && (bandwidth == 0 || pace->limit < bandwidth);
-    return is_limit_less ? pace->limit : bandwidth;
+    uint64_t limit = scale(pace->limit, 1000, pace->permille);
+    bool is_limit_less = limit != 0 && (bandwidth == 0 || limit < bandwidth);
+    return is_limit_less ? limit : bandwidth;
 }
 
 uint64_t gw_pace_time_ns(const struct gw_pace *pace, uint64_t bytes)

@@ -94,6 +94,7 @@ void gw_source_init(struct gw_source *source, const struct gw_source_config *con
     source->is_postcopy = config->is_postcopy;
     memset(source->row_taken, 0, sizeof(source->row_taken));
     gw_pace_init(&source->pace, config->bandwidth_max);
+    gw_compression_init(&source->compression, config->compress);
     gw_pages_init(&source->pages, config->page_count, config->page_bytes);
     source->release.is_on = false;
     source->release.due_count = 0;

@@ -23,10 +23,15 @@ static void explain_once(struct gw_source *source, enum gw_source_choice choice)
 
 /* ---- Rounds ---- */
 
+static uint64_t pages_sent(const struct gw_source *source)
+{
+    return source->raw_pages + source->zero_pages + source->repeat_pages;
+}
+
 void gw_source_begin_round(struct gw_source *source, uint64_t now_ns)
 {
     source->rounds++;
-    source->round_pages = source->raw_pages + source->zero_pages;
+    source->round_pages = pages_sent(source);
     source->round_ns = now_ns;
     source->is_round_open = true;
     (void)gw_source_emit(source, GW_SOURCE_DO_ROUND);
@@ -40,7 +45,7 @@ void gw_source_end_round(struct gw_source *source, uint64_t dirty_pages, uint64_
     source->is_round_open = false;
     source->history[source->history_total++ % GW_SOURCE_ROUNDS_KEPT] = (struct gw_source_round){
         .number = source->rounds,
-        .sent_pages = source->raw_pages + source->zero_pages - source->round_pages,
+        .sent_pages = pages_sent(source) - source->round_pages,
         .dirty_pages = dirty_pages,
         .took_ns = now_ns - source->round_ns,
         .bandwidth = gw_pace_expected(&source->pace),
@@ -146,7 +151,7 @@ static void throttle_more(struct gw_source *source)
 static void judge_speed(struct gw_source *source, uint64_t added)
 {
     const struct gw_throttle *rule = &source->config.throttle;
-    uint64_t sent = source->raw_pages + source->zero_pages - source->round_pages;
+    uint64_t sent = pages_sent(source) - source->round_pages;
     if (added * 100 <= sent * rule->trigger_percent || ++source->slow_rounds < 2) {
         return;
     }

@@ -92,6 +92,8 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, 
     limit_batch(source);
     enum gw_status status = pick(source, channel, now_ns, batch);
     if (status == GW_OK) {
+        bool has_pages = batch->kind == GW_BATCH_PAGES || batch->kind == GW_BATCH_PUSH;
+        batch->packing = has_pages ? gw_compression_next(&source->compression) : GW_PACKING_NONE;
         gw_pace_begin(&source->pace, now_ns);
         source->taken_bytes[channel] = expected_bytes(source, batch);
         gw_pace_take(&source->pace, source->taken_bytes[channel], now_ns);
@@ -151,6 +153,7 @@ bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
     source->postcopy_bytes += sent->wire_bytes;
     source->raw_pages += sent->raw_pages;
     source->zero_pages += sent->zero_pages;
+    source->repeat_pages += sent->repeat_pages;
     return source->has_given_way && source->demands_open == 0;
 }
 

@@ -81,6 +81,9 @@ void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_e
     uint32_t capabilities = event->message->accept.capabilities;
     source->can_postcopy = (capabilities & GW_CAN_POSTCOPY) != 0;
     source->is_acked = source->config.is_ack_ignored || !(capabilities & GW_WILL_ACK_SWITCHOVER);
+    if (gw_compression_set_able(&source->compression, (capabilities & GW_CAN_UNPACK) != 0)) {
+        gw_source_emit(source, GW_SOURCE_DO_EXPLAIN)->choice = GW_CHOICE_PACKING;
+    }
     gw_pages_set_unit(&source->pages, UINT32_C(1) << event->message->accept.unit_log2);
     gw_pages_set_channels(&source->pages, event->message->accept.channel_count);
     open_bulk(source, GW_PURPOSE_OPEN, false);
@@ -130,6 +133,11 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
     source->postcopy_bytes += source->state == GW_SOURCE_PUSHING ? event->sent.wire_bytes : 0;
     source->raw_pages += event->sent.raw_pages;
     source->zero_pages += event->sent.zero_pages;
+    source->repeat_pages += event->sent.repeat_pages;
+    if (gw_compression_sent(&source->compression, &event->sent.cost)) {
+        gw_source_emit(source, GW_SOURCE_DO_EXPLAIN)->choice = GW_CHOICE_PACKING;
+    }
+    gw_pace_set_permille(&source->pace, gw_compression_permille(&source->compression));
 }
 
 /* The peer acknowledged something impossible, or a page was damaged where none may be. */

@@ -14,6 +14,28 @@ void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
     gw_pace_set_limit(&source->pace, is_pushing ? postcopy_bandwidth_max : bandwidth_max);
 }
 
+void gw_source_set_compress(struct gw_source *source, enum gw_compress compress)
+{
+    source->config.compress = compress;
+    gw_compression_set_wish(&source->compression, compress);
+}
+
+static struct gw_packing_figures packing_figures(const struct gw_compression *compression)
+{
+    enum gw_packing seen =
+        compression->packing == GW_PACKING_NONE ? GW_PACKING_FAST : compression->packing;
+    return (struct gw_packing_figures){
+        .wish = compression->wish,
+        .packing = compression->packing,
+        .reason = compression->reason,
+        .raw_bytes = compression->raw_bytes,
+        .packed_bytes = compression->packed_bytes,
+        .pack_rate = gw_compression_pack_rate(compression, seen),
+        .link_rate = gw_compression_link_rate(compression),
+        .permille = compression->rate[seen].permille,
+    };
+}
+
 static bool is_held(enum gw_source_state state)
 {
     return state == GW_SOURCE_HELD || state == GW_SOURCE_HELD_WAITING ||
@@ -59,6 +81,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .stopped_bytes = source->stopped_bytes,
         .raw_pages = source->raw_pages,
         .zero_pages = source->zero_pages,
+        .repeat_pages = source->repeat_pages,
         .remaining_pages = remaining,
         .total_pages = source->config.page_count,
         .rounds = source->rounds,
@@ -74,6 +97,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .recoveries = source->recoveries,
         .waiting = source->waiting,
         .released_pages = source->release.released_count,
+        .packing = packing_figures(&source->compression),
         .is_releasing = source->config.is_releasing,
         .is_postcopy = source->is_postcopy,
         .can_postcopy = source->can_postcopy,

@@ -115,10 +115,8 @@ static void begin_session(struct gw_target *target, const struct gw_target_event
     target->is_mismatched = false;
     target->channel_count = 0; /* HELLO says */
     memset(target->channel, 0, sizeof(target->channel));
-    target->raw_pages = 0;
-    target->zero_pages = 0;
-    target->batches = 0;
-    target->suspects = 0;
+    target->raw_pages = target->zero_pages = target->repeat_pages = 0;
+    target->batches = target->suspects = 0;
     target->end_ns = 0;
     target->round_trip_ns = 0;
     target->start_ns = event->now_ns;
@@ -260,6 +258,7 @@ void gw_target_step_accept(struct gw_target *target, const struct gw_target_even
     target->is_loaded = false;
     gw_target_send(target, GW_FRAME_ACCEPT)->accept = (struct gw_accept){
         .capabilities = (can_postcopy ? GW_CAN_POSTCOPY : 0u) |
+                        (target->config.is_ram_shared ? 0u : GW_CAN_UNPACK) |
                         (target->config.device_count > 0 ? GW_WILL_ACK_SWITCHOVER : 0u),
         .unit_log2 = (uint32_t)__builtin_ctz(target->config.unit_pages),
         .channel_count = target->channel_count};
@@ -296,10 +295,11 @@ static void resolve(struct gw_target *target, uint64_t page, uint64_t count, uin
 
 static void count_pages(struct gw_target *target, const struct gw_batch_table *table)
 {
+    target->raw_pages += table->raw_pages;
+    target->repeat_pages += table->repeat_pages;
     for (uint32_t i = 0; i < table->record_count; i++) {
-        const struct gw_record *record = &table->record[i];
-        target->raw_pages += record->kind == GW_RECORD_RAW ? record->count : 0;
-        target->zero_pages += record->kind == GW_RECORD_ZERO ? record->count : 0;
+        bool is_zero = table->record[i].kind == GW_RECORD_ZERO;
+        target->zero_pages += is_zero ? table->record[i].count : 0;
     }
 }
 

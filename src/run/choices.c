@@ -52,6 +52,49 @@ static void say_further(const struct gw_source_figures *figures)
                    figures->bandwidth / 1024);
 }
 
+/* Rates in MB/s as links have them. */
+static void say_packing(const struct gw_packing_figures *packing)
+{
+    const char *kind = packing->packing == GW_PACKING_HIGH ? "lz4 hc" : "lz4";
+    unsigned percent = (packing->permille + 5) / 10;
+    uint64_t pack_mb = packing->pack_rate / 1000000;
+    uint64_t link_mb = packing->link_rate / 1000000;
+    switch (packing->reason) {
+    case GW_PACKING_AT_FIRST:
+        break;
+    case GW_PACKING_WANTED:
+        gw_monitor_say("pages are packed by lz4, as asked for");
+        break;
+    case GW_PACKING_UNABLE:
+        gw_monitor_say("pages travel as they are: the target cannot unpack them");
+        break;
+    case GW_PACKING_PAYS:
+        gw_monitor_say("the link takes %" PRIu64 " MB/s, %s packs %" PRIu64
+                       " MB/s of pages to %u%%: they are packed",
+                       link_mb, kind, pack_mb, percent);
+        break;
+    case GW_PACKING_TOO_SLOW:
+        gw_monitor_say(
+            "packing hard takes longer than the link does: pages are packed by %s, %" PRIu64
+            " MB/s, to %u%%",
+            kind, pack_mb, percent);
+        break;
+    case GW_PACKING_BAD_RATIO:
+        gw_monitor_say("packed pages still have %u%% of their size: they travel as they are",
+                       percent);
+        break;
+    case GW_PACKING_FAST_LINK:
+        gw_monitor_say("lz4 packs %" PRIu64
+                       " MB/s of pages, and the link takes more: they travel as they are",
+                       pack_mb);
+        break;
+    case GW_PACKING_NO_GAIN:
+        gw_monitor_say("packed pages get there no faster, something else limits: they travel as "
+                       "they are");
+        break;
+    }
+}
+
 void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures *figures)
 {
     switch (choice) {
@@ -82,6 +125,9 @@ void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures
     case GW_CHOICE_HOLD:
         gw_monitor_say("guest %s could be handed over: waiting for godwit migrate-continue %s",
                        MONITOR->config->name, MONITOR->config->name);
+        break;
+    case GW_CHOICE_PACKING:
+        say_packing(&figures->packing);
         break;
     case GW_CHOICE_WAIT_FOR_DEVICES:
         gw_monitor_say("guest %s could be handed over: waiting for the target's devices to be "

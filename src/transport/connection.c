@@ -24,6 +24,7 @@ enum gw_status gw_connection_open(struct gw_connection *connection, struct gw_fa
     connection->ahead_bytes = 0;
     connection->ahead_at = 0;
     connection->ahead_end = 0;
+    connection->waited_ns = 0;
     atomic_store(&connection->is_interrupted, false);
     return gw_notify_open(&connection->cancel, fault);
 }
@@ -217,6 +218,17 @@ static enum gw_status wait_for_peer(struct gw_connection *connection, short even
     return status;
 }
 
+static enum gw_status await(struct gw_connection *connection, short events, struct gw_fault *fault)
+{
+    if (events != POLLOUT) {
+        return wait_for_peer(connection, events, fault);
+    }
+    uint64_t start_ns = gw_clock_now_ns();
+    enum gw_status status = wait_for_peer(connection, events, fault);
+    connection->waited_ns += gw_clock_now_ns() - start_ns;
+    return status;
+}
+
 typedef enum gw_status transfer(struct gw_connection *connection, const struct iovec *parts,
                                 int count, size_t *bytes, struct gw_fault *fault);
 
@@ -230,7 +242,7 @@ static enum gw_status transfer_all(struct gw_connection *connection, struct rest
         if (status == GW_OK) {
             advance(&rest, bytes);
         } else if (status == GW_AGAIN) {
-            status = wait_for_peer(connection, events, fault);
+            status = await(connection, events, fault);
         }
         if (status != GW_OK) {
             return status;

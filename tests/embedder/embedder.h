@@ -55,6 +55,7 @@ struct scenario {
     uint64_t downtime_ms;
     uint64_t bandwidth; /* bytes a second; 0: no limit */
     uint32_t channels;  /* bulk; 0: one */
+    enum gw_compress compress;
     enum mishap mishap;
     enum gw_source_state wanted; /* how the first try ends; FAILED and CANCELLED: try again */
 };

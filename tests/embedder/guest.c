@@ -67,8 +67,34 @@ static size_t words_per_page(void)
     return guest.ram.page_bytes / sizeof(uint64_t);
 }
 
+/* Eight letters. In a text guest some versions are one value over and over, and some do not tell
+ * in which page they are. */
+static uint64_t text_of(uint64_t page, uint32_t version, size_t i)
+{
+    static const char words[] = "of      the     and     guest   memory  gateway moved   another ";
+    uint64_t seed = version % 8 == 3 ? version : page << 32 | version;
+    seed = version % 8 == 5 ? version / 8 % 4 : seed;
+    uint64_t mixed = (version % 8 == 3 ? seed : seed << 10 ^ i) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t word;
+    memcpy(&word, words + (mixed >> 61) * 8, sizeof(word));
+    bool is_rare = version % 8 != 3 && (mixed >> 54) % 8 == 0;
+    return version == 0 || version % 16 == 15 ? 0 : is_rare ? mixed : word;
+}
+
+static void write_text(uint64_t page, uint32_t version)
+{
+    uint64_t *words = (uint64_t *)(void *)gw_ram_page(&guest.ram, page);
+    for (size_t i = 0; i < words_per_page(); i++) {
+        words[i] = text_of(page, version, i);
+    }
+}
+
 static void write_page(uint64_t page, uint32_t version)
 {
+    if (guest.config.is_text) {
+        write_text(page, version);
+        return;
+    }
     uint64_t *words = (uint64_t *)(void *)gw_ram_page(&guest.ram, page);
     for (uint32_t i = 0; i < STAMPS; i++) {
         words[i * (words_per_page() / STAMPS) + i] = stamp_of(page, version, i);
@@ -85,6 +111,7 @@ static bool is_page_right(uint64_t page, uint32_t version)
             wanted = stamp_of(page, version, stamp);
             stamp++;
         }
+        wanted = guest.config.is_text ? text_of(page, version, i) : wanted;
         if (words[i] != wanted) {
             fprintf(stderr,
                     "page %" PRIu64 ", word %zu: 0x%016" PRIx64 ", but version %u has 0x%016" PRIx64

@@ -24,7 +24,8 @@ struct guest_config {
     uint32_t threads;  /* 1..GUEST_THREADS_MAX */
     uint32_t hot;      /* 15 of 16 writes go to the first so many pages */
     bool is_anonymous; /* else memfd */
-    bool is_huge;      /* memfd of huge pages, in this process; pages is a multiple of theirs */
+    bool is_text; /* whole pages are written: text, and some that repeat a value or each other */
+    bool is_huge; /* memfd of huge pages, in this process; pages is a multiple of theirs */
     uint64_t seed;
 };
 

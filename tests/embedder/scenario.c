@@ -17,10 +17,14 @@
 #define TINY_TWO .guest = {.pages = 2048, .regions = 2, .threads = 3, .hot = 256}
 /* Written all over, and sent in one round: a write that falls between the reading of its page and
  * the re-arming, were they in the wrong order, is hardly ever hidden by a later one. */
-#define WIDE   .guest = {.pages = 8192, .regions = 1, .threads = 3, .hot = 8192}, .downtime_ms = 2000
+#define WIDE .guest = {.pages = 8192, .regions = 1, .threads = 3, .hot = 8192}, .downtime_ms = 2000
+#define TEXT .guest = {.pages = 8192, .regions = 1, .threads = 2, .hot = 256, .is_text = true}
+#define TEXT_REGIONS \
+    .guest = {.pages = 8192, .regions = 2, .threads = 3, .hot = 2048, .is_text = true}
 #define LIMITS .downtime_ms = 100
 /* Slow enough that the first round lasts while mishaps happen. */
-#define SLOW .downtime_ms = 20, .bandwidth = 100000000
+#define SLOW      .downtime_ms = 20, .bandwidth = 100000000
+#define SLOW_TEXT .downtime_ms = 300, .bandwidth = 50000000
 
 /* A's huge pages are written as a whole, so that all of RAM is dirty in every round. */
 #define ALL_DIRTY .downtime_ms = 5000
@@ -145,6 +149,28 @@ static const struct scenario scenarios[] = {
      .wanted = GW_SOURCE_FAILED},
     {"tls-die-at-run", TINY, LIMITS, .is_tls = true, .is_unix = true, .mishap = MISHAP_DIE_AT_RUN,
      .wanted = GW_SOURCE_COMPLETED},
+    {"lz4", TEXT, LIMITS, .compress = GW_COMPRESS_LZ4, .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-regions", TEXT_REGIONS, SLOW_TEXT, .is_unix = true, .is_verifying = true,
+     .compress = GW_COMPRESS_LZ4, .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-channels", TEXT, LIMITS, .channels = 4, .is_verifying = true, .compress = GW_COMPRESS_LZ4,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-postcopy", TEXT, LIMITS, .way = POSTCOPY, .compress = GW_COMPRESS_LZ4,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-hybrid", TEXT_REGIONS, SLOW, .way = HYBRID, .compress = GW_COMPRESS_LZ4,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-postcopy-cut", TEXT, LIMITS, .way = POSTCOPY, .postcopy_bandwidth = 5000000,
+     .compress = GW_COMPRESS_LZ4, .mishap = MISHAP_CUT_AT_PUSH, .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-channels-release-cut", TEXT, LIMITS, .channels = 3, .way = POSTCOPY, .is_releasing = true,
+     .postcopy_bandwidth = 5000000, .compress = GW_COMPRESS_LZ4, .mishap = MISHAP_CUT_AT_PUSH,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-huge", TEXT, ALL_DIRTY, HUGE_BOTH, .is_verifying = true, .compress = GW_COMPRESS_LZ4,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"lz4-huge-postcopy-cut", TEXT, LIMITS, HUGE_BOTH, .way = POSTCOPY,
+     .postcopy_bandwidth = 5000000, .compress = GW_COMPRESS_LZ4, .mishap = MISHAP_CUT_AT_PUSH,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"text", TEXT, LIMITS, .compress = GW_COMPRESS_NONE, .is_verifying = true,
+     .wanted = GW_SOURCE_COMPLETED},
+    {"text-auto", TEXT_REGIONS, SLOW_TEXT, .is_verifying = true, .wanted = GW_SOURCE_COMPLETED},
     {"misfit", SMALL, LIMITS, .mishap = MISHAP_MISFIT, .wanted = GW_SOURCE_FAILED},
     {"nobody", SMALL, LIMITS, .is_unix = true, .mishap = MISHAP_NOBODY, .wanted = GW_SOURCE_FAILED},
 };
@@ -172,6 +198,10 @@ static void draw(struct scenario *scenario, uint64_t seed)
         scenario->postcopy_bandwidth = (bits >> 52 & 1) != 0 ? 50000000 : 0;
     }
     scenario->channels = 1 + (uint32_t)(bits >> 53 & 7) % GW_BULK_CHANNELS_MAX;
+    scenario->guest.is_text = (bits >> 56 & 1) != 0;
+    if (scenario->guest.is_text) {
+        scenario->compress = (enum gw_compress)((bits >> 57 & 7) % GW_COMPRESS_COUNT);
+    }
     if ((bits >> 47 & 7) == 0) {
         scenario->mishap = MISHAP_CANCEL_AT_STOP;
         scenario->wanted = GW_SOURCE_CANCELLED;

@@ -259,6 +259,9 @@ static enum gw_source_state print_end(const struct scenario *scenario)
            (unsigned long long)figures.zero_pages, (unsigned long long)figures.wire_bytes,
            (double)figures.downtime_ns / 1e6, (double)figures.verify_ns / 1e6,
            figures.is_verified ? "equal" : "not compared", (double)figures.total_ns / 1e6);
+    printf("  repeated pages %llu, packed %llu bytes to %llu\n",
+           (unsigned long long)figures.repeat_pages, (unsigned long long)figures.packing.raw_bytes,
+           (unsigned long long)figures.packing.packed_bytes);
     if (figures.is_postcopy) {
         printf("  postcopy: %llu demanded pages, %llu bytes, %llu recoveries\n",
                (unsigned long long)figures.demands, (unsigned long long)figures.postcopy_bytes,
@@ -267,6 +270,11 @@ static enum gw_source_state print_end(const struct scenario *scenario)
     uint32_t channels = scenario->channels > 1 ? scenario->channels : 1;
     if (figures.state == GW_SOURCE_COMPLETED && figures.channel_count != channels) {
         fprintf(stderr, "embedder: %u bulk channels, wanted %u\n", figures.channel_count, channels);
+        return GW_SOURCE_NONE;
+    }
+    if (scenario->compress == GW_COMPRESS_LZ4 && figures.state == GW_SOURCE_COMPLETED &&
+        figures.packing.packed_bytes * 3 > figures.packing.raw_bytes * 2) {
+        fprintf(stderr, "embedder: text was not packed to two thirds\n");
         return GW_SOURCE_NONE;
     }
     if (cuts > 0 && figures.recoveries != (uint64_t)cuts) {
@@ -329,6 +337,7 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
                    .postcopy_bandwidth_max = scenario->postcopy_bandwidth,
                    .recover_ns_max = 30 * GW_NS_PER_S,
                    .channel_count = scenario->channels,
+                   .compress = scenario->compress,
                    .is_releasing = scenario->is_releasing,
                    .is_verifying = scenario->is_verifying},
         .uri = uri,
@@ -505,6 +514,9 @@ int source_main(const struct scenario *scenario, uint64_t seed, const char *own_
     gw_tracker_uffd_wp_init(&tracker, guest_ram(), NULL, scenario->tracker);
     int status = 77;
     if (has_tracker()) {
+        if (guest.is_text) {
+            guest_fill();
+        }
         guest_go();
         guest_wait(20000);
         if (scenario->is_paused) {

@@ -16,21 +16,35 @@ bool guest_runs(const struct world *world, enum side side)
     return world->guest[side].is_alive && !world->guest[side].is_paused;
 }
 
-/* What a page holds at a version: nothing at 0 and at every fifth, else a stamp in every word. */
-static uint64_t stamp(uint32_t page, uint32_t version)
+/* A word of a page at a version. In turn: nothing, one value over and over, what other pages hold
+ * at that version too, what packs well, and what does not. */
+static uint64_t stamp(uint32_t page, uint32_t version, uint64_t at)
 {
-    return version % 5 == 0 ? 0 : (uint64_t)(page + 1) << 32 | version;
+    uint64_t word = (uint64_t)(page + 1) << 32 | (uint64_t)version << 16;
+    switch (version % 5) {
+    case 0:
+        return 0;
+    case 1:
+        return word;
+    case 2:
+        return (uint64_t)version << 16 | at;
+    case 3:
+        return word | (at & 0xff0);
+    default:
+        word = (word | at) * UINT64_C(0x9e3779b97f4a7c15);
+        return (word ^ word >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+    }
 }
 
 static bool is_page_right(struct world *world, enum side side, uint32_t page)
 {
     const uint8_t *bytes = guest_page(world, side, page);
-    uint64_t want = stamp(page, world->guest[side].state.version[page]);
+    uint32_t version = world->guest[side].state.version[page];
     uint64_t wrong = 0;
     for (uint64_t at = 0; at < world->plan.options.page_bytes; at += 8) {
         uint64_t word;
         memcpy(&word, bytes + at, sizeof(word));
-        wrong |= word ^ want;
+        wrong |= word ^ stamp(page, version, at);
     }
     return wrong == 0;
 }
@@ -41,8 +55,8 @@ static void write_page(struct world *world, enum side side, uint32_t page)
     uint8_t *bytes = guest_page(world, side, page);
     uint64_t unit = world->plan.options.own_unit;
     guest->state.version[page]++;
-    uint64_t word = stamp(page, guest->state.version[page]);
     for (uint64_t at = 0; at < world->plan.options.page_bytes; at += 8) {
+        uint64_t word = stamp(page, guest->state.version[page], at);
         memcpy(bytes + at, &word, sizeof(word));
     }
     guest->touched |= UINT64_C(1) << page;

@@ -168,7 +168,7 @@ static void cut_everywhere(const struct plan *plan, int first_kind, int last_kin
     "resume_ms=60000,recover_ms=3600000,strand_ms=3600000,deadline_ms=0,throttle=0,can_postcopy="  \
     "1,"                                                                                           \
     "verify=0,misfit=0,patient=0,linger_ms=0,unit=1,own_unit=1,release=0,pausing=0,devices=0,"     \
-    "stuck_devices=0,no_ack=0,handover_ms=0,is_auto=0"
+    "stuck_devices=0,no_ack=0,handover_ms=0,is_auto=0,compress=0"
 
 /* One precopy, one postcopy, one recovery, and one with all that it may have to reckon with: each
  * fault at each step; and of smaller ones two cuts, the second at every step of what the first one

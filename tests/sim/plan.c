@@ -144,6 +144,7 @@ void plan_draw(struct plan *plan, uint64_t seed)
     draw_units(options, &random);
     draw_control_points(options, &random);
     draw_upgrade(options, &random);
+    options->compress = ONE_OF(&random, GW_COMPRESS_AUTO, GW_COMPRESS_NONE, GW_COMPRESS_LZ4);
 }
 
 /* An operator's wish mostly; now and then what has no place. */

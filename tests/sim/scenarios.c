@@ -12,7 +12,7 @@
     "limit=0,push_limit=0,resume_ms=60000,recover_ms=3600000,strand_ms=3600000,"                  \
     "deadline_ms=0,throttle=0,can_postcopy=1,postcopy=0,verify=0,misfit=0,patient=1,linger_ms=0," \
     "unit=1,own_unit=1,release=0,pausing=0,devices=0,stuck_devices=0,no_ack=0,handover_ms=0,"     \
-    "is_auto=0"
+    "is_auto=0,compress=0"
 #define PRECOPY  LAB
 #define POSTCOPY LAB ",postcopy=1"
 #define SLOW     ",host_us=60000" /* hosts that take their time: other events come first */
@@ -226,6 +226,9 @@ const char *const scenarios[] = {
     PRECOPY
     ",channels=1,resume_ms=0/hold-bulk@s:FINISHING,half-open-target@t:GATHERING,replace@s:FAILED+8,"
     "replace@4,replace@4",
+    PRECOPY
+    ",channels=1,resume_ms=0/hold-bulk@s:FINISHING,half-open-target@t:GATHERING,replace@s:FAILED+4,"
+    "replace@1,replace@2,replace@2",
     POSTCOPY ",linger_ms=3000,resume_ms=0,host_us=300000" WITHDRAW("ARMING"),
     PRECOPY ",linger_ms=3000,resume_ms=0,host_us=300000" WITHDRAW("LOADING"),
     PRECOPY ",resume_ms=0" WITHDRAW("READY"),

@@ -93,6 +93,7 @@ enum side { SOURCE = 0, TARGET = 1 };
     O(no_ack)         /* 1: the source does not wait for them */                         \
     O(handover_ms)    /* that the source's owner takes its own part to last */           \
     O(is_auto)        /* 1: it may switch to postcopy by itself */                       \
+    O(compress)       /* enum gw_compress */                                             \
     O(shared)         /* 1: both sides are processes of one host, with one memory; only  \
                          scripts say so */
 

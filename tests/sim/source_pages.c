@@ -9,6 +9,7 @@
 
 static uint8_t payload_buffer[SIM_FRAME_BYTES];
 static uint8_t page_buffer[GW_BATCH_BYTES_MAX];
+static uint8_t packed_buffer[GW_BATCH_BYTES_MAX];
 
 /* What is given back holds something that nobody may see from then on. It is done on a thread of
  * its own, when that gets to it. */
@@ -37,6 +38,32 @@ static void check_is_here(struct world *world, uint64_t page)
     }
 }
 
+/* Table and body, packed where the engine wants it and it is worth it. Returns the body's bytes. */
+static uint32_t put_body(const struct gw_batch_builder *builder, const struct gw_batch *batch,
+                         struct gw_frame_header *header, struct gw_batch_sent *sent)
+{
+    static struct gw_packer packer;
+    uint32_t raw = builder->table.raw_pages * builder->page_bytes;
+    uint32_t packed = 0;
+    if (batch->packing != GW_PACKING_NONE && raw > 0) {
+        packed = gw_pack(&packer, batch->packing, page_buffer, raw, packed_buffer);
+        sent->cost.packing = batch->packing;
+        sent->cost.pack_ns = raw;
+    }
+    sent->cost.raw_bytes = raw;
+    sent->cost.packed_bytes = packed > 0 ? packed : raw;
+    sent->cost.work_ns = raw / 4;
+    sent->cost.write_ns = sent->cost.packed_bytes / 4;
+    uint32_t table = packed > 0 ? gw_batch_finish_packed(builder, packed_buffer, packed,
+                                                         payload_buffer, &header->payload_crc)
+                                : gw_batch_finish(builder, payload_buffer, &header->payload_crc);
+    uint32_t body = packed > 0 ? packed : raw;
+    memcpy(payload_buffer + table, packed > 0 ? packed_buffer : page_buffer, body);
+    header->flags |= packed > 0 ? GW_FRAME_PACKED : 0;
+    header->payload_bytes = table + body;
+    return body;
+}
+
 static void fill(struct world *world, const struct gw_batch *batch, struct gw_frame_header *header,
                  struct gw_batch_sent *sent)
 {
@@ -57,17 +84,16 @@ static void fill(struct world *world, const struct gw_batch *batch, struct gw_fr
             }
         }
     }
-    uint32_t table = gw_batch_finish(&builder, payload_buffer, &header->payload_crc);
-    uint32_t raw = builder.table.raw_pages * page_bytes;
+    uint32_t raw = put_body(&builder, batch, header, sent);
+    uint32_t table = header->payload_bytes - raw;
     uint64_t chance = world->is_quiet ? 0 : world->plan.options.corrupt_one_in;
-    memcpy(payload_buffer + table, page_buffer, raw);
-    header->payload_bytes = table + raw;
     if (raw > 0 && chance > 0 && (!batch->is_stopped || batch->kind == GW_BATCH_PUSH) &&
         world_random(world, chance) == 0) {
         payload_buffer[table + world_random(world, raw)] ^= 0x40;
     }
     sent->raw_pages = builder.table.raw_pages;
     sent->zero_pages = builder.zero_pages;
+    sent->repeat_pages = builder.table.repeat_pages;
 }
 
 static void send_answer(struct world *world, struct connection *urgent,

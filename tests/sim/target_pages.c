@@ -27,7 +27,7 @@ static void place(struct world *world, const struct gw_batch_table *table, const
     const struct guest *guest = &world->guest[TARGET];
     uint32_t faulting = 0;
     for (uint32_t i = 0; i < table->record_count; i++) {
-        bool is_raw = table->record[i].kind == GW_RECORD_RAW;
+        bool is_raw = table->record[i].kind != GW_RECORD_ZERO;
         for (uint32_t j = 0; j < table->record[i].count; j++) {
             uint64_t page = table->record[i].page + j;
             if (table->record[i].kind == GW_RECORD_GONE) {
@@ -67,7 +67,7 @@ static enum gw_status place_part(struct world *world, uint32_t channel,
     }
     gw_assembly_begin(assembly, table, unit);
     for (uint32_t i = 0; i < table->record_count; i++) {
-        bool is_raw = table->record[i].kind == GW_RECORD_RAW;
+        bool is_raw = table->record[i].kind != GW_RECORD_ZERO;
         uint64_t bytes = table->record[i].count * page_bytes;
         uint8_t *slot = aside[channel] + (table->record[i].page - assembly->unit.page) * page_bytes;
         if (is_raw) {
@@ -91,6 +91,41 @@ static enum gw_status place_part(struct world *world, uint32_t channel,
     return GW_OK;
 }
 
+/* What travelled, as the pages of all records but zero ones, one behind the other; NULL when the
+ * packed body lies. A damaged one stays as it is: nobody may see it. */
+static const uint8_t *unroll(const struct world *world, const struct gw_batch_table *table,
+                             const struct gw_frame_header *header, const uint8_t *body,
+                             uint32_t body_bytes, bool is_whole, struct gw_fault *fault)
+{
+    static uint8_t raw[GW_BATCH_BYTES_MAX];
+    static uint8_t all[GW_BATCH_BYTES_MAX];
+    uint64_t page_bytes = world->plan.options.page_bytes;
+    uint32_t raw_bytes = table->raw_pages * (uint32_t)page_bytes;
+    uint8_t *to = all;
+    const uint8_t *next = raw;
+    memcpy(raw, body, body_bytes);
+    if (is_whole && (header->flags & GW_FRAME_PACKED) &&
+        gw_unpack(body, body_bytes, raw, raw_bytes, fault) != GW_OK) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < table->record_count; i++) {
+        const struct gw_record *record = &table->record[i];
+        for (uint32_t j = 0;
+             j < record->count && record->kind != GW_RECORD_ZERO && record->kind != GW_RECORD_GONE;
+             j++, to += page_bytes) {
+            if (record->kind == GW_RECORD_FILL) {
+                gw_repeat_fill(to, page_bytes, record->value);
+            } else if (record->kind == GW_RECORD_COPY) {
+                memcpy(to, raw + record->value * page_bytes, page_bytes);
+            } else {
+                memcpy(to, next, page_bytes);
+                next += page_bytes;
+            }
+        }
+    }
+    return all;
+}
+
 void target_receive_batch(struct world *world, const struct connection *connection,
                           const struct gw_frame_header *header, const uint8_t *payload)
 {
@@ -105,6 +140,7 @@ void target_receive_batch(struct world *world, const struct connection *connecti
     bool is_stopped = header->flags & GW_FRAME_STOPPED;
     if (gw_batch_table_bytes(payload, header->payload_bytes, &table_bytes, &fault) != GW_OK ||
         gw_batch_decode_table(&table, payload, table_bytes, header->payload_bytes,
+                              (header->flags & GW_FRAME_PACKED) != 0,
                               (uint32_t)world->plan.options.page_bytes, world->plan.options.pages,
                               &fault) != GW_OK ||
         gw_target_may_place(&world->target, channel, header->sequence, &placing, &fault) != GW_OK ||
@@ -116,14 +152,20 @@ void target_receive_batch(struct world *world, const struct connection *connecti
         target_lost(world, GW_CORRUPT, "a batch arrived damaged");
         return;
     }
+    const uint8_t *pages = unroll(world, &table, header, payload + table_bytes,
+                                  header->payload_bytes - table_bytes, is_whole, &fault);
+    if (pages == NULL) {
+        target_lost(world, fault.status, fault.text);
+        return;
+    }
     if (placing == GW_PLACE_STAGED && world->plan.options.unit > 1) {
-        if (place_part(world, is_urgent ? SIM_BULK : channel, &table, payload + table_bytes, &whole,
-                       &fault) != GW_OK) {
+        if (place_part(world, is_urgent ? SIM_BULK : channel, &table, pages, &whole, &fault) !=
+            GW_OK) {
             target_lost(world, fault.status, fault.text);
             return;
         }
     } else if (placing != GW_PLACE_NOT) {
-        place(world, &table, payload + table_bytes, placing);
+        place(world, &table, pages, placing);
     }
     if (!is_whole && is_stopped) {
         target_lost(world, GW_CORRUPT, "a batch of a stopped guest arrived damaged");

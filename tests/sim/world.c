@@ -86,6 +86,7 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
                                       .recover_ns_max = options->recover_ms * SIM_MS,
                                       .throttle = {options->throttle, 50, 20, 10, 99},
                                       .is_auto = options->is_auto,
+                                      .compress = (enum gw_compress)options->compress,
                                       .is_ack_ignored = options->no_ack,
                                       .is_releasing = options->release,
                                       .is_ram_shared = options->shared,

@@ -17,6 +17,7 @@
 
 #include "drive_pair.h"
 #include "godwit/crc32c.h"
+#include "godwit/pack.h"
 
 static int open_pair(void **context)
 {
@@ -327,8 +328,8 @@ static void open_session(int *control, int *bulk)
 }
 
 /* The target gives the session up for this frame, and says so; then the next source is served. */
-static void expect_breach(enum gw_frame_type type, uint64_t sequence, const uint8_t *payload,
-                          uint32_t count, const char *part)
+static void expect_breach(enum gw_frame_type type, uint64_t sequence, uint16_t flags,
+                          const uint8_t *payload, uint32_t count, const char *part)
 {
     int control;
     int bulk;
@@ -336,7 +337,7 @@ static void expect_breach(enum gw_frame_type type, uint64_t sequence, const uint
     struct gw_fault fault;
     struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
                                      .type = (uint8_t)type,
-                                     .flags = GW_FRAME_STOPPED,
+                                     .flags = flags,
                                      .payload_bytes = count,
                                      .payload_crc = gw_crc32c(0, payload, count),
                                      .generation = 1,
@@ -360,15 +361,15 @@ static void maps_of_another_guest_are_refused(void **context)
 {
     (void)context;
     uint8_t map[MAP_BYTES + 8] = {PAIR_PAGES};
-    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES - 8, "MISSING 1 has 8 bytes, wanted 16");
-    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES + 8, "MISSING 1 has 24 bytes, wanted 16");
+    expect_breach(GW_FRAME_MISSING, 1, 0, map, MAP_BYTES - 8, "MISSING 1 has 8 bytes, wanted 16");
+    expect_breach(GW_FRAME_MISSING, 1, 0, map, MAP_BYTES + 8, "MISSING 1 has 24 bytes, wanted 16");
     map[0] = PAIR_PAGES + 1;
-    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES, "a map of 25 pages");
+    expect_breach(GW_FRAME_MISSING, 1, 0, map, MAP_BYTES, "a map of 25 pages");
     map[0] = PAIR_PAGES;
     map[8 + PAIR_PAGES / 8] = 1;
-    expect_breach(GW_FRAME_MISSING, 1, map, MAP_BYTES, "above the last, 23");
+    expect_breach(GW_FRAME_MISSING, 1, 0, map, MAP_BYTES, "above the last, 23");
     map[8 + PAIR_PAGES / 8] = 0;
-    expect_breach(GW_FRAME_MISSING, 2, map, MAP_BYTES, "batch 2, wanted 1");
+    expect_breach(GW_FRAME_MISSING, 2, 0, map, MAP_BYTES, "batch 2, wanted 1");
     expect_success();
 }
 
@@ -382,7 +383,7 @@ static void expect_batch_refused(uint64_t page, uint32_t count, uint32_t kind, c
     builder.table.record_count = 1;
     builder.table.record[0] = (struct gw_record){.page = page, .count = count, .kind = kind};
     uint32_t bytes = gw_batch_finish(&builder, table, &ignored);
-    expect_breach(GW_FRAME_BATCH, 1, table, bytes, part);
+    expect_breach(GW_FRAME_BATCH, 1, GW_FRAME_STOPPED, table, bytes, part);
 }
 
 static void pages_that_cannot_be_are_refused(void **context)
@@ -392,7 +393,51 @@ static void pages_that_cannot_be_are_refused(void **context)
     expect_batch_refused(PAIR_PAGES - 1, 2, GW_RECORD_ZERO, "RAM has 24 pages");
     expect_batch_refused(UINT64_MAX, UINT32_MAX, GW_RECORD_ZERO, "RAM has 24 pages");
     expect_batch_refused(3, 1, GW_RECORD_GONE, "page 3 as gone");
-    expect_batch_refused(3, 1, GW_RECORD_GONE + 1, "a record of kind 3");
+    expect_batch_refused(3, 1, GW_RECORD_KINDS, "a record of kind 5");
+    expect_batch_refused(3, 1, GW_RECORD_COPY, "page 3 as a copy of its raw page number 0");
+    expect_batch_refused(0, PAIR_PAGES, GW_RECORD_RAW, "lengths disagree");
+    expect_success();
+}
+
+/* ---- Packed batches ---- */
+
+/* Pages from page 4 on; the body is what is put there as packed. */
+static void expect_packed_refused(const uint8_t *body, uint32_t count, uint32_t raw_pages,
+                                  const char *part)
+{
+    static struct gw_batch_builder builder;
+    static uint8_t payload[GW_BATCH_PAYLOAD_BYTES_MAX];
+    uint32_t page_bytes = pair.target_ram.page_bytes;
+    uint32_t ignored;
+    gw_batch_begin(&builder, NULL, page_bytes);
+    builder.table.record_count = 1;
+    builder.table.raw_pages = raw_pages;
+    builder.table.record[0] =
+        (struct gw_record){.page = 4, .count = raw_pages, .kind = GW_RECORD_RAW};
+    uint32_t bytes = gw_batch_finish_packed(&builder, body, count, payload, &ignored);
+    memcpy(payload + bytes, body, count);
+    expect_breach(GW_FRAME_BATCH, 1, GW_FRAME_PACKED, payload, bytes + count, part);
+}
+
+static void packed_pages_that_lie_are_refused(void **context)
+{
+    (void)context;
+    static struct gw_packer packer;
+    static uint8_t pages[8 * 65536];
+    static uint8_t packed[GW_BATCH_BYTES_MAX];
+    uint32_t page_bytes = pair.target_ram.page_bytes;
+    for (size_t i = 0; i < sizeof(pages); i++) {
+        pages[i] = (uint8_t)(i / 7);
+    }
+    uint32_t three = gw_pack(&packer, GW_PACKING_FAST, pages, 3 * page_bytes, packed);
+    assert_true(three > 0 && three < page_bytes);
+    expect_packed_refused(packed, three, 2, "are no lz4 block of at most"); /* it has more */
+    expect_packed_refused(packed, three, 4, "bytes, wanted ");              /* it has less */
+    expect_packed_refused(packed, three - 1, 3, "packed bytes of a batch"); /* cut */
+    expect_packed_refused(pages, 2 * page_bytes, 2, "lengths disagree");    /* not shorter */
+    expect_packed_refused(pages, 2 * page_bytes - 1, 2, "packed bytes of a batch");
+    static const uint8_t far[] = {0x10, 0x41, 0xff, 0xff, 0x00}; /* a match before the start */
+    expect_packed_refused(far, sizeof(far), 2, "are no lz4 block");
     expect_success();
 }
 
@@ -534,6 +579,7 @@ int main(void)
         TEST(a_session_that_falls_silent_is_given_up),
         TEST(maps_of_another_guest_are_refused),
         TEST(pages_that_cannot_be_are_refused),
+        TEST(packed_pages_that_lie_are_refused),
         TEST(a_target_that_is_another_program),
         TEST(a_target_that_hangs_up),
         TEST(a_target_that_ends_within_a_frame),

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether pages are packed, and how hard: decided for all channels together from what each batch
+ * cost and brought.
+ *
+ * A channel's thread works, packs and writes in turn, while its socket drains. So a byte of a page
+ * takes as long as the slower of the two: the thread (work + packing + writing of what is left of
+ * it), or the link (what is left of it, at the link's rate). What the thread costs is measured
+ * always; the link's rate whenever the thread had to wait for it; packing, by a batch of another
+ * kind now and then, for which a small part of the time is spent and less and less while it does
+ * not pay. A kind of packing is chosen for a tenth of the time saved, and given up when it saves
+ * less than a twentieth.
+ *
+ * Pure; part of struct gw_source, under its lock. Rates are picoseconds a byte.
+ */
+#ifndef GODWIT_COMPRESSION_H
+#define GODWIT_COMPRESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "godwit/pack.h"
+
+/* What the operator wants. */
+enum gw_compress {
+    GW_COMPRESS_AUTO = 0,
+    GW_COMPRESS_NONE = 1,
+    GW_COMPRESS_LZ4 = 2, /* every batch, fast */
+    GW_COMPRESS_COUNT,
+};
+
+/* Why they are packed as they are now. */
+enum gw_packing_reason {
+    GW_PACKING_AT_FIRST = 0, /* nothing was decided yet */
+    GW_PACKING_WANTED,       /* the operator says so */
+    GW_PACKING_UNABLE,       /* the target cannot unpack */
+    GW_PACKING_PAYS,         /* the link, or writing to it, takes longer than packing */
+    GW_PACKING_BAD_RATIO,    /* hardly anything was saved */
+    GW_PACKING_FAST_LINK,    /* the link takes more than can be packed */
+    GW_PACKING_NO_GAIN,      /* it was no faster than before: something else limits */
+    GW_PACKING_TOO_SLOW,     /* less packing gets more through: the CPU limits */
+};
+
+/* What a batch cost. Bytes, and nanoseconds of its channel's thread. */
+struct gw_batch_cost {
+    enum gw_packing packing; /* that was tried */
+    uint64_t raw_bytes;      /* its raw pages */
+    uint64_t packed_bytes;   /* what they became; raw_bytes when they travelled as they are */
+    uint64_t pack_ns;
+    uint64_t work_ns;  /* re-arming, reading, summing */
+    uint64_t write_ns; /* handing it to the kernel, with what a layer between does */
+    uint64_t wait_ns;  /* for room in the socket, or for the operator's limit */
+};
+
+struct gw_packing_rate {
+    uint64_t pack_ps;  /* to pack a byte */
+    uint32_t permille; /* that is left of it */
+    bool is_known;
+};
+
+struct gw_compression {
+    enum gw_compress wish;
+    bool is_able; /* the target is */
+    enum gw_packing packing;
+    enum gw_packing_reason reason;
+    struct gw_batch_cost window; /* sums, since the last decision */
+    uint64_t window_count;       /* decisions since `packing` was chosen */
+    struct gw_packing_rate rate[GW_PACKING_COUNT];
+    uint64_t work_ps, write_ps; /* a byte of a page; a byte written */
+    uint64_t link_ps;           /* a byte written, where that is what limits; 0: it is not */
+    uint64_t plain_ps;          /* a byte of a page, when none was packed */
+    uint64_t spent_ns;          /* since the last trial */
+    uint64_t trial_ns;          /* what the last trial cost */
+    uint32_t trials_in_vain;
+    uint64_t hold_bytes, held_bytes; /* no trial before so many bytes, and how many were */
+    uint64_t raw_bytes, packed_bytes, pack_ns; /* of all that was packed */
+};
+
+void gw_compression_init(struct gw_compression *compression, enum gw_compress wish);
+
+/* The target's word. True: that is worth telling. */
+bool gw_compression_set_able(struct gw_compression *compression, bool is_able);
+
+/* The operator changes his mind. */
+void gw_compression_set_wish(struct gw_compression *compression, enum gw_compress wish);
+
+/* How to pack the next batch. */
+enum gw_packing gw_compression_next(struct gw_compression *compression);
+
+/* A batch was sent. True when `packing` is another now: `reason` says why. */
+bool gw_compression_sent(struct gw_compression *compression, const struct gw_batch_cost *cost);
+
+/* What is left of a page as they are packed now: 1..1000, as the last ones show it. */
+uint32_t gw_compression_permille(const struct gw_compression *compression);
+
+/* Bytes of pages a second that this kind of packing, or the link, takes; 0: not known. */
+uint64_t gw_compression_pack_rate(const struct gw_compression *compression,
+                                  enum gw_packing packing);
+uint64_t gw_compression_link_rate(const struct gw_compression *compression);
+
+#endif
