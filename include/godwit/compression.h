@@ -81,9 +81,6 @@ void gw_compression_init(struct gw_compression *compression, enum gw_compress wi
 /* The target's word. True: that is worth telling. */
 bool gw_compression_set_able(struct gw_compression *compression, bool is_able);
 
-/* The operator changes his mind. */
-void gw_compression_set_wish(struct gw_compression *compression, enum gw_compress wish);
-
 /* How to pack the next batch. */
 enum gw_packing gw_compression_next(struct gw_compression *compression);
 

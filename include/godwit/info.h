@@ -86,6 +86,29 @@ enum gw_info_capability { GW_INFO_CAPABILITIES(GW_INFO_ENUM) GW_INFO_CAPABILITY_
 enum gw_info_verify { GW_INFO_VERIFIES(GW_INFO_ENUM) GW_INFO_VERIFY_COUNT };
 #undef GW_INFO_ENUM
 
+/* multifd-compression: what is wanted. The numbers are enum gw_compress's. */
+#define GW_INFO_COMPRESSIONS(C)                                                  \
+    C(AUTO, "auto") /* where the link, not the CPU, limits and it is worth it */ \
+    C(NONE, "none")                                                              \
+    C(LZ4, "lz4")
+#define GW_INFO_ENUM(name, ...) GW_INFO_COMPRESS_##name,
+enum gw_info_compress { GW_INFO_COMPRESSIONS(GW_INFO_ENUM) GW_INFO_COMPRESS_COUNT };
+#undef GW_INFO_ENUM
+
+/* How pages are packed now. The numbers are enum gw_packing's. */
+enum gw_info_packing {
+    GW_INFO_PACKING_NONE = 0,
+    GW_INFO_PACKING_LZ4 = 1,
+    GW_INFO_PACKING_LZ4_HC = 2,
+    GW_INFO_PACKING_COUNT,
+};
+
+struct gw_info_compression {
+    enum gw_info_packing packing;
+    uint64_t raw_bytes;    /* of pages that were packed, or tried; 0: none */
+    uint64_t packed_bytes; /* what they became */
+};
+
 enum gw_info_role {
     GW_INFO_SOURCE = 0,
     GW_INFO_TARGET = 1,
@@ -95,7 +118,7 @@ struct gw_info_ram {
     uint64_t transferred_bytes; /* on the wire so far, headers included */
     uint64_t remaining_bytes;   /* dirty and not sent, plus sent and not acknowledged */
     uint64_t total_bytes;       /* guest RAM, holes included */
-    uint64_t zero_pages;        /* sent as runs of zero (QMP: duplicate) */
+    uint64_t zero_pages;        /* sent as zero, or as a repeated value or page (QMP: duplicate) */
     uint64_t normal_pages;      /* sent with their bytes */
     uint64_t downtime_bytes;    /* of transferred_bytes, those sent while the guest was stopped */
     uint64_t rounds;            /* passes over RAM begun (QMP: dirty-sync-count) */
@@ -174,10 +197,11 @@ struct gw_info_migrate {
     enum gw_status reason;     /* when FAILED: why (GW_REFUSED: the peer said no) */
     uint64_t throttle_percent; /* of their time that the guest's CPUs lose; 0: none */
     uint64_t channels;         /* source: bulk channels in use; 0: not known */
-    uint64_t resumes;          /* times it went on after a lost link */
-    uint64_t resent_bytes;     /* of pages, sent again for that */
-    uint64_t handover_us;      /* of expected_downtime_us, all but pages */
-    uint64_t threshold_bytes;  /* of pages left, at which the guest is handed over */
+    struct gw_info_compression compression; /* source */
+    uint64_t resumes;                       /* times it went on after a lost link */
+    uint64_t resent_bytes;                  /* of pages, sent again for that */
+    uint64_t handover_us;                   /* of expected_downtime_us, all but pages */
+    uint64_t threshold_bytes;               /* of pages left, at which the guest is handed over */
     uint32_t round_count;
     struct gw_info_round round[GW_INFO_ROUNDS_MAX]; /* source: the last ones, the oldest first */
     uint32_t blocked_count;
@@ -218,6 +242,7 @@ struct gw_info_parameters {
     uint64_t downtime_limit_ms;          /* 0..2000000; default 300 */
     uint64_t bandwidth_max_bytes;        /* a second; 0: no limit; default 0 */
     uint64_t channels; /* bulk channels that a migration asks for, 1..8; default 1 */
+    uint64_t compress; /* enum gw_info_compress; default auto */
     uint64_t postcopy_bandwidth_max_bytes; /* the same, of pushed pages; demanded ones are exempt */
 };
 
@@ -243,6 +268,11 @@ const char *gw_info_run_state_name(enum gw_info_run_state state);
 bool gw_info_run_state_is_running(enum gw_info_run_state state);
 const char *gw_info_migration_name(enum gw_info_migration migration);
 const char *gw_info_verify_name(enum gw_info_verify verify);
+const char *gw_info_compress_name(enum gw_info_compress compress);
+const char *gw_info_packing_name(enum gw_info_packing packing);
+
+/* The value whose name that is; GW_INFO_COMPRESS_COUNT: none. */
+enum gw_info_compress gw_info_compress_of(const char *name);
 const char *gw_info_capability_name(enum gw_info_capability capability);
 
 /* As it is at the start; and whether an operator may change it. */

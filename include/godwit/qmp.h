@@ -93,6 +93,7 @@ enum gw_qmp_on_deadline {
  *          __org.godwit_pause-before-switchover? (else the capability holds),
  *          __org.godwit_max-postcopy-bandwidth? (bytes a second),
  *          __org.godwit_channels? (bulk channels, 1 to 8; the target may take fewer),
+ *          __org.godwit_compress? ("auto" | "none" | "lz4"; else the parameter holds),
  *          __org.godwit_postcopy? (at once; not with verify),
  *          __org.godwit_release-ram? (as the capability, for this migration)}
  * detach is accepted and means nothing, as in QEMU: migrate always returns at once. */
@@ -106,6 +107,8 @@ struct gw_qmp_migrate {
     bool is_precopy;
     bool has_channels;
     uint64_t channels; /* 1..GW_QMP_CHANNELS_MAX */
+    bool has_compress;
+    enum gw_info_compress compress;
     bool is_release;
     bool has_pause; /* else the capability pause-before-switchover holds */
     bool is_pausing;
@@ -125,6 +128,7 @@ struct gw_qmp_migrate {
 
 /* migrate-set-parameters {downtime-limit? (ms), max-bandwidth? (bytes a second),
  *                         max-postcopy-bandwidth? (the same), multifd-channels?,
+ *                         multifd-compression? ("auto" | "none" | "lz4"),
  * throttle-trigger-threshold?, cpu-throttle-initial?, cpu-throttle-increment?, max-cpu-throttle?
  * (%)} */
 struct gw_qmp_parameters {
@@ -132,7 +136,7 @@ struct gw_qmp_parameters {
     bool has_downtime_limit;
     bool has_bandwidth_max;
     bool has_postcopy_bandwidth_max;
-    bool has_channels;
+    bool has_channels, has_compress;
     struct gw_info_parameters value;
 };
 

@@ -393,9 +393,6 @@ uint64_t gw_source_deadline(const struct gw_source *source);
 void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
                           uint64_t bandwidth_max, uint64_t postcopy_bandwidth_max);
 
-/* The same for compression; it counts from the next batch on. */
-void gw_source_set_compress(struct gw_source *source, enum gw_compress compress);
-
 enum gw_source_state gw_source_state(const struct gw_source *source);
 enum gw_runner gw_source_runner(const struct gw_source *source);
 void gw_source_figures(const struct gw_source *source, uint64_t now_ns,

@@ -43,6 +43,7 @@ struct gw_cli_values {
     uint64_t postcopy_bandwidth_bytes;
     uint64_t channels;
     bool has_channels;
+    const char *compress;
     uint64_t retry_ns;
     uint64_t deadline_ns;
     const char *on_deadline;

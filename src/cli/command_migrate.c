@@ -70,6 +70,8 @@ static enum gw_status start_migration(const struct gw_cli_values *values, const 
                            values->postcopy_bandwidth_bytes);
     if (values->has_channels)
         gw_json_put_number(json, "__org.godwit_channels", values->channels);
+    if (values->compress != NULL)
+        gw_json_put_text(json, "__org.godwit_compress", values->compress);
     if (values->is_postcopy)
         gw_json_put_bool(json, "__org.godwit_postcopy", true);
     if (values->is_precopy)
@@ -166,6 +168,8 @@ static int run_migrate(struct gw_cli_values *values)
         strcmp(values->on_deadline, "postcopy") != 0 && strcmp(values->on_deadline, "auto") != 0)
         return fail(values, GW_RUN_EXIT_USAGE,
                     "--on-deadline wants cancel, stop-and-copy, postcopy or auto");
+    if (values->compress != NULL && gw_info_compress_of(values->compress) == GW_INFO_COMPRESS_COUNT)
+        return fail(values, GW_RUN_EXIT_USAGE, "--compress wants auto, none or lz4");
     if (values->is_postcopy && values->is_precopy)
         return fail(values, GW_RUN_EXIT_USAGE, "--postcopy and --precopy: wanted one of them");
     if (values->is_postcopy && values->is_verify)
@@ -207,6 +211,9 @@ static const struct gw_cli_option options[] = {
     {"--channels", "N", GW_CLI_NUMBER, GW_CLI_AT(channels), GW_CLI_AT(has_channels),
      "send memory by so many connections, each with a thread\non both sides: 1 to 8 (default: the "
      "monitor's, 1). More\nthan one helps where one CPU is slower than the link"},
+    {"--compress", "HOW", GW_CLI_TEXT, GW_CLI_AT(compress), 0,
+     "auto (default): pack memory by lz4 where the link is\nslower than that and it helps, as "
+     "measured on the way;\nlz4: always; none: never"},
     {"--retry", "TIME", GW_CLI_TIME, GW_CLI_AT(retry_ns), GW_CLI_AT(has_retry),
      "when the link is lost, try again for this long without\nprogress (default 60s; 0s: end at "
      "once)"},

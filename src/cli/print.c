@@ -73,6 +73,19 @@ static void print_postcopy(const struct gw_info_migrate *info)
     }
 }
 
+/* "lz4 2GiB to 31%" */
+static void print_packed(const char *before, const struct gw_info_compression *compression)
+{
+    uint64_t raw = compression->raw_bytes;
+    (void)printf("%s%s ", before,
+                 gw_info_packing_name(compression->packing == GW_INFO_PACKING_NONE
+                                          ? GW_INFO_PACKING_LZ4
+                                          : compression->packing));
+    print_size("", raw, "");
+    (void)printf(" to %llu%%",
+                 (unsigned long long)(raw == 0 ? 100 : compression->packed_bytes * 100 / raw));
+}
+
 static void print_figures(const struct gw_info_migrate *info)
 {
     print_time(": total ", info->total_ms * GW_NS_PER_MS);
@@ -83,6 +96,8 @@ static void print_figures(const struct gw_info_migrate *info)
         (void)printf(", %llu round%s", (unsigned long long)info->ram.rounds,
                      info->ram.rounds == 1 ? "" : "s");
     }
+    if (info->compression.raw_bytes > info->ram.transferred_bytes / 16)
+        print_packed(", ", &info->compression);
     if (info->resumes) {
         (void)printf(", resumed %llu time%s", (unsigned long long)info->resumes,
                      info->resumes == 1 ? "" : "s");
@@ -207,6 +222,8 @@ static void print_progress(const struct gw_info_migrate *info, bool is_bar)
         print_time("  downtime ~", info->expected_downtime_us * GW_NS_PER_US);
     if (info->throttle_percent)
         (void)printf("  CPUs slowed by %llu%%", (unsigned long long)info->throttle_percent);
+    if (info->compression.packing != GW_INFO_PACKING_NONE)
+        print_packed("  ", &info->compression);
     if (info->is_link_lost)
         (void)printf("  link lost, trying again: %s", info->error);
     else if (info->status != GW_INFO_MIGRATION_ACTIVE)

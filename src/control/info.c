@@ -2,6 +2,8 @@
 /* QMP's words for godwit's states. Static data; any thread. */
 #include "godwit/info.h"
 
+#include <string.h>
+
 #define NAME(name, text, ...) [GW_INFO_RUN_##name] = text,
 static const char *const run_state_names[] = {GW_INFO_RUN_STATES(NAME)};
 #undef NAME
@@ -23,6 +25,13 @@ static const bool capability_is_free[] = {GW_INFO_CAPABILITIES(IS_FREE)};
 #define NAME(name, text) [GW_INFO_VERIFY_##name] = text,
 static const char *const verify_names[] = {GW_INFO_VERIFIES(NAME)};
 #undef NAME
+
+#define NAME(name, text) [GW_INFO_COMPRESS_##name] = text,
+static const char *const compress_names[] = {GW_INFO_COMPRESSIONS(NAME)};
+#undef NAME
+static const char *const packing_names[] = {[GW_INFO_PACKING_NONE] = "none",
+                                            [GW_INFO_PACKING_LZ4] = "lz4",
+                                            [GW_INFO_PACKING_LZ4_HC] = "lz4-hc"};
 
 const char *gw_info_run_state_name(enum gw_info_run_state state)
 {
@@ -46,6 +55,27 @@ const char *gw_info_verify_name(enum gw_info_verify verify)
 {
     GW_ASSERT(verify < GW_INFO_VERIFY_COUNT);
     return verify_names[verify];
+}
+
+const char *gw_info_compress_name(enum gw_info_compress compress)
+{
+    GW_ASSERT(compress < GW_INFO_COMPRESS_COUNT);
+    return compress_names[compress];
+}
+
+enum gw_info_compress gw_info_compress_of(const char *name)
+{
+    enum gw_info_compress compress = GW_INFO_COMPRESS_AUTO;
+    while (compress < GW_INFO_COMPRESS_COUNT && strcmp(name, compress_names[compress]) != 0) {
+        compress++;
+    }
+    return compress;
+}
+
+const char *gw_info_packing_name(enum gw_info_packing packing)
+{
+    GW_ASSERT(packing < GW_INFO_PACKING_COUNT);
+    return packing_names[packing];
 }
 
 const char *gw_info_capability_name(enum gw_info_capability capability)

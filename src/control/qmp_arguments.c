@@ -9,7 +9,7 @@
 
 #include "qmp_request.h"
 
-enum { EXCERPT_BYTES = 48, FIELDS_MAX = 20 };
+enum { EXCERPT_BYTES = 48, FIELDS_MAX = 21 };
 
 enum kind { TEXT, NUMBER, BOOL };
 
@@ -32,12 +32,16 @@ struct field {
 #define ON_DEADLINE_WANTED "\"cancel\", \"stop-and-copy\", \"postcopy\" or \"auto\""
 #define TLS_WANTED         "\"psk:FILE\" or \"x509:DIR\""
 #define CHANNELS_WANTED    "a number from 1 to 8"
+#define COMPRESS_WANTED    "\"auto\", \"none\" or \"lz4\""
 #define PERCENT_WANTED     "a number from 1 to 99 (percent)"
 #define CAPABILITY_WANTED  "one that query-migrate-capabilities names"
+
+enum { COMPRESS_BYTES = 16 };
 
 struct migrate {
     struct gw_qmp_migrate migrate;
     char on_deadline[16];
+    char compress[COMPRESS_BYTES];
 };
 #define AT(member) offsetof(struct migrate, member)
 static const struct field migrate_fields[] = {
@@ -65,6 +69,8 @@ static const struct field migrate_fields[] = {
      AT(migrate.has_postcopy_bandwidth_max)},
     {"__org.godwit_channels", CHANNELS_WANTED, NUMBER, false, AT(migrate.channels), 1,
      GW_QMP_CHANNELS_MAX, AT(migrate.has_channels)},
+    {"__org.godwit_compress", COMPRESS_WANTED, TEXT, false, AT(compress), COMPRESS_BYTES, 0,
+     AT(migrate.has_compress)},
     {"__org.godwit_postcopy", "true or false", BOOL, false, AT(migrate.is_postcopy), 0, 0, NO_FLAG},
     {"__org.godwit_precopy", "true or false", BOOL, false, AT(migrate.is_precopy), 0, 0, NO_FLAG},
     {"__org.godwit_pause-before-switchover", "true or false", BOOL, false, AT(migrate.is_pausing),
@@ -74,7 +80,11 @@ static const struct field migrate_fields[] = {
 };
 #undef AT
 
-#define AT(member) offsetof(struct gw_qmp_parameters, member)
+struct parameters {
+    struct gw_qmp_parameters parameters;
+    char compress[COMPRESS_BYTES];
+};
+#define AT(member) offsetof(struct parameters, parameters.member)
 static const struct field parameters_fields[] = {
     {"downtime-limit", DOWNTIME_WANTED, NUMBER, false, AT(value.downtime_limit_ms), 0,
      GW_QMP_DOWNTIME_MS_MAX, AT(has_downtime_limit)},
@@ -84,6 +94,8 @@ static const struct field parameters_fields[] = {
      AT(value.postcopy_bandwidth_max_bytes), 0, UINT64_MAX, AT(has_postcopy_bandwidth_max)},
     {"multifd-channels", CHANNELS_WANTED, NUMBER, false, AT(value.channels), 1, GW_QMP_CHANNELS_MAX,
      AT(has_channels)},
+    {"multifd-compression", COMPRESS_WANTED, TEXT, false, offsetof(struct parameters, compress),
+     COMPRESS_BYTES, 0, AT(has_compress)},
     {"throttle-trigger-threshold", "a number from 1 to 100 (percent)", NUMBER, false,
      AT(value.throttle_trigger_percent), 1, 100, AT(has_throttle_trigger)},
     {"cpu-throttle-initial", PERCENT_WANTED, NUMBER, false, AT(value.throttle_initial_percent), 1,
@@ -308,6 +320,31 @@ static enum gw_status decode_capabilities(const struct gw_json_document *documen
     return GW_OK;
 }
 
+static enum gw_status check_compress(const char *command, const char *key, bool is_given,
+                                     const char *text, enum gw_info_compress *compress,
+                                     struct gw_fault *fault)
+{
+    *compress = is_given ? gw_info_compress_of(text) : GW_INFO_COMPRESS_AUTO;
+    return *compress == GW_INFO_COMPRESS_COUNT ? refuse(command, key, text, COMPRESS_WANTED, fault)
+                                               : GW_OK;
+}
+
+static enum gw_status decode_parameters(const struct gw_json_document *document, int object,
+                                        struct gw_qmp_parameters *output, struct gw_fault *fault)
+{
+    static const char command[] = "migrate-set-parameters";
+    struct parameters parameters = {.compress = ""};
+    enum gw_info_compress compress = GW_INFO_COMPRESS_AUTO;
+    enum gw_status status = decode_object(document, object, command, parameters_fields,
+                                          COUNT(parameters_fields), &parameters, fault);
+    if (status == GW_OK)
+        status = check_compress(command, "multifd-compression", parameters.parameters.has_compress,
+                                parameters.compress, &compress, fault);
+    *output = parameters.parameters;
+    output->value.compress = compress;
+    return status;
+}
+
 static enum gw_status decode_migrate(const struct gw_json_document *document, int object,
                                      struct gw_qmp_migrate *output, struct gw_fault *fault)
 {
@@ -330,6 +367,10 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
     if (action == COUNT(actions))
         return refuse(command, "__org.godwit_on-deadline", migrate.on_deadline, ON_DEADLINE_WANTED,
                       fault);
+    status = check_compress(command, "__org.godwit_compress", migrate.migrate.has_compress,
+                            migrate.compress, &migrate.migrate.compress, fault);
+    if (status != GW_OK)
+        return status;
     if (migrate.migrate.is_postcopy && migrate.migrate.is_verify)
         return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_verify",
                       "one of them: the guest does not stand still until all of RAM is there",
@@ -409,8 +450,7 @@ enum gw_status gw_qmp_arguments_decode(const struct gw_json_document *document, 
         return decode_object(document, object, command, block_fields, 1, &request->arguments.block,
                              fault);
     case GW_QMP_MIGRATE_SET_PARAMETERS:
-        return decode_object(document, object, command, parameters_fields, COUNT(parameters_fields),
-                             &request->arguments.parameters, fault);
+        return decode_parameters(document, object, &request->arguments.parameters, fault);
     case GW_QMP_MIGRATE_SET_CAPABILITIES:
         return decode_capabilities(document, object, &request->arguments.capabilities, fault);
     case GW_QMP_MIGRATE_RECOVER:

@@ -180,6 +180,8 @@ void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
     gw_json_put_number(&json, "max-bandwidth", parameters->bandwidth_max_bytes);
     gw_json_put_number(&json, "max-postcopy-bandwidth", parameters->postcopy_bandwidth_max_bytes);
     gw_json_put_number(&json, "multifd-channels", parameters->channels);
+    gw_json_put_text(&json, "multifd-compression",
+                     gw_info_compress_name((enum gw_info_compress)parameters->compress));
     gw_json_put_number(&json, "throttle-trigger-threshold", parameters->throttle_trigger_percent);
     gw_json_put_number(&json, "cpu-throttle-initial", parameters->throttle_initial_percent);
     gw_json_put_number(&json, "cpu-throttle-increment", parameters->throttle_increment_percent);

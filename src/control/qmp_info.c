@@ -100,6 +100,15 @@ static void put_rounds(struct gw_json *json, const struct gw_info_migrate *info)
     gw_json_close_array(json);
 }
 
+static void put_compression(struct gw_json *json, const struct gw_info_compression *compression)
+{
+    gw_json_open_object(json, "compression");
+    gw_json_put_text(json, "method", gw_info_packing_name(compression->packing));
+    gw_json_put_number(json, "bytes", compression->raw_bytes);
+    gw_json_put_number(json, "compressed", compression->packed_bytes);
+    gw_json_close_object(json);
+}
+
 static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
 {
     gw_json_open_object(json, "__org.godwit");
@@ -108,6 +117,7 @@ static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
     gw_json_put_text(json, "session", info->session);
     if (info->channels > 0) {
         gw_json_put_number(json, "channels", info->channels);
+        put_compression(json, &info->compression);
     }
     gw_json_put_number(json, "epoch", info->epoch);
     if (info->has_downtime)
@@ -357,6 +367,20 @@ static void get_blocked(struct reader reader, struct gw_info_migrate *info)
                                 GW_INFO_BLOCKED_BYTES);
 }
 
+static const char *packing_name(unsigned int packing)
+{
+    return gw_info_packing_name((enum gw_info_packing)packing);
+}
+
+static void get_compression(struct reader reader, struct gw_info_compression *compression)
+{
+    unsigned int packing = get_word(reader, "method", packing_name, GW_INFO_PACKING_COUNT);
+    compression->packing =
+        packing == GW_INFO_PACKING_COUNT ? GW_INFO_PACKING_NONE : (enum gw_info_packing)packing;
+    (void)get_number(reader, "bytes", &compression->raw_bytes);
+    (void)get_number(reader, "compressed", &compression->packed_bytes);
+}
+
 static void get_vendor(struct reader reader, struct gw_info_migrate *info)
 {
     unsigned int role = get_word(reader, "role", role_name, 2);
@@ -376,6 +400,8 @@ static void get_vendor(struct reader reader, struct gw_info_migrate *info)
     (void)get_number(reader, "handover-us", &info->handover_us);
     (void)get_number(reader, "threshold", &info->threshold_bytes);
     get_rounds(reader, info);
+    get_compression((struct reader){reader.document, member(reader, "compression")},
+                    &info->compression);
     (void)get_number(reader, "resumes", &info->resumes);
     (void)get_number(reader, "resent-bytes", &info->resent_bytes);
     info->is_link_lost = get_text(reader, "link-lost", info->error, sizeof(info->error));

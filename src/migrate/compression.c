@@ -82,14 +82,6 @@ bool gw_compression_set_able(struct gw_compression *compression, bool is_able)
     return compression->wish == GW_COMPRESS_LZ4;
 }
 
-void gw_compression_set_wish(struct gw_compression *compression, enum gw_compress wish)
-{
-    if (wish != compression->wish) {
-        compression->wish = wish;
-        apply(compression);
-    }
-}
-
 /* ---- What it would take ---- */
 
 /* A byte of a page, packed that way: by the thread, and by the slower of thread and link. */

@@ -14,12 +14,6 @@ void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
     gw_pace_set_limit(&source->pace, is_pushing ? postcopy_bandwidth_max : bandwidth_max);
 }
 
-void gw_source_set_compress(struct gw_source *source, enum gw_compress compress)
-{
-    source->config.compress = compress;
-    gw_compression_set_wish(&source->compression, compress);
-}
-
 static struct gw_packing_figures packing_figures(const struct gw_compression *compression)
 {
     enum gw_packing seen =

@@ -187,6 +187,9 @@ static void put_limits(struct gw_info_parameters *limits,
     if (parameters->has_channels) { /* for the next migration */
         limits->channels = parameters->value.channels;
     }
+    if (parameters->has_compress) { /* the same */
+        limits->compress = parameters->value.compress;
+    }
 }
 
 /* Limits hold at once, for a migration under way too. */

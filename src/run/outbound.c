@@ -385,6 +385,17 @@ static uint32_t channel_count(const struct gw_qmp_migrate *migrate, uint32_t soc
     return wanted < GW_BULK_CHANNELS_MAX ? (uint32_t)wanted : (uint32_t)GW_BULK_CHANNELS_MAX;
 }
 
+static_assert((int)GW_COMPRESS_AUTO == (int)GW_INFO_COMPRESS_AUTO &&
+                  (int)GW_COMPRESS_NONE == (int)GW_INFO_COMPRESS_NONE &&
+                  (int)GW_COMPRESS_LZ4 == (int)GW_INFO_COMPRESS_LZ4,
+              "the same wishes");
+
+static enum gw_compress compress(const struct gw_qmp_migrate *migrate)
+{
+    return migrate->has_compress ? (enum gw_compress)migrate->compress
+                                 : (enum gw_compress)MONITOR->parameters.compress;
+}
+
 static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate,
                         const struct gw_handed *handed)
 {
@@ -414,6 +425,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                        migrate->is_release || MONITOR->capability[GW_INFO_CAPABILITY_RELEASE_RAM],
                    .postcopy_bandwidth_max = limits->postcopy_bandwidth_max_bytes,
                    .channel_count = channel_count(migrate, handed->socket_count),
+                   .compress = compress(migrate),
                    .deadline_ns = migrate->deadline_ms * GW_NS_PER_MS,
                    .on_deadline = on_deadline(migrate),
                    .throttle = throttle_rule(migrate),

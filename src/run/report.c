@@ -33,7 +33,7 @@ static void report_ram(const struct gw_source_figures *figures, struct gw_info_r
     *ram = (struct gw_info_ram){.transferred_bytes = figures->wire_bytes,
                                 .remaining_bytes = figures->remaining_pages * page_bytes,
                                 .total_bytes = figures->total_pages * page_bytes,
-                                .zero_pages = figures->zero_pages,
+                                .zero_pages = figures->zero_pages + figures->repeat_pages,
                                 .normal_pages = figures->raw_pages,
                                 .downtime_bytes = figures->stopped_bytes,
                                 .rounds = figures->rounds,
@@ -89,6 +89,10 @@ static void report_rounds(const struct gw_source_figures *figures, struct gw_inf
 {
     uint64_t page_bytes = gw_run_storage.ram.page_bytes;
     info->channels = figures->channel_count;
+    info->compression =
+        (struct gw_info_compression){.packing = (enum gw_info_packing)figures->packing.packing,
+                                     .raw_bytes = figures->packing.raw_bytes,
+                                     .packed_bytes = figures->packing.packed_bytes};
     info->round_count = figures->history_count;
     for (uint32_t i = 0; i < figures->history_count; i++) {
         const struct gw_source_round *round = &figures->history[i];
@@ -101,6 +105,10 @@ static void report_rounds(const struct gw_source_figures *figures, struct gw_inf
     }
 }
 
+static_assert((int)GW_PACKING_NONE == (int)GW_INFO_PACKING_NONE &&
+                  (int)GW_PACKING_FAST == (int)GW_INFO_PACKING_LZ4 &&
+                  (int)GW_PACKING_HIGH == (int)GW_INFO_PACKING_LZ4_HC,
+              "the same kinds");
 static_assert((int)GW_INFO_ROUNDS_MAX == (int)GW_SOURCE_ROUNDS_KEPT, "as many as the engine keeps");
 
 static uint64_t held_ms(void)

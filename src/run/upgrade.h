@@ -41,7 +41,8 @@
     S(15, gw_run_storage.monitor.parameters.throttle_initial_percent, 99)                    \
     S(16, gw_run_storage.monitor.parameters.throttle_increment_percent, 99)                  \
     S(17, gw_run_storage.monitor.parameters.throttle_max_percent, 99)                        \
-    S(18, gw_run_storage.monitor.parameters.channels, GW_QMP_CHANNELS_MAX)
+    S(18, gw_run_storage.monitor.parameters.channels, GW_QMP_CHANNELS_MAX)                   \
+    S(19, gw_run_storage.monitor.parameters.compress, GW_INFO_COMPRESS_COUNT - 1)
 
 #define GW_UPGRADE_CAPABILITY(name) gw_run_storage.monitor.capability[GW_INFO_CAPABILITY_##name]
 

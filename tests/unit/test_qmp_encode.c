@@ -60,10 +60,12 @@ static void test_plain_replies(void **state)
                                             .throttle_initial_percent = 20,
                                             .throttle_increment_percent = 10,
                                             .throttle_max_percent = 99,
-                                            .channels = 2};
+                                            .channels = 2,
+                                            .compress = GW_INFO_COMPRESS_LZ4};
     gw_qmp_encode_parameters(&message, "", &parameters);
     assert_line("{\"return\": {\"downtime-limit\": 300, \"max-bandwidth\": 0, "
                 "\"max-postcopy-bandwidth\": 0, \"multifd-channels\": 2, "
+                "\"multifd-compression\": \"lz4\", "
                 "\"throttle-trigger-threshold\": 50, "
                 "\"cpu-throttle-initial\": 20, \"cpu-throttle-increment\": 10, "
                 "\"max-cpu-throttle\": 99}}\r\n");
@@ -138,6 +140,7 @@ static struct gw_info_migrate sample(void)
         .peer = "tcp:b:1",
         .session = "ab",
         .channels = 4,
+        .compression = {GW_INFO_PACKING_LZ4_HC, 1000, 250},
     };
 }
 
@@ -187,7 +190,9 @@ static void test_migrate_golden(void **state)
                 "\"dirty-pages-rate\": 8, \"mbps\": 12.345, \"dirty-sync-count\": 7, "
                 "\"pages-per-second\": 9, \"page-size\": 4096, \"downtime-bytes\": 6}, "
                 "\"__org.godwit\": {\"role\": \"source\", \"peer\": \"tcp:b:1\", \"session\": "
-                "\"ab\", \"channels\": 4, \"epoch\": 2, \"expected-downtime-us\": 1500, "
+                "\"ab\", \"channels\": 4, "
+                "\"compression\": {\"method\": \"lz4-hc\", \"bytes\": 1000, "
+                "\"compressed\": 250}, \"epoch\": 2, \"expected-downtime-us\": 1500, "
                 "\"verify\": \"pending\", "
                 "\"verify-time\": 0}}, \"id\": 7}\r\n");
 
@@ -217,6 +222,9 @@ static void assert_same(const struct gw_info_migrate *a, const struct gw_info_mi
     assert_int_equal(a->epoch, b->epoch);
     assert_int_equal(a->reason, b->reason);
     assert_string_equal(a->error, b->error);
+    assert_int_equal(a->compression.packing, b->compression.packing);
+    assert_int_equal(a->compression.raw_bytes, b->compression.raw_bytes);
+    assert_int_equal(a->compression.packed_bytes, b->compression.packed_bytes);
     assert_string_equal(a->peer, b->peer);
     assert_string_equal(a->session, b->session);
     assert_int_equal(a->held.is_held, b->held.is_held);
@@ -369,6 +377,7 @@ static void test_the_longest_message_fits(void **state)
     memset(&info, 0x01, sizeof(info));
     memset(&status, 0x01, sizeof(status));
     memset(&info.ram, 0xff, sizeof(info.ram));
+    info.compression = (struct gw_info_compression){GW_INFO_PACKING_LZ4_HC, UINT64_MAX, UINT64_MAX};
     info.status = GW_INFO_MIGRATION_FAILED;
     info.role = GW_INFO_TARGET;
     info.verify = GW_INFO_VERIFY_DIFFERENT;

@@ -146,6 +146,15 @@ static void test_migrate_arguments(void **state)
                "\"__org.godwit_on-deadline\":\"panic\"}}",
                "argument '__org.godwit_on-deadline' of migrate is panic; wanted \"cancel\", "
                "\"stop-and-copy\", \"postcopy\" or \"auto\"");
+    assert_true(!migrate->has_compress);
+    assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+                          "\"__org.godwit_compress\":\"none\"}}"),
+                     GW_OK);
+    assert_true(migrate->has_compress && migrate->compress == GW_INFO_COMPRESS_NONE);
+    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+               "\"__org.godwit_compress\":\"gzip\"}}",
+               "argument '__org.godwit_compress' of migrate is gzip; wanted \"auto\", \"none\" or "
+               "\"lz4\"");
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
                           "\"__org.godwit_postcopy\":true,"
                           "\"__org.godwit_on-deadline\":\"postcopy\"}}"),
@@ -214,6 +223,15 @@ static void test_throttle_parameters(void **state)
                "{\"multifd-channels\":9}}",
                "argument 'multifd-channels' of migrate-set-parameters is 9; wanted a number from "
                "1 to 8");
+    assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
+               "{\"multifd-compression\":\"zstd\"}}",
+               "argument 'multifd-compression' of migrate-set-parameters is zstd; wanted "
+               "\"auto\", \"none\" or \"lz4\"");
+    assert_int_equal(give("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
+                          "{\"multifd-compression\":\"lz4\"}}"),
+                     GW_OK);
+    assert_true(parameters->has_compress && !parameters->has_channels);
+    assert_int_equal(parameters->value.compress, GW_INFO_COMPRESS_LZ4);
     assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
                "{\"cpu-throttle-initial\":0}}",
                "argument 'cpu-throttle-initial' of migrate-set-parameters is 0; wanted a number "
@@ -314,11 +332,11 @@ static void test_bad_requests_are_named(void **state)
                "\"arguments\" of stop is [1]; wanted an object");
     assert_bad("{\"execute\":\"stop\",\"arguments\":{\"now\":true}}",
                "stop has no argument \"now\"; it has: none");
-    assert_bad(
-        "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime\":1}}",
-        "migrate-set-parameters has no argument \"downtime\"; it has: downtime-limit, "
-        "max-bandwidth, max-postcopy-bandwidth, multifd-channels, throttle-trigger-threshold, "
-        "cpu-throttle-initial, cpu-throttle-increment, ...");
+    assert_bad("{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime\":1}}",
+               "migrate-set-parameters has no argument \"downtime\"; it has: downtime-limit, "
+               "max-bandwidth, max-postcopy-bandwidth, multifd-channels, multifd-compression, "
+               "throttle-trigger-threshold, "
+               "cpu-throttle-initial, ...");
     assert_bad(
         "{\"execute\":\"migrate-set-parameters\",\"arguments\":{\"downtime-limit\":2000001}}",
         "argument 'downtime-limit' of migrate-set-parameters is 2000001; wanted a number "

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whether pages are packed, on links, CPUs and pages that are made of numbers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "godwit/compression.h"
+
+#define BATCH (UINT64_C(256) << 10)
+#define MIB   (UINT64_C(1) << 20)
+
+/* A world: picoseconds a byte, and what is left of a page in thousandths. */
+struct world {
+    uint64_t work, write, link; /* link: 0: it takes all there is */
+    uint64_t target;            /* a byte of a page, at the target: 0: no limit */
+    struct {
+        uint64_t pack, permille;
+    } kind[GW_PACKING_COUNT];
+};
+
+static const struct world text_on_gigabit = {
+    .work = 400, .write = 250, .link = 8000, .kind = {{0, 1000}, {1700, 310}, {14000, 240}}};
+
+static struct gw_compression compression;
+static unsigned changes;
+static uint64_t took_ns, trial_batches;
+
+static void begin(enum gw_compress wish)
+{
+    gw_compression_init(&compression, wish);
+    (void)gw_compression_set_able(&compression, true);
+    changes = 0;
+}
+
+static struct gw_batch_cost cost_of(const struct world *world, enum gw_packing packing)
+{
+    uint64_t permille = world->kind[packing].permille;
+    uint64_t packed = permille > 937 ? BATCH : BATCH * permille / 1000;
+    struct gw_batch_cost cost = {.packing = packing,
+                                 .raw_bytes = BATCH,
+                                 .packed_bytes = packed,
+                                 .pack_ns = BATCH * world->kind[packing].pack / 1000,
+                                 .work_ns = BATCH * world->work / 1000,
+                                 .write_ns = packed * world->write / 1000};
+    uint64_t busy_ns = cost.pack_ns + cost.work_ns + cost.write_ns;
+    uint64_t link_ns = packed * world->link / 1000;
+    uint64_t target_ns = BATCH * world->target / 1000;
+    uint64_t least_ns = link_ns > target_ns ? link_ns : target_ns;
+    cost.wait_ns = least_ns > busy_ns ? least_ns - busy_ns : 0;
+    return cost;
+}
+
+static void send(const struct world *world, uint64_t bytes)
+{
+    took_ns = 0;
+    trial_batches = 0;
+    for (uint64_t sent = 0; sent < bytes; sent += BATCH) {
+        enum gw_packing packing = gw_compression_next(&compression);
+        struct gw_batch_cost cost = cost_of(world, packing);
+        trial_batches += packing != compression.packing;
+        took_ns += cost.pack_ns + cost.work_ns + cost.write_ns + cost.wait_ns;
+        changes += gw_compression_sent(&compression, &cost);
+    }
+}
+
+static uint64_t rate(uint64_t bytes)
+{
+    return bytes * 1000 / took_ns; /* MB/s */
+}
+
+static void text_on_a_gigabit_is_packed(void **state)
+{
+    (void)state;
+    begin(GW_COMPRESS_NONE);
+    send(&text_on_gigabit, 256 * MIB);
+    uint64_t plain = rate(256 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_NONE);
+    begin(GW_COMPRESS_AUTO);
+    send(&text_on_gigabit, 16 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_FAST);
+    assert_int_equal(compression.reason, GW_PACKING_PAYS);
+    send(&text_on_gigabit, 256 * MIB);
+    assert_true(rate(256 * MIB) >= 3 * plain);
+    assert_int_equal(compression.packing, GW_PACKING_FAST); /* HC would be slower than the link */
+    assert_int_equal(changes, 1);
+}
+
+static void text_on_a_slow_link_is_packed_hard(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 80000; /* 100 Mb/s */
+    begin(GW_COMPRESS_AUTO);
+    send(&world, 64 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_HIGH);
+    assert_int_equal(changes, 2); /* by way of FAST */
+    send(&world, 256 * MIB);
+    assert_int_equal(changes, 2);
+    assert_true(rate(256 * MIB) >= 4 * 12);
+}
+
+/* A CPU that packs hard slower than the link takes it: not hard. */
+static void a_slow_cpu_does_not_pack_hard(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 80000;
+    world.kind[GW_PACKING_HIGH].pack = 60000;
+    begin(GW_COMPRESS_AUTO);
+    send(&world, 256 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_FAST);
+}
+
+static void nothing_is_tried_on_a_link_without_limit(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 0;
+    begin(GW_COMPRESS_AUTO);
+    send(&world, 1024 * MIB);
+    assert_int_equal(changes, 0);
+    assert_int_equal(trial_batches, 0);
+}
+
+/* The target's CPU takes longer for a page than this one: that looks like a link, nearly as fast as
+ * lz4, and what is tried costs next to nothing. */
+static void a_target_that_is_slow_is_no_slow_link(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 0;
+    world.target = 1500;
+    begin(GW_COMPRESS_AUTO);
+    send(&world, 1024 * MIB);
+    assert_int_equal(changes, 0);
+    assert_true(trial_batches <= 4096 / 100);
+
+    world.target = 8000; /* so slow that it must be tried to be known */
+    begin(GW_COMPRESS_AUTO);
+    send(&world, 1024 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_NONE);
+    assert_int_equal(compression.reason, GW_PACKING_NO_GAIN);
+    assert_true(changes >= 2 && changes <= 10);
+}
+
+static void what_does_not_pack_is_left_alone(void **state)
+{
+    (void)state;
+    struct world noise = text_on_gigabit;
+    noise.kind[GW_PACKING_FAST].permille = 1004;
+    noise.kind[GW_PACKING_FAST].pack = 300;
+    noise.kind[GW_PACKING_HIGH].permille = 1004;
+    begin(GW_COMPRESS_AUTO);
+    send(&noise, 64 * MIB);
+    assert_int_equal(changes, 0);
+    send(&noise, 256 * MIB);
+    assert_true(trial_batches <= 1024 / 25);
+    assert_true(rate(256 * MIB) >= 123); /* of 125 */
+
+    /* text comes: soon it is packed; and no longer when it is over */
+    send(&text_on_gigabit, 32 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_FAST);
+    send(&noise, 16 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_NONE);
+    assert_int_equal(compression.reason, GW_PACKING_BAD_RATIO);
+    assert_int_equal(changes, 2);
+}
+
+/* A link that becomes fast: packing is what limits then, and after a while that is found out. */
+static void a_link_that_becomes_fast_is_noticed(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    begin(GW_COMPRESS_AUTO);
+    send(&world, 64 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_FAST);
+    world.link = 0;
+    send(&world, 2048 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_NONE);
+    assert_int_equal(compression.reason, GW_PACKING_FAST_LINK);
+    assert_int_equal(changes, 2);
+}
+
+/* Writing itself is slow, as a layer that encrypts makes it: less to write is worth packing. */
+static void less_is_written_where_writing_is_slow(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 0;
+    world.write = 4000;
+    begin(GW_COMPRESS_AUTO);
+    send(&world, 128 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_FAST);
+}
+
+static void wishes_are_followed(void **state)
+{
+    (void)state;
+    struct world fast = text_on_gigabit;
+    fast.link = 0;
+    begin(GW_COMPRESS_LZ4);
+    send(&fast, 64 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_FAST);
+    assert_int_equal(compression.reason, GW_PACKING_WANTED);
+    assert_int_equal(trial_batches, 0);
+    assert_int_equal(gw_compression_permille(&compression), 309);
+    assert_true(compression.raw_bytes == 64 * MIB);
+    begin(GW_COMPRESS_NONE);
+    send(&text_on_gigabit, 64 * MIB);
+    assert_int_equal(compression.packing, GW_PACKING_NONE);
+    assert_int_equal(compression.raw_bytes, 0);
+}
+
+static void a_target_that_cannot_is_sent_none(void **state)
+{
+    (void)state;
+    for (int wish = 0; wish < GW_COMPRESS_COUNT; wish++) {
+        gw_compression_init(&compression, (enum gw_compress)wish);
+        assert_int_equal(gw_compression_set_able(&compression, false), wish == GW_COMPRESS_LZ4);
+        send(&text_on_gigabit, 64 * MIB);
+        assert_int_equal(compression.packing, GW_PACKING_NONE);
+        assert_int_equal(trial_batches, 0);
+        assert_int_equal(compression.reason,
+                         wish == GW_COMPRESS_NONE ? GW_PACKING_WANTED : GW_PACKING_UNABLE);
+    }
+}
+
+/* Batches without bytes of pages say nothing, and several channels' trials may cross. */
+static void empty_and_late_batches_do_no_harm(void **state)
+{
+    (void)state;
+    begin(GW_COMPRESS_AUTO);
+    struct gw_batch_cost none = {.work_ns = 1000};
+    assert_false(gw_compression_sent(&compression, &none));
+    send(&text_on_gigabit, 64 * MIB);
+    struct gw_batch_cost late = cost_of(&text_on_gigabit, GW_PACKING_NONE);
+    for (int i = 0; i < 8; i++) {
+        assert_false(gw_compression_sent(&compression, &late));
+    }
+    assert_int_equal(compression.packing, GW_PACKING_FAST);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(text_on_a_gigabit_is_packed),
+        cmocka_unit_test(text_on_a_slow_link_is_packed_hard),
+        cmocka_unit_test(a_slow_cpu_does_not_pack_hard),
+        cmocka_unit_test(nothing_is_tried_on_a_link_without_limit),
+        cmocka_unit_test(a_target_that_is_slow_is_no_slow_link),
+        cmocka_unit_test(what_does_not_pack_is_left_alone),
+        cmocka_unit_test(a_link_that_becomes_fast_is_noticed),
+        cmocka_unit_test(less_is_written_where_writing_is_slow),
+        cmocka_unit_test(wishes_are_followed),
+        cmocka_unit_test(a_target_that_cannot_is_sent_none),
+        cmocka_unit_test(empty_and_late_batches_do_no_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
