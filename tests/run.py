@@ -159,6 +159,38 @@ class Model(Lint):
         return check.ALL + (check.LONG if options.all else [])
 
 
+class Fuzzers:
+    """What reads a peer's bytes, on bytes that libFuzzer makes up (tests/fuzz)."""
+    name = "fuzz"
+
+    def prepare(self):
+        subprocess.run([TOP / "tools/build", "native"], check=True)  # unpacks what they link
+
+    def tests(self, options):
+        import fuzz
+        self.seconds = fuzz.SECONDS_ALL if options.all else fuzz.SECONDS
+        return [fuzz.Fuzzer(name) for name in fuzz.PROGRAMS]
+
+    def test_name(self, test):
+        return test.name
+
+    def run(self, tests, counter):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda test: self._run_one(test, counter), tests))
+
+    def _run_one(self, test, counter):
+        start = time.monotonic()
+        try:
+            test.build()
+            command, env = test.command(self.seconds)
+            outcome, detail = run_program(command, LOGS / self.name / f"{test.name}.log",
+                                          self.seconds + 120, env, TOP)
+        except subprocess.CalledProcessError as error:
+            outcome, detail = "fail", str(error)
+        counter.report(self.name, test.name, outcome, time.monotonic() - start, detail,
+                       test.replay())
+
+
 class Gateways:
     name = "gateway"
 
@@ -189,6 +221,7 @@ PARTS = [
     Simulator("sim", "native", "sim"),
     Model(),
     Programs("embedder", "native", "embedder"),
+    Fuzzers(),
     Image(),
     Programs("unit-aarch64", "aarch64", "unit"),
     Gateways(),

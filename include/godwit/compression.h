@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whether pages are packed, and how hard: decided for all channels together from what each batch
- * cost and brought.
+ * Whether pages are packed: decided for all channels together from what each batch cost and
+ * brought.
  *
  * A channel's thread works, packs and writes in turn, while its socket drains. So a byte of a page
- * takes as long as the slower of the two: the thread (work + packing + writing of what is left of
+ * takes as long as the slower of the two: the thread (work, packing, and writing what is left of
  * it), or the link (what is left of it, at the link's rate). What the thread costs is measured
- * always; the link's rate whenever the thread had to wait for it; packing, by a batch of another
- * kind now and then, for which a small part of the time is spent and less and less while it does
- * not pay. A kind of packing is chosen for a tenth of the time saved, and given up when it saves
- * less than a twentieth.
+ * always; the link's rate whenever the thread had to wait for it; packing, while nothing is packed,
+ * by a batch now and then, for which a small part of the time is spent, and less and less while it
+ * does not pay. Packing begins for a tenth of the time saved, and ends when it saves less than a
+ * twentieth.
  *
  * Pure; part of struct gw_source, under its lock. Rates are picoseconds a byte.
  */
@@ -38,7 +38,6 @@ enum gw_packing_reason {
     GW_PACKING_BAD_RATIO,    /* hardly anything was saved */
     GW_PACKING_FAST_LINK,    /* the link takes more than can be packed */
     GW_PACKING_NO_GAIN,      /* it was no faster than before: something else limits */
-    GW_PACKING_TOO_SLOW,     /* less packing gets more through: the CPU limits */
 };
 
 /* What a batch cost. Bytes, and nanoseconds of its channel's thread. */
@@ -52,28 +51,23 @@ struct gw_batch_cost {
     uint64_t wait_ns;  /* for room in the socket, or for the operator's limit */
 };
 
-struct gw_packing_rate {
-    uint64_t pack_ps;  /* to pack a byte */
-    uint32_t permille; /* that is left of it */
-    bool is_known;
-};
-
 struct gw_compression {
     enum gw_compress wish;
     bool is_able; /* the target is */
     enum gw_packing packing;
     enum gw_packing_reason reason;
-    struct gw_batch_cost window; /* sums, since the last decision */
-    uint64_t window_count;       /* decisions since `packing` was chosen */
-    struct gw_packing_rate rate[GW_PACKING_COUNT];
-    uint64_t work_ps, write_ps; /* a byte of a page; a byte written */
-    uint64_t link_ps;           /* a byte written, where that is what limits; 0: it is not */
-    uint64_t plain_ps;          /* a byte of a page, when none was packed */
-    uint64_t spent_ns;          /* since the last trial */
-    uint64_t trial_ns;          /* what the last trial cost */
-    uint32_t trials_in_vain;
-    uint64_t hold_bytes, held_bytes; /* no trial before so many bytes, and how many were */
-    uint64_t raw_bytes, packed_bytes, pack_ns; /* of all that was packed */
+    struct gw_batch_cost window;      /* sums, since the last decision */
+    uint64_t window_count;            /* decisions since `packing` was chosen */
+    uint64_t pack_ps;                 /* to pack a byte; 0: not known */
+    uint32_t permille;                /* that is left of it; 0: not known */
+    uint64_t work_ps, write_ps;       /* a byte of a page; a byte written */
+    uint64_t link_ps;                 /* a byte written, where that is what limits; 0: it is not */
+    uint64_t plain_ps;                /* a byte of a page, when none was packed */
+    uint64_t spent_ns;                /* since the last trial */
+    uint64_t trial_ns;                /* what the last trial cost */
+    uint32_t trials_in_vain;          /* since something changed */
+    uint64_t hold_bytes, held_bytes;  /* no trial before so many bytes, and how many were */
+    uint64_t raw_bytes, packed_bytes; /* of all that was packed, or tried */
 };
 
 void gw_compression_init(struct gw_compression *compression, enum gw_compress wish);
@@ -90,9 +84,8 @@ bool gw_compression_sent(struct gw_compression *compression, const struct gw_bat
 /* What is left of a page as they are packed now: 1..1000, as the last ones show it. */
 uint32_t gw_compression_permille(const struct gw_compression *compression);
 
-/* Bytes of pages a second that this kind of packing, or the link, takes; 0: not known. */
-uint64_t gw_compression_pack_rate(const struct gw_compression *compression,
-                                  enum gw_packing packing);
+/* Bytes of pages a second that packing takes, and bytes that the link does; 0: not known. */
+uint64_t gw_compression_pack_rate(const struct gw_compression *compression);
 uint64_t gw_compression_link_rate(const struct gw_compression *compression);
 
 #endif

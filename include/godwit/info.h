@@ -99,7 +99,6 @@ enum gw_info_compress { GW_INFO_COMPRESSIONS(GW_INFO_ENUM) GW_INFO_COMPRESS_COUN
 enum gw_info_packing {
     GW_INFO_PACKING_NONE = 0,
     GW_INFO_PACKING_LZ4 = 1,
-    GW_INFO_PACKING_LZ4_HC = 2,
     GW_INFO_PACKING_COUNT,
 };
 

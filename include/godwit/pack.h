@@ -18,15 +18,14 @@
 #include "godwit/status.h"
 
 enum gw_packing {
-    GW_PACKING_NONE = 0, /* as they are */
-    GW_PACKING_FAST = 1, /* LZ4 */
-    GW_PACKING_HIGH = 2, /* LZ4 HC: smaller, and about ten times the work; unpacked alike */
+    GW_PACKING_NONE = 0, /* they travel as they are */
+    GW_PACKING_LZ4 = 1,
     GW_PACKING_COUNT,
 };
 
 enum {
-    GW_PACK_STATE_BYTES = 262200, /* LZ4_STREAMHC_MINSIZE, lz4hc.h */
-    GW_PACK_WORTH_DIVISOR = 16,   /* packed must be shorter by one part in so many */
+    GW_PACK_STATE_BYTES = 16416, /* LZ4_STREAM_MINSIZE, lz4.h */
+    GW_PACK_WORTH_DIVISOR = 16,  /* packed must be shorter by one part in so many */
 };
 
 struct gw_packer {
@@ -35,8 +34,7 @@ struct gw_packer {
 
 /* Packs `count` bytes (1..GW_BATCH_BYTES_MAX) into `packed`, which has room for as many. Returns
  * how many they became, or 0 when that is not worth it. */
-uint32_t gw_pack(struct gw_packer *packer, enum gw_packing how, const uint8_t *bytes,
-                 uint32_t count, uint8_t *packed);
+uint32_t gw_pack(struct gw_packer *packer, const uint8_t *bytes, uint32_t count, uint8_t *packed);
 
 /* Unpacks into `bytes`, exactly `count` of them; neither overlaps the other. GW_PROTOCOL when it is
  * no block, or one of another length; `bytes` then holds anything. */

@@ -77,10 +77,7 @@ static void print_postcopy(const struct gw_info_migrate *info)
 static void print_packed(const char *before, const struct gw_info_compression *compression)
 {
     uint64_t raw = compression->raw_bytes;
-    (void)printf("%s%s ", before,
-                 gw_info_packing_name(compression->packing == GW_INFO_PACKING_NONE
-                                          ? GW_INFO_PACKING_LZ4
-                                          : compression->packing));
+    (void)printf("%s%s ", before, gw_info_packing_name(GW_INFO_PACKING_LZ4));
     print_size("", raw, "");
     (void)printf(" to %llu%%",
                  (unsigned long long)(raw == 0 ? 100 : compression->packed_bytes * 100 / raw));

@@ -29,9 +29,8 @@ static const char *const verify_names[] = {GW_INFO_VERIFIES(NAME)};
 #define NAME(name, text) [GW_INFO_COMPRESS_##name] = text,
 static const char *const compress_names[] = {GW_INFO_COMPRESSIONS(NAME)};
 #undef NAME
-static const char *const packing_names[] = {[GW_INFO_PACKING_NONE] = "none",
-                                            [GW_INFO_PACKING_LZ4] = "lz4",
-                                            [GW_INFO_PACKING_LZ4_HC] = "lz4-hc"};
+static const char *const packing_names[] = {
+    [GW_INFO_PACKING_NONE] = "none", [GW_INFO_PACKING_LZ4] = "lz4"};
 
 const char *gw_info_run_state_name(enum gw_info_run_state state)
 {

@@ -20,7 +20,7 @@ static struct body make_body(const struct gw_pages_frame *frame,
         return body;
     }
     uint64_t start_ns = gw_clock_now_ns();
-    uint32_t packed = gw_pack(frame->packer, frame->packing, body.bytes, body.count, frame->packed);
+    uint32_t packed = gw_pack(frame->packer, body.bytes, body.count, frame->packed);
     sent->cost.packing = frame->packing;
     sent->cost.pack_ns = gw_clock_now_ns() - start_ns;
     return packed == 0 ? body

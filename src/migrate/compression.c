@@ -15,15 +15,12 @@ enum {
     BAD_PERMILLE = 850,
     /* Picoseconds a byte: what can be packed well never takes less. Saves trials on a fast link. */
     PACK_PS_MIN = 1000,
-    HIGH_TO_FAST = 4, /* ... and HC at least so many times as long */
 };
 #define SAMPLE_BYTES_MIN (UINT64_C(32) << 10) /* a batch that says something of packing */
 #define HOLD_BYTES_MIN   (UINT64_C(64) << 20)
 #define HOLD_BYTES_MAX   (UINT64_C(1) << 30)
 #define PS_PER_NS        UINT64_C(1000)
 #define PS_PER_S         UINT64_C(1000000000000)
-
-static const uint64_t unknown_ps = UINT64_MAX;
 
 static uint64_t ps_per_byte(uint64_t ns, uint64_t bytes)
 {
@@ -60,7 +57,7 @@ static void apply(struct gw_compression *compression)
     } else if (!compression->is_able) {
         set(compression, GW_PACKING_NONE, GW_PACKING_UNABLE);
     } else if (compression->wish == GW_COMPRESS_LZ4) {
-        set(compression, GW_PACKING_FAST, GW_PACKING_WANTED);
+        set(compression, GW_PACKING_LZ4, GW_PACKING_WANTED);
     } else {
         set(compression, GW_PACKING_NONE, GW_PACKING_AT_FIRST);
     }
@@ -70,8 +67,6 @@ void gw_compression_init(struct gw_compression *compression, enum gw_compress wi
 {
     memset(compression, 0, sizeof(*compression));
     compression->wish = wish;
-    compression->rate[GW_PACKING_NONE] =
-        (struct gw_packing_rate){.permille = PLAIN_PERMILLE, .is_known = true};
     apply(compression);
 }
 
@@ -84,93 +79,63 @@ bool gw_compression_set_able(struct gw_compression *compression, bool is_able)
 
 /* ---- What it would take ---- */
 
-/* A byte of a page, packed that way: by the thread, and by the slower of thread and link. */
-static uint64_t thread_ps(const struct gw_compression *compression, enum gw_packing packing)
-{
-    const struct gw_packing_rate *rate = &compression->rate[packing];
-    return compression->work_ps + rate->pack_ps + compression->write_ps * rate->permille / 1000;
-}
-
+/* A byte of a page, by the slower of thread and link. */
 static uint64_t total_ps(const struct gw_compression *compression, enum gw_packing packing)
 {
-    const struct gw_packing_rate *rate = &compression->rate[packing];
-    return rate->is_known ? max_of(thread_ps(compression, packing),
-                                   compression->link_ps * rate->permille / 1000)
-                          : unknown_ps;
+    bool is_packed = packing == GW_PACKING_LZ4;
+    uint64_t permille = is_packed ? compression->permille : PLAIN_PERMILLE;
+    uint64_t thread_ps = compression->work_ps + (is_packed ? compression->pack_ps : 0) +
+                         compression->write_ps * permille / 1000;
+    return max_of(thread_ps, compression->link_ps * permille / 1000);
 }
 
-/* The kind that is tried beside each. */
-static enum gw_packing other_of(enum gw_packing packing)
+static enum gw_packing choose(const struct gw_compression *compression)
 {
-    return packing == GW_PACKING_FAST ? GW_PACKING_HIGH : GW_PACKING_FAST;
-}
-
-/* The least work that comes within reach of the best. What a trial said of the other kind is of
- * other pages than the last window's, and counts only while it is fresh. */
-static enum gw_packing choose(const struct gw_compression *compression, bool has_trial)
-{
-    enum gw_packing best = GW_PACKING_NONE;
-    for (enum gw_packing packing = GW_PACKING_FAST; packing < GW_PACKING_COUNT; packing++) {
-        uint64_t gain = packing <= compression->packing ? GAIN_PERCENT / 2 : GAIN_PERCENT;
-        uint64_t theirs = total_ps(compression, packing);
-        bool counts = packing == compression->packing ||
-                      (has_trial && packing == other_of(compression->packing));
-        if (counts && theirs != unknown_ps &&
-            theirs * 100 < total_ps(compression, best) * (100 - gain)) {
-            best = packing;
-        }
-    }
-    return best;
+    uint64_t gain = compression->packing == GW_PACKING_LZ4 ? GAIN_PERCENT / 2 : GAIN_PERCENT;
+    bool is_known = compression->permille > 0;
+    return is_known && total_ps(compression, GW_PACKING_LZ4) * 100 <
+                           total_ps(compression, GW_PACKING_NONE) * (100 - gain)
+               ? GW_PACKING_LZ4
+               : GW_PACKING_NONE;
 }
 
 /* ---- Trials ---- */
 
-/* False when it cannot pay, whatever a trial says. */
-static bool may_pay(const struct gw_compression *compression, enum gw_packing packing)
-{
-    uint64_t fast_ps = max_of(compression->rate[GW_PACKING_FAST].pack_ps, PACK_PS_MIN);
-    uint64_t pack_ps = packing == GW_PACKING_HIGH ? HIGH_TO_FAST * fast_ps : PACK_PS_MIN;
-    return packing < compression->packing ||
-           compression->work_ps + pack_ps < total_ps(compression, compression->packing);
-}
-
 static bool is_trial_due(const struct gw_compression *compression)
 {
     uint64_t patience = SPENT_PER_TRIAL << compression->trials_in_vain;
+    bool may_pay = compression->work_ps + PACK_PS_MIN < total_ps(compression, GW_PACKING_NONE);
     return compression->wish == GW_COMPRESS_AUTO && compression->is_able &&
-           compression->window_count > 0 && compression->held_bytes >= compression->hold_bytes &&
-           compression->spent_ns >= compression->trial_ns * patience &&
-           may_pay(compression, other_of(compression->packing));
+           compression->packing == GW_PACKING_NONE && compression->window_count > 0 &&
+           compression->held_bytes >= compression->hold_bytes &&
+           compression->spent_ns >= compression->trial_ns * patience && may_pay;
 }
 
 enum gw_packing gw_compression_next(struct gw_compression *compression)
 {
     if (is_trial_due(compression)) {
         compression->spent_ns = 0; /* one at a time */
-        return other_of(compression->packing);
+        return GW_PACKING_LZ4;
     }
     return compression->packing;
 }
 
 static void learn(struct gw_compression *compression, const struct gw_batch_cost *cost)
 {
-    if (cost->packing != GW_PACKING_NONE) {
-        compression->rate[cost->packing] = (struct gw_packing_rate){
-            .pack_ps = ps_per_byte(cost->pack_ns, cost->raw_bytes),
-            .permille = (uint32_t)(cost->packed_bytes * 1000 / cost->raw_bytes),
-            .is_known = true};
-    }
+    uint64_t permille = cost->packed_bytes * 1000 / cost->raw_bytes;
+    compression->pack_ps = ps_per_byte(cost->pack_ns, cost->raw_bytes);
+    compression->permille = (uint32_t)max_of(permille, 1);
 }
 
 /* One batch says little of the next: a quarter of what is believed. */
 static void learn_by_trial(struct gw_compression *compression, const struct gw_batch_cost *cost)
 {
-    const struct gw_packing_rate old = compression->rate[cost->packing];
-    struct gw_packing_rate *rate = &compression->rate[cost->packing];
+    uint64_t pack_ps = compression->pack_ps;
+    uint32_t permille = compression->permille;
     learn(compression, cost);
-    if (old.is_known) {
-        rate->pack_ps = (3 * old.pack_ps + rate->pack_ps) / 4;
-        rate->permille = (3 * old.permille + rate->permille) / 4;
+    if (permille > 0) {
+        compression->pack_ps = (3 * pack_ps + compression->pack_ps) / 4;
+        compression->permille = (3 * permille + compression->permille) / 4;
     }
 }
 
@@ -181,26 +146,17 @@ static uint64_t time_of(const struct gw_batch_cost *cost)
     return cost->pack_ns + cost->work_ns + cost->write_ns + cost->wait_ns;
 }
 
-static enum gw_packing_reason reason_for(const struct gw_compression *compression,
-                                         enum gw_packing chosen)
+static bool decide(struct gw_compression *compression)
 {
-    const struct gw_packing_rate *used = &compression->rate[compression->packing];
-    if (chosen > compression->packing) {
-        return GW_PACKING_PAYS;
-    }
-    if (chosen != GW_PACKING_NONE) {
-        return GW_PACKING_TOO_SLOW;
-    }
-    return used->permille > BAD_PERMILLE ? GW_PACKING_BAD_RATIO : GW_PACKING_FAST_LINK;
-}
-
-static bool decide(struct gw_compression *compression, bool has_trial)
-{
-    enum gw_packing chosen = choose(compression, has_trial);
+    enum gw_packing chosen = choose(compression);
+    bool is_bad = compression->permille > BAD_PERMILLE;
     if (chosen == compression->packing) {
         return false;
     }
-    set(compression, chosen, reason_for(compression, chosen));
+    set(compression, chosen,
+        chosen == GW_PACKING_LZ4 ? GW_PACKING_PAYS
+        : is_bad                 ? GW_PACKING_BAD_RATIO
+                                 : GW_PACKING_FAST_LINK);
     return true;
 }
 
@@ -238,19 +194,21 @@ static bool end_window(struct gw_compression *compression)
     compression->work_ps = ps_per_byte(window.work_ns, window.raw_bytes);
     compression->write_ps = ps_per_byte(window.write_ns, window.packed_bytes);
     judge_link(compression);
-    learn(compression, &window);
+    if (window.packing == GW_PACKING_LZ4) {
+        learn(compression, &window);
+    }
     compression->window_count++;
     begin_window(compression);
     if (compression->wish != GW_COMPRESS_AUTO || !compression->is_able) {
         return false;
     }
-    if (window.packing == GW_PACKING_NONE) {
+    if (window.packing == GW_PACKING_NONE) { /* only a trial says how these pages would pack */
         compression->plain_ps = all_ps;
-    } else if (compression->window_count == JUDGED_WINDOW &&
-               all_ps * 100 > compression->plain_ps * (100 - GAIN_PERCENT / 2)) {
-        return give_up(compression);
+        return false;
     }
-    return decide(compression, false);
+    bool is_gain = all_ps * 100 <= compression->plain_ps * (100 - GAIN_PERCENT / 2);
+    return compression->window_count == JUDGED_WINDOW && !is_gain ? give_up(compression)
+                                                                  : decide(compression);
 }
 
 static void add(struct gw_batch_cost *sum, const struct gw_batch_cost *cost)
@@ -270,7 +228,7 @@ static bool end_trial(struct gw_compression *compression, const struct gw_batch_
     }
     compression->trial_ns = cost->pack_ns;
     learn_by_trial(compression, cost);
-    if (decide(compression, true)) {
+    if (decide(compression)) {
         return true;
     }
     compression->trials_in_vain += compression->trials_in_vain < TRIALS_IN_VAIN_MAX;
@@ -285,13 +243,12 @@ bool gw_compression_sent(struct gw_compression *compression, const struct gw_bat
     if (cost->packing != GW_PACKING_NONE) {
         compression->raw_bytes += cost->raw_bytes;
         compression->packed_bytes += cost->packed_bytes;
-        compression->pack_ns += cost->pack_ns;
     }
     compression->spent_ns += time_of(cost);
     compression->held_bytes += cost->raw_bytes;
     if (cost->packing != compression->packing) { /* a trial, or from before a change */
-        return compression->wish == GW_COMPRESS_AUTO &&
-               cost->packing == other_of(compression->packing) && end_trial(compression, cost);
+        return compression->wish == GW_COMPRESS_AUTO && cost->packing == GW_PACKING_LZ4 &&
+               end_trial(compression, cost);
     }
     add(&compression->window, cost);
     return compression->window.raw_bytes >= WINDOW_BYTES && end_window(compression);
@@ -299,17 +256,15 @@ bool gw_compression_sent(struct gw_compression *compression, const struct gw_bat
 
 uint32_t gw_compression_permille(const struct gw_compression *compression)
 {
-    const struct gw_packing_rate *rate = &compression->rate[compression->packing];
-    bool is_known = rate->is_known && rate->permille > 0;
-    return is_known ? rate->permille : PLAIN_PERMILLE;
+    bool is_packed = compression->packing == GW_PACKING_LZ4 && compression->permille > 0;
+    return is_packed ? compression->permille : PLAIN_PERMILLE;
 }
 
 /* ---- For people ---- */
 
-uint64_t gw_compression_pack_rate(const struct gw_compression *compression, enum gw_packing packing)
+uint64_t gw_compression_pack_rate(const struct gw_compression *compression)
 {
-    uint64_t ps = compression->rate[packing].pack_ps;
-    return ps == 0 ? 0 : PS_PER_S / ps;
+    return compression->pack_ps == 0 ? 0 : PS_PER_S / compression->pack_ps;
 }
 
 uint64_t gw_compression_link_rate(const struct gw_compression *compression)

@@ -16,17 +16,15 @@ void gw_source_set_limits(struct gw_source *source, uint64_t downtime_ns_max,
 
 static struct gw_packing_figures packing_figures(const struct gw_compression *compression)
 {
-    enum gw_packing seen =
-        compression->packing == GW_PACKING_NONE ? GW_PACKING_FAST : compression->packing;
     return (struct gw_packing_figures){
         .wish = compression->wish,
         .packing = compression->packing,
         .reason = compression->reason,
         .raw_bytes = compression->raw_bytes,
         .packed_bytes = compression->packed_bytes,
-        .pack_rate = gw_compression_pack_rate(compression, seen),
+        .pack_rate = gw_compression_pack_rate(compression),
         .link_rate = gw_compression_link_rate(compression),
-        .permille = compression->rate[seen].permille,
+        .permille = compression->permille,
     };
 }
 

@@ -55,7 +55,6 @@ static void say_further(const struct gw_source_figures *figures)
 /* Rates in MB/s as links have them. */
 static void say_packing(const struct gw_packing_figures *packing)
 {
-    const char *kind = packing->packing == GW_PACKING_HIGH ? "lz4 hc" : "lz4";
     unsigned percent = (packing->permille + 5) / 10;
     uint64_t pack_mb = packing->pack_rate / 1000000;
     uint64_t link_mb = packing->link_rate / 1000000;
@@ -69,15 +68,9 @@ static void say_packing(const struct gw_packing_figures *packing)
         gw_monitor_say("pages travel as they are: the target cannot unpack them");
         break;
     case GW_PACKING_PAYS:
-        gw_monitor_say("the link takes %" PRIu64 " MB/s, %s packs %" PRIu64
+        gw_monitor_say("the link takes %" PRIu64 " MB/s, lz4 packs %" PRIu64
                        " MB/s of pages to %u%%: they are packed",
-                       link_mb, kind, pack_mb, percent);
-        break;
-    case GW_PACKING_TOO_SLOW:
-        gw_monitor_say(
-            "packing hard takes longer than the link does: pages are packed by %s, %" PRIu64
-            " MB/s, to %u%%",
-            kind, pack_mb, percent);
+                       link_mb, pack_mb, percent);
         break;
     case GW_PACKING_BAD_RATIO:
         gw_monitor_say("packed pages still have %u%% of their size: they travel as they are",

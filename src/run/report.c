@@ -106,8 +106,7 @@ static void report_rounds(const struct gw_source_figures *figures, struct gw_inf
 }
 
 static_assert((int)GW_PACKING_NONE == (int)GW_INFO_PACKING_NONE &&
-                  (int)GW_PACKING_FAST == (int)GW_INFO_PACKING_LZ4 &&
-                  (int)GW_PACKING_HIGH == (int)GW_INFO_PACKING_LZ4_HC,
+                  (int)GW_PACKING_LZ4 == (int)GW_INFO_PACKING_LZ4,
               "the same kinds");
 static_assert((int)GW_INFO_ROUNDS_MAX == (int)GW_SOURCE_ROUNDS_KEPT, "as many as the engine keeps");
 

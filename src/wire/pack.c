@@ -3,26 +3,15 @@
 #include "godwit/pack.h"
 
 #include <lz4.h>
-#include <lz4hc.h>
+static_assert(sizeof(LZ4_stream_t) <= sizeof(struct gw_packer), "a packer holds lz4's state");
+static_assert(_Alignof(LZ4_stream_t) <= _Alignof(struct gw_packer), "and is aligned for it");
 
-static_assert(sizeof(LZ4_stream_t) <= sizeof(struct gw_packer), "a packer holds either state");
-static_assert(sizeof(LZ4_streamHC_t) <= sizeof(struct gw_packer), "a packer holds either state");
-static_assert(_Alignof(LZ4_streamHC_t) <= _Alignof(struct gw_packer), "aligned for either state");
-
-/* The lowest level that is HC's own: the next ones gain little and cost much. */
-enum { HIGH_LEVEL = 3 };
-
-uint32_t gw_pack(struct gw_packer *packer, enum gw_packing how, const uint8_t *bytes,
-                 uint32_t count, uint8_t *packed)
+uint32_t gw_pack(struct gw_packer *packer, const uint8_t *bytes, uint32_t count, uint8_t *packed)
 {
     int room = (int)(count - count / GW_PACK_WORTH_DIVISOR);
-    const char *from = (const char *)bytes;
-    GW_ASSERT(how != GW_PACKING_NONE && count > 0 && count <= GW_BATCH_BYTES_MAX);
-    int used =
-        how == GW_PACKING_HIGH
-            ? LZ4_compress_HC_extStateHC(packer->state, from, (char *)packed, (int)count, room,
-                                         HIGH_LEVEL)
-            : LZ4_compress_fast_extState(packer->state, from, (char *)packed, (int)count, room, 1);
+    GW_ASSERT(count > 0 && count <= GW_BATCH_BYTES_MAX);
+    int used = LZ4_compress_fast_extState(packer->state, (const char *)bytes, (char *)packed,
+                                          (int)count, room, 1);
     return used > 0 ? (uint32_t)used : 0;
 }
 

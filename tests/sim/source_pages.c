@@ -46,7 +46,7 @@ static uint32_t put_body(const struct gw_batch_builder *builder, const struct gw
     uint32_t raw = builder->table.raw_pages * builder->page_bytes;
     uint32_t packed = 0;
     if (batch->packing != GW_PACKING_NONE && raw > 0) {
-        packed = gw_pack(&packer, batch->packing, page_buffer, raw, packed_buffer);
+        packed = gw_pack(&packer, page_buffer, raw, packed_buffer);
         sent->cost.packing = batch->packing;
         sent->cost.pack_ns = raw;
     }

@@ -341,7 +341,7 @@ static void what_was_packed_is_summed_as_it_travels(void **state)
     begin();
     add_raw(4);
     add_raw(6);
-    uint32_t count = gw_pack(&packer, GW_PACKING_FAST, storage, 2 * PAGE, packed);
+    uint32_t count = gw_pack(&packer, storage, 2 * PAGE, packed);
     uint32_t used = gw_batch_finish_packed(&builder, packed, count, table_bytes, &crc);
     assert_true(count > 0 && count < 200);
     assert_int_equal(crc, gw_crc32c(gw_crc32c(0, table_bytes, used), packed, count));

@@ -429,7 +429,7 @@ static void packed_pages_that_lie_are_refused(void **context)
     for (size_t i = 0; i < sizeof(pages); i++) {
         pages[i] = (uint8_t)(i / 7);
     }
-    uint32_t three = gw_pack(&packer, GW_PACKING_FAST, pages, 3 * page_bytes, packed);
+    uint32_t three = gw_pack(&packer, pages, 3 * page_bytes, packed);
     assert_true(three > 0 && three < page_bytes);
     expect_packed_refused(packed, three, 2, "are no lz4 block of at most"); /* it has more */
     expect_packed_refused(packed, three, 4, "bytes, wanted ");              /* it has less */

@@ -140,7 +140,7 @@ static struct gw_info_migrate sample(void)
         .peer = "tcp:b:1",
         .session = "ab",
         .channels = 4,
-        .compression = {GW_INFO_PACKING_LZ4_HC, 1000, 250},
+        .compression = {GW_INFO_PACKING_LZ4, 1000, 250},
     };
 }
 
@@ -191,7 +191,7 @@ static void test_migrate_golden(void **state)
                 "\"pages-per-second\": 9, \"page-size\": 4096, \"downtime-bytes\": 6}, "
                 "\"__org.godwit\": {\"role\": \"source\", \"peer\": \"tcp:b:1\", \"session\": "
                 "\"ab\", \"channels\": 4, "
-                "\"compression\": {\"method\": \"lz4-hc\", \"bytes\": 1000, "
+                "\"compression\": {\"method\": \"lz4\", \"bytes\": 1000, "
                 "\"compressed\": 250}, \"epoch\": 2, \"expected-downtime-us\": 1500, "
                 "\"verify\": \"pending\", "
                 "\"verify-time\": 0}}, \"id\": 7}\r\n");
@@ -377,7 +377,7 @@ static void test_the_longest_message_fits(void **state)
     memset(&info, 0x01, sizeof(info));
     memset(&status, 0x01, sizeof(status));
     memset(&info.ram, 0xff, sizeof(info.ram));
-    info.compression = (struct gw_info_compression){GW_INFO_PACKING_LZ4_HC, UINT64_MAX, UINT64_MAX};
+    info.compression = (struct gw_info_compression){GW_INFO_PACKING_LZ4, UINT64_MAX, UINT64_MAX};
     info.status = GW_INFO_MIGRATION_FAILED;
     info.role = GW_INFO_TARGET;
     info.verify = GW_INFO_VERIFY_DIFFERENT;

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fuzzers: libFuzzer's programs (fuzz.h), each with the sources that it is about.
+
+They are built by clang from the sources themselves, since all of what they link must be
+instrumented. What crashes one is kept beside it, and one command replays it.
+"""
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+BUILD = TOP / "build/fuzz"
+SECONDS, SECONDS_ALL = 15, 600
+PURE = ["src/base/crc32c.c", "src/base/digest.c", "src/base/status.c", "src/base/units.c",
+        *sorted(str(path.relative_to(TOP)) for path in (TOP / "src/wire").glob("*.c"))]
+# name: (its sources beside tests/fuzz/NAME.c, the longest input)
+PROGRAMS = {
+    "frame": (PURE, 64),
+    "message": (PURE, 8192),
+    "batch": (PURE, 70000),
+}
+FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fno-omit-frame-pointer",
+         "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all",
+         "-Iinclude", "-Isrc", "-Iboard/qemu-virt", "-Itests/fuzz"]
+# lz4 reads words at any address on purpose, where the CPU can.
+LZ4_FLAGS = ["-DLZ4_HEAPMODE=0", "-DLZ4_STATIC_LINKING_ONLY_DISABLE_MEMORY_ALLOCATION"]
+
+
+class Fuzzer:
+    def __init__(self, name):
+        self.name = name
+        self.sources, self.max_len = PROGRAMS[name]
+        self.program = BUILD / f"fuzz-{name}"
+        self.crash = None
+
+    def build(self):
+        lz4 = TOP / "subprojects/lz4-1.10.0/lib"
+        BUILD.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["clang", *FLAGS, *LZ4_FLAGS, f"-I{lz4}", f"tests/fuzz/{self.name}.c",
+                        "tests/fuzz/seed.c", *self.sources, lz4 / "lz4.c", "-o", self.program],
+                       cwd=TOP, check=True)
+
+    def command(self, seconds):
+        """With a fresh corpus of what the encoders make, and the environment that makes it."""
+        corpus = BUILD / f"corpus-{self.name}"
+        shutil.rmtree(corpus, ignore_errors=True)
+        corpus.mkdir(parents=True)
+        for old in BUILD.glob(f"crash-{self.name}-*"):
+            old.unlink()
+        return ([self.program, f"-max_total_time={seconds}", f"-max_len={self.max_len}",
+                 "-timeout=10", "-detect_leaks=0", "-print_final_stats=1",
+                 f"-artifact_prefix={BUILD}/crash-{self.name}-", corpus],
+                {"GW_FUZZ_SEEDS": str(corpus)})
+
+    def replay(self):
+        """The one command that runs again what went wrong."""
+        crashes = sorted(BUILD.glob(f"crash-{self.name}-*"))
+        return f"{os.path.relpath(self.program, TOP)} {os.path.relpath(crashes[0], TOP)}" \
+            if crashes else f"tools/test fuzz -k {self.name}"
