@@ -117,7 +117,15 @@ static void test_migrate_arguments(void **state)
     assert_true(migrate->has_bandwidth_max);
     assert_int_equal(migrate->bandwidth_max_bytes, 12500000);
 
+    assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+                          "\"__org.godwit_tls\":\"x509:/etc/godwit\","
+                          "\"__org.godwit_tls-hostname\":\"two\"}}"),
+                     GW_OK);
+    assert_string_equal(migrate->tls, "x509:/etc/godwit");
+    assert_string_equal(migrate->tls_hostname, "two");
+
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\"}}"), GW_OK);
+    assert_string_equal(migrate->tls, "");
     assert_false(migrate->is_verify || migrate->has_downtime_limit || migrate->has_bandwidth_max);
     assert_true(!migrate->has_throttling && migrate->deadline_ms == 0 && !migrate->has_retry);
     assert_true(!migrate->has_pause && !migrate->is_precopy);

@@ -77,6 +77,24 @@ static void an_offer_arrives_as_it_was(void **state)
     assert_memory_equal(&offer, &sent, sizeof(sent));
 }
 
+/* One without TLS stays as an older godwit knows it; one with it has all it needs. */
+static void an_offer_takes_the_key_along(void **state)
+{
+    struct gw_take_over_offer offer = an_offer();
+    struct gw_state_section section;
+    enum gw_take_over_type type;
+    (void)state;
+    assert_int_equal(gw_take_over_encode_offer(&offer, bytes, sizeof(bytes), &size), GW_OK);
+    assert_int_equal(open_whole(&type, &section), GW_OK);
+    assert_int_equal(section.version, 1);
+    (void)strcpy(offer.tls, "psk:/etc/godwit/key");
+    (void)strcpy(offer.tls_hostname, "target.test");
+    assert_int_equal(offer_again(&offer, 7), GW_OK);
+    assert_string_equal(offer.tls, "psk:/etc/godwit/key");
+    assert_string_equal(offer.tls_hostname, "target.test");
+    assert_int_equal(offer.fd_count, 7);
+}
+
 static void the_others_arrive_as_they_were(void **state)
 {
     static const uint8_t some[] = {'{', 0, 0xff, '}'};
@@ -314,6 +332,7 @@ static void lengths_are_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(an_offer_takes_the_key_along, setup),
         cmocka_unit_test_setup(an_offer_arrives_as_it_was, setup),
         cmocka_unit_test_setup(the_others_arrive_as_they_were, setup),
         cmocka_unit_test_setup(what_does_not_fit_is_not_written, setup),

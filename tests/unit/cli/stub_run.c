@@ -24,6 +24,7 @@ int gw_run(const struct gw_run_config *config)
                  (unsigned int)config->vcpu_count);
     (void)printf("plaintext=%d clock_stopped=%d lingering=%d once=%d\n", config->is_plaintext,
                  config->is_guest_clock_stopped, config->is_lingering, config->is_once);
+    (void)printf("tls=%s %s\n", or_none(config->tls), or_none(config->tls_hostname));
     (void)printf("ring=%u\n", (unsigned int)config->dirty_ring_entries);
     (void)printf("hugepages=%d\n", config->is_huge);
     return GW_RUN_EXIT_MIGRATED;

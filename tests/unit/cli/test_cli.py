@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import unittest
+from pathlib import Path
 
 COMMAND = []
 GREETING = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 1, "major": 0}, "package": "p"},
@@ -206,7 +207,8 @@ class Run(Case):
             "name": "g", "kernel": "K", "initrd": "none", "cmdline": "none", "flat": "none",
             "incoming": "none", "console": "0 none", "control": "/c", "state_dir": "/s",
             "memory": "268435456", "cpus": "1",
-            "plaintext": "0 clock_stopped=0 lingering=0 once=0", "ring": "0", "hugepages": "0"})
+            "plaintext": "0 clock_stopped=0 lingering=0 once=0", "tls": "none none", "ring": "0",
+            "hugepages": "0"})
 
     def test_everything(self):
         config = self.config(
@@ -223,6 +225,10 @@ class Run(Case):
         self.assertEqual((incoming["console"], incoming["kernel"]), ("1 /f", "none"))
         self.assertEqual(self.config("g", "--flat", "F", "--console", "file:/f")["console"], "1 /f")
 
+    def test_tls(self):
+        self.assertEqual(self.config("g", "--flat", "F", "--tls", "x509:/d", "--tls-hostname", "h")["tls"],
+                         "x509:/d h")
+
     def test_dirty_tracking(self):
         for value, entries in [("log", "0"), ("ring", "4096"), ("ring:512", "512")]:
             self.assertEqual(self.config("g", "--flat", "F", "--dirty", value)["ring"], entries)
@@ -234,6 +240,8 @@ class Run(Case):
                 (["a"], "0 of --kernel, --flat and --incoming"),
                 (["a", "--kernel", "K", "--flat", "F"], "2 of --kernel"),
                 (["a", "--flat", "F", "--initrd", "I"], "--initrd is given without --kernel"),
+                (["a", "--flat", "F", "--tls", "psk:/k", "--plaintext"], "--tls and --plaintext are both"),
+                (["a", "--flat", "F", "--tls-hostname", "h"], "--tls-hostname is given without --tls"),
                 (["a", "--flat", "F", "--once"], "--once is given without --incoming"),
                 (["a", "--flat", "F", "--console", "unix:"], "wanted stdio, file:PATH"),
                 (["a", "--flat", "F", "--guest-clock", "pause"], "wanted continue or stop"),
@@ -246,7 +254,28 @@ class Run(Case):
             self.assertIn(part, self.godwit("run", *arguments, *self.places, code=2).stderr)
 
 
+class Keygen(Case):
+    def test_makes_a_key_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "key"
+            said = self.godwit("keygen", path, code=0).stdout
+            name, key = path.read_text().strip().split(":")
+            self.assertEqual(path.stat().st_mode & 0o7777, 0o600)
+            self.assertIn(name, said)
+            self.assertNotIn(key, said)
+            self.assertEqual(len(bytes.fromhex(key)), 32)
+            self.assertIn("there already", self.godwit("keygen", path, code=2).stderr)
+            self.assertIn("FILE", self.godwit("keygen", code=2).stderr)
+            self.assertIn("nowhere", self.godwit("keygen", "/nowhere/key", code=3).stderr)
+
+
 class Migrate(Case):
+    def test_takes_the_key_of_where_it_stands(self):
+        self.migrate(in_turn(COMPLETED), "--tls", "psk:key", "--tls-hostname", "two", code=0)
+        self.assertEqual(self.monitor.arguments("migrate"), [{
+            "uri": "tcp:127.0.0.1:4444", "__org.godwit_tls": f"psk:{os.getcwd()}/key",
+            "__org.godwit_tls-hostname": "two"}])
+
     def test_completes(self):
         done = self.migrate(in_turn(migration("setup"), migration("active"), COMPLETED),
                             "--downtime", "50ms", "--bandwidth", "100Mbit", "--verify",
