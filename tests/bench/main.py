@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import chart
+
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 USAGE = 2
@@ -61,6 +63,7 @@ def parse():
     parser.add_argument("name", metavar="NAME", choices=names(), help="one of the benches above")
     parser.add_argument("--quick", action="store_true", help="fewer runs: a first look")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all of it there, too")
+    parser.add_argument("--chart", metavar="FILE", type=Path, help="draw it there, as SVG")
     parser.add_argument("--check", action="store_true", help="fail when a row misses its target")
     return parser.parse_args()
 
@@ -74,6 +77,8 @@ def report(options, table):
         data = {"bench": options.name, "quick": options.quick, "machine": machine(),
                 **table.as_data()}
         options.json.write_text(json.dumps(data, indent=1) + "\n")
+    if options.chart:
+        options.chart.write_text(chart.draw(table))
     print(table.summary(), flush=True)
     return MISSED if options.check and not table.passes else 0
 

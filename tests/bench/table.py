@@ -76,6 +76,7 @@ class Table:
     def __init__(self, title, floor_name):
         self.title, self.floor_name = title, floor_name
         self.rows, self.notes = [], []
+        self.runs = {}  # what was measured, by name, for whoever reads the JSON
 
     def add(self, *arguments, **options):
         self.rows.append(Row(*arguments, **options))
@@ -108,7 +109,7 @@ class Table:
 
     def as_data(self):
         return {"title": self.title, "against": self.floor_name,
-                "rows": [row.as_data() for row in self.rows], "notes": self.notes,
+                "rows": [row.as_data() for row in self.rows], "notes": self.notes, "runs": self.runs,
                 "in_target": sum(row.in_target for row in self.rows), "passes": self.passes}
 
 

@@ -8,6 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -79,8 +80,9 @@ class Tables(unittest.TestCase):
 class Check(unittest.TestCase):
     """What `tools/bench NAME --check` ends with."""
 
-    def status(self, *rows, check=True, json_path=None):
-        options = SimpleNamespace(name="some", quick=False, json=json_path, check=check)
+    def status(self, *rows, check=True, json_path=None, chart_path=None):
+        options = SimpleNamespace(name="some", quick=False, json=json_path, chart=chart_path,
+                                  check=check)
         self.shown = io.StringIO()
         with contextlib.redirect_stdout(self.shown):
             return main.report(options, table_of(*rows))
@@ -109,6 +111,18 @@ class Check(unittest.TestCase):
         self.assertEqual((data["bench"], data["in_target"], data["passes"]), ("some", 1, True))
         self.assertEqual([one["ratio"] for one in data["rows"]], [1.0, 1.4])
         self.assertEqual(data["rows"][1]["limit"], 1.5)
+
+    def test_the_chart_has_every_row(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "figures.svg"
+            self.status(GOOD, SLOW, chart_path=path)
+            drawn = ElementTree.parse(path).getroot()
+        words = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertIn("good", words)
+        self.assertIn("ratio 1.40, target <= 1.3", words)
+        widths = [float(element.get("width")) for element in
+                  drawn.iter("{http://www.w3.org/2000/svg}rect")][1:]
+        self.assertEqual([widths[0], round(widths[2] / widths[3], 3)], [widths[1], 1.4])
 
     def test_every_bench_says_what_it_measures(self):
         self.assertIn("postcopy", main.names())

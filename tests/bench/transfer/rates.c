@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What single steps cost in one process on one CPU, alone: reading the memory once, looking whether
+ * its pages are zero, summing a batch from the cache and all of it from memory, and making fresh
+ * pages by runs. Bytes a second, a line each.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "godwit/batch.h"
+#include "godwit/clock.h"
+#include "godwit/crc32c.h"
+#include "transfer.h"
+
+typedef uint64_t wide __attribute__((vector_size(16), may_alias));
+
+static volatile uint64_t seen; /* so that nothing is left out for want of use */
+
+/* The memory's words or-ed together, with nothing decided on the way. */
+static void read_once(const uint8_t *bytes, uint64_t count)
+{
+    const wide *words = (const wide *)(const void *)bytes;
+    wide sum[4] = {{0}};
+    for (uint64_t at = 0; at < count / sizeof(wide); at += 4) {
+        sum[0] |= words[at];
+        sum[1] |= words[at + 1];
+        sum[2] |= words[at + 2];
+        sum[3] |= words[at + 3];
+    }
+    sum[0] |= sum[1] | sum[2] | sum[3];
+    seen = sum[0][0] | sum[0][1];
+}
+
+static void sum_pieces(const uint8_t *bytes, uint64_t count)
+{
+    uint32_t crc = 0;
+    for (uint64_t at = 0; at < count; at += PIECE_BYTES) {
+        crc = gw_crc32c(crc, bytes + at, PIECE_BYTES);
+    }
+    seen = crc;
+}
+
+static void sum_one_piece(const uint8_t *bytes, uint64_t count)
+{
+    uint32_t crc = 0;
+    for (uint64_t at = 0; at < count; at += PIECE_BYTES) {
+        crc = gw_crc32c(crc, bytes, PIECE_BYTES);
+    }
+    seen = crc;
+}
+
+static void find_zeros(const uint8_t *bytes, uint64_t count)
+{
+    uint64_t zeros = 0;
+    for (uint64_t at = 0; at < count; at += GW_PAGE_BYTES_MIN) {
+        zeros += gw_page_is_zero(bytes + at, GW_PAGE_BYTES_MIN) ? 1 : 0;
+    }
+    seen = zeros;
+}
+
+static void print_rate(const char *name, void (*job)(const uint8_t *, uint64_t),
+                       const struct gw_ram *ram)
+{
+    uint64_t start_ns = gw_clock_now_ns();
+    job(ram->region[0].base, ram->region[0].bytes);
+    uint64_t took_ns = gw_clock_now_ns() - start_ns;
+    print_figure(name, (uint64_t)((double)ram->region[0].bytes * 1e9 / (double)took_ns));
+}
+
+static void populate(const struct transfer *wanted)
+{
+    struct gw_ram ram;
+    struct gw_fault fault = {.status = GW_OK};
+    gw_ram_init(&ram);
+    must(gw_ram_add_memfd(&ram, 0, wanted->bytes, &fault) == GW_OK, fault.text);
+    uint64_t step = PIECE_BYTES / ram.page_bytes;
+    uint64_t start_ns = gw_clock_now_ns();
+    for (uint64_t page = 0; page < ram.page_count; page += step) {
+        gw_ram_populate(&ram, page, step);
+    }
+    uint64_t took_ns = gw_clock_now_ns() - start_ns;
+    print_figure("populate_rate", (uint64_t)((double)wanted->bytes * 1e9 / (double)took_ns));
+    gw_ram_close(&ram);
+}
+
+int print_rates(const struct transfer *wanted)
+{
+    struct gw_ram ram;
+    open_memory(&ram, wanted, true);
+    print_rate("read_rate", read_once, &ram);
+    print_rate("zero_rate", find_zeros, &ram);
+    print_rate("crc_memory_rate", sum_pieces, &ram);
+    print_rate("crc_cache_rate", sum_one_piece, &ram);
+    populate(wanted);
+    return 0;
+}
