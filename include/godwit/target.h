@@ -136,7 +136,6 @@ enum gw_target_action_type {
     GW_TARGET_DO_SEND,         /* send `message` on the control channel */
     GW_TARGET_DO_CLOSE,        /* close all the session's channels after flushing; no thread reads
                                   into guest RAM when this is done */
-    GW_TARGET_DO_DISCARD,      /* make all guest RAM holes again */
     GW_TARGET_DO_ARM,          /* make holes of all pages that are not received, see that they are,
                                   and have every fault on a missing page told from now on
                                   (gw_target_page_fault); answer ARMED or HOST_FAULT */
@@ -179,7 +178,7 @@ struct gw_target_config {
                                 guest; 0: it need not ask */
     uint64_t recover_ns_max; /* how long a stranded guest waits for its source; 0: for ever */
     bool is_ram_shared;      /* RAM is the very same as the source's (source.h): all of it is here,
-                                and none of it is touched before RUN: no DISCARD, no pages */
+                                and none of it is touched before RUN: no pages */
     struct gw_history history; /* read from the state directory */
 };
 

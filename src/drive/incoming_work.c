@@ -16,18 +16,6 @@ enum gw_status gw_incoming_tell(struct gw_incoming *incoming, struct gw_target_e
 
 /* ---- Actions ---- */
 
-static void discard(struct gw_incoming *incoming)
-{
-    struct gw_fault fault = {.status = GW_OK};
-    for (int i = 0; i < GW_INCOMING_CHANNELS; i++) {
-        GW_ASSERT(!incoming->receiver[i].thread.is_started); /* the engine closes first */
-    }
-    if (gw_ram_discard(incoming->ram, 0, incoming->ram->page_count, &fault) != GW_OK) {
-        struct gw_target_event event = {.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault};
-        (void)!gw_incoming_tell(incoming, &event, NULL);
-    }
-}
-
 /* Nobody places a page meanwhile: all that the source sent before PREPARE is here, and it sends
  * nothing more before COMMIT. */
 static void arm(struct gw_incoming *incoming)
@@ -72,9 +60,6 @@ static bool do_action(struct gw_incoming *incoming)
         return true;
     case GW_TARGET_DO_CLOSE:
         gw_incoming_leave(incoming);
-        return true;
-    case GW_TARGET_DO_DISCARD:
-        discard(incoming);
         return true;
     case GW_TARGET_DO_ARM:
         arm(incoming);

@@ -245,9 +245,6 @@ void gw_target_step_open(struct gw_target *target, const struct gw_target_event 
     memset(target->received, 0, bitmap_bytes(target));
     target->missing = target->config.is_ram_shared ? 0 : target->config.page_count;
     gw_history_put(&target->history, &target->session, GW_RECORD_OPENED, 0);
-    if (!target->config.is_ram_shared) {
-        (void)gw_target_emit(target, GW_TARGET_DO_DISCARD);
-    }
     (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
 }
 

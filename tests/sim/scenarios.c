@@ -224,7 +224,7 @@ const char *const scenarios[] = {
     PRECOPY ",linger_ms=3000,resume_ms=0" SLOW WITHDRAW("OPENING"),
     PRECOPY ",resume_ms=0" WITHDRAW("ACTIVE"),
     PRECOPY
-    ",channels=1,resume_ms=0/hold-bulk@s:FINISHING,half-open-target@t:GATHERING,replace@s:FAILED+8,"
+    ",channels=1,resume_ms=0/hold-bulk@s:FINISHING,half-open-target@t:GATHERING,replace@s:FAILED+9,"
     "replace@4,replace@4",
     PRECOPY
     ",channels=1,resume_ms=0/hold-bulk@s:FINISHING,half-open-target@t:GATHERING,replace@s:FAILED+4,"

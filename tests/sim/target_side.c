@@ -293,14 +293,6 @@ static void target_act(struct world *world, struct gw_target_action *action)
     case GW_TARGET_DO_CLOSE:
         close_all(world);
         break;
-    case GW_TARGET_DO_DISCARD:
-        if (world->plan.options.shared) {
-            world_fail(world, "the target discards the memory that its source's guest runs in");
-        }
-        memset(guest->ram, 0, world->plan.options.pages * world->plan.options.page_bytes);
-        guest->touched = 0;
-        guest->absent = 0;
-        break;
     case GW_TARGET_DO_DISARM:
         guest->absent = 0;
         break;
@@ -524,6 +516,7 @@ void target_boot(struct world *world)
                                             .recover_ns_max = options->strand_ms * SIM_MS,
                                             .history = world->disk};
     world->is_up[TARGET] = true;
+    world->guest[TARGET].absent = 0; /* nobody watches it now; what is in it may be anything */
     world->working.is_owed = false;
     world->answer_count = 0;
     memset(world->readying, 0, sizeof(world->readying));

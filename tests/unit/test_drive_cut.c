@@ -415,10 +415,29 @@ static void stops_at_any_moment(void **context)
     }
 }
 
+/* Nothing is discarded before: what lies there is written over, or punched out where the source has
+ * a hole. */
+static void what_the_target_had_before_is_gone(void **state)
+{
+    (void)state;
+    memset(gw_ram_page(&pair.target_ram, 0), 0xa5, (size_t)PAIR_PAGES * pair.target_ram.page_bytes);
+    pair_migrate(pair.target_uri);
+    enum gw_source_state ended = pair_finish();
+    assert_int_equal(ended, GW_SOURCE_COMPLETED);
+    pair_check(ended);
+    for (uint64_t page = 0; page < PAIR_PAGES; page++) {
+        uint64_t count = 0;
+        bool is_data = gw_ram_next_data(&pair.source_ram, page, page + 1, &count) == page;
+        assert_true((gw_ram_next_data(&pair.target_ram, page, page + 1, &count) == page) ==
+                    is_data);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(moves_through_the_proxy, open_all, close_all),
+        cmocka_unit_test_setup_teardown(what_the_target_had_before_is_gone, open_all, close_all),
         cmocka_unit_test_setup_teardown(stops_at_any_moment, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_cut_at_any_byte, open_all, close_all),
         cmocka_unit_test_setup_teardown(a_cut_costs_a_pause, open_all, close_all),

@@ -29,7 +29,6 @@ static void a_guest_arrives(void **state)
     assert_int_equal(said[GW_FRAME_WELCOME], 1);
     assert_int_equal(last_said.welcome.standing, GW_STANDING_NEW);
     hears_hello(PAGES);
-    assert_int_equal(done[GW_TARGET_DO_DISCARD], 1);
     assert_int_equal(recorded('A'), GW_RECORD_OPENED);
     assert_int_equal(said[GW_FRAME_ACCEPT], 0); /* recorded first */
     happens(GW_TARGET_EV_RECORDED);
@@ -167,7 +166,6 @@ static void a_lost_link_costs_a_pause(void **state)
         expect_state(GW_TARGET_ACTIVE);
         assert_int_equal(done[GW_TARGET_DO_ADMIT], 1);
         assert_int_equal(done[GW_TARGET_DO_CLOSE], is_noticed ? 0 : 1);
-        assert_int_equal(done[GW_TARGET_DO_DISCARD], 0); /* RAM stays */
         assert_int_equal(last_said.welcome.standing, GW_STANDING_OPEN);
         if (from == GW_TARGET_LOADING) {
             happens(GW_TARGET_EV_LOADED); /* what was asked for before is void */
