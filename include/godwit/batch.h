@@ -71,6 +71,7 @@ struct gw_batch_builder {
     uint32_t page_bytes;
     uint64_t zero_pages;
     struct gw_repeat repeat;
+    uint32_t pages_crc; /* of the raw pages so far */
     struct gw_batch_table table;
 };
 

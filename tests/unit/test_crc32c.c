@@ -96,6 +96,36 @@ static void a_crc_continues_over_any_cut(void **state)
     }
 }
 
+/* Whatever lies where it fetches from: nothing is mapped at the end of the address space. */
+static void what_it_fetches_does_not_matter(void **state)
+{
+    (void)state;
+    static uint8_t bytes[3 * 4096];
+    memset(bytes, 0x5a, sizeof(bytes));
+    uint32_t wanted = crc_by_bits(bytes, sizeof(bytes));
+    assert_int_equal(gw_crc32c_fetching(0, bytes, sizeof(bytes), NULL), wanted);
+    assert_int_equal(gw_crc32c_fetching(0, bytes, sizeof(bytes), bytes + 1), wanted);
+    assert_int_equal(gw_crc32c_fetching(0, bytes, sizeof(bytes), (void *)(UINTPTR_MAX - 4095)),
+                     wanted);
+}
+
+static void two_crcs_join_at_any_cut(void **state)
+{
+    (void)state;
+    static uint8_t bytes[70000];
+    struct chance chance = chance_of(3);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)chance_next(&chance, 256);
+    }
+    uint32_t wanted = gw_crc32c(0, bytes, sizeof(bytes));
+    for (size_t cut = 0; cut <= sizeof(bytes); cut += cut < 300 ? 1 : 997) {
+        size_t rest = sizeof(bytes) - cut;
+        assert_int_equal(gw_crc32c_join(gw_crc32c(0, bytes, cut), gw_crc32c(0, bytes + cut, rest),
+                                        (uint32_t)rest),
+                         wanted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +133,8 @@ int main(void)
         cmocka_unit_test(every_length_at_every_alignment_agrees_with_the_definition),
         cmocka_unit_test(long_ones_agree_with_the_definition),
         cmocka_unit_test(a_crc_continues_over_any_cut),
+        cmocka_unit_test(what_it_fetches_does_not_matter),
+        cmocka_unit_test(two_crcs_join_at_any_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
