@@ -30,10 +30,14 @@ enum gw_status gw_exchange_send(struct gw_connection *connection, const struct g
     return gw_exchange_write(connection, bytes, count, fault);
 }
 
-bool gw_exchange_is_readable(const struct gw_connection *connection)
+bool gw_exchange_is_readable(const struct gw_connection *connection, int within_ms)
 {
-    struct pollfd now = {.fd = gw_connection_fd(connection), .events = POLLIN};
-    return gw_connection_has_ahead(connection) || poll(&now, 1, 0) > 0;
+    struct pollfd wait[2] = {
+        {.fd = gw_connection_fd(connection), .events = POLLIN},
+        {.fd = connection->cancel.fd, .events = POLLIN},
+    };
+    return gw_connection_has_ahead(connection) ||
+           (poll(wait, 2, within_ms) > 0 && wait[0].revents != 0);
 }
 
 enum gw_status gw_exchange_wait(struct gw_connection *connection, struct gw_fault *fault)

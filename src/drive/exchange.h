@@ -22,8 +22,9 @@ GW_MUST_USE enum gw_status gw_exchange_send(struct gw_connection *connection,
                                             const struct gw_message *message, uint32_t generation,
                                             uint64_t sequence, struct gw_fault *fault);
 
-/* Bytes (or the end of them) are here: what waits next will not sleep. */
-bool gw_exchange_is_readable(const struct gw_connection *connection);
+/* Bytes (or the end of them) are here, or come within so many milliseconds: what waits next will
+ * not sleep. False also when the connection is interrupted meanwhile. */
+bool gw_exchange_is_readable(const struct gw_connection *connection, int within_ms);
 
 /* Until a frame begins or the connection is interrupted: between frames a channel may be silent for
  * as long as it likes (a bandwidth limit, a held guest); within one the idle time counts. */

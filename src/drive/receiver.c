@@ -144,8 +144,10 @@ static enum gw_status place_zeros(struct gw_receiver *receiver, struct gw_fault 
     return GW_OK;
 }
 
-/* Of batches that come faster than this, several are acknowledged at once. */
+/* Of batches that come faster than this, several are acknowledged at once; so long the last of them
+ * waits for another. On a fast link each acknowledgement costs more than the batch's sum. */
 #define ACK_NS (5 * GW_NS_PER_MS)
+enum { ACK_PATIENCE_MS = 1 };
 
 /* The owner has nothing to do for a page that only its guest waited for; and it is not woken for
  * each batch while more of them are here (catch_up). */
@@ -157,7 +159,7 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     bool has_action = gw_target_has_action(receiver->target);
     bool may_wait = gw_target_may_wait(receiver->target);
     pthread_mutex_unlock(receiver->lock);
-    bool is_soon = event->now_ns - receiver->woken_ns < ACK_NS;
+    bool is_soon = !receiver->is_stopped && event->now_ns - receiver->woken_ns < ACK_NS;
     receiver->is_owing = has_action && may_wait && is_soon && !receiver->is_urgent;
     if (has_action && !receiver->is_owing) {
         receiver->woken_ns = event->now_ns;
@@ -165,10 +167,10 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     }
 }
 
-/* Before this thread sleeps for want of bytes, what it has placed is acknowledged. */
+/* Before this thread sleeps for long for want of bytes, what it has placed is acknowledged. */
 static void catch_up(struct gw_receiver *receiver)
 {
-    if (receiver->is_owing && !gw_exchange_is_readable(receiver->connection)) {
+    if (receiver->is_owing && !gw_exchange_is_readable(receiver->connection, ACK_PATIENCE_MS)) {
         receiver->is_owing = false;
         gw_notify_signal(receiver->wake);
     }
@@ -340,6 +342,7 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
     if (status != GW_OK) {
         return status;
     }
+    receiver->is_stopped = placing == GW_PLACE_DIRECT && (header->flags & GW_FRAME_STOPPED) != 0;
     bool is_suspect = crc != header->payload_crc;
     if (is_suspect && (header->flags & GW_FRAME_STOPPED) != 0) {
         return gw_receiver_refuse_damaged(receiver, header, fault);
@@ -397,6 +400,7 @@ static enum gw_status receive_map(struct gw_receiver *receiver,
         status = check_missing(receiver, fault);
     }
     if (status == GW_OK) {
+        receiver->is_stopped = true;
         tell(receiver, &event);
     }
     return status;
