@@ -12,9 +12,10 @@
  * away first (the kernel has flushed the TLBs); a write before that is in the bytes read after.
  *
  * Start. Anonymous memory: a page never touched is told by its empty entry, so nothing need be
- * armed; what is there is unprotected, and the first collect is the initial bitmap. Memfd: all is
- * armed first, holes too, and then SEEK_DATA is asked: a write before the arming made data, which
- * is seen; a write after it takes the bit away, which collect sees.
+ * armed; what is there is unprotected, and the first collect is the initial bitmap. Memfd: what has
+ * data (SEEK_DATA) is reported and left unprotected: it is re-armed before it is read. A hole is
+ * armed, and then asked for again: a write before the arming made data, which is seen now; a write
+ * after it takes the bit away, which collect sees. Of huge pages all are armed, and then asked for.
  *
  * Huge pages (hugetlb) are protected as a whole, and are read in parts. To arm one for its second
  * part would forget what was written to its first since that was read. So one is armed once after
@@ -191,19 +192,20 @@ static void begin_armed(struct gw_tracker_uffd_wp *wp, const struct gw_ram_regio
     }
 }
 
-static enum gw_status arm_memfd(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
-                                uint64_t *bitmap, struct gw_fault *fault)
+static enum gw_status arm(const struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count,
+                          struct gw_fault *fault)
 {
-    bool is_huge = region->kind == GW_RAM_HUGETLB;
-    int error = protect(wp->uffd.fd, (uintptr_t)region->base, region->bytes, true);
-    if (error != 0) {
-        return gw_fault_set_os(fault, error, "userfaultfd: write-protecting guest memory");
-    }
-    if (is_huge) {
-        begin_armed(wp, region);
-    }
-    uint64_t end = region->page_first + region->bytes / wp->ram->page_bytes;
-    for (uint64_t page = region->page_first; page < end;) {
+    int error = protect(wp->uffd.fd, (uintptr_t)gw_ram_page(wp->ram, page),
+                        count * wp->ram->page_bytes, true);
+    return error == 0 ? GW_OK
+                      : gw_fault_set_os(fault, error, "userfaultfd: write-protecting guest memory");
+}
+
+/* Reports what has data of [page, end), pages of one region. */
+static void report_data(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end, bool is_huge,
+                        uint64_t *bitmap)
+{
+    while (page < end) {
         uint64_t count;
         uint64_t data = gw_ram_next_data(wp->ram, page, end, &count);
         (void)gw_bits_put(bitmap, data, count, true);
@@ -212,7 +214,39 @@ static enum gw_status arm_memfd(struct gw_tracker_uffd_wp *wp, const struct gw_r
         }
         page = data + count;
     }
-    return GW_OK;
+}
+
+static enum gw_status arm_holes(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end,
+                                uint64_t *bitmap, struct gw_fault *fault)
+{
+    enum gw_status status = GW_OK;
+    while (page < end && status == GW_OK) {
+        uint64_t count;
+        uint64_t data = gw_ram_next_data(wp->ram, page, end, &count);
+        if (data > page) {
+            status = arm(wp, page, data - page, fault);
+            report_data(wp, page, data, false, bitmap);
+        }
+        (void)gw_bits_put(bitmap, data, count, true);
+        page = data + count;
+    }
+    return status;
+}
+
+static enum gw_status arm_memfd(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
+                                uint64_t *bitmap, struct gw_fault *fault)
+{
+    uint64_t first = region->page_first;
+    uint64_t end = first + region->bytes / wp->ram->page_bytes;
+    if (region->kind != GW_RAM_HUGETLB) {
+        return arm_holes(wp, first, end, bitmap, fault);
+    }
+    enum gw_status status = arm(wp, first, end - first, fault);
+    if (status == GW_OK) {
+        begin_armed(wp, region);
+        report_data(wp, first, end, true, bitmap);
+    }
+    return status;
 }
 
 static void note_reported(void *context, uint64_t page, uint64_t count)
