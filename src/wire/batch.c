@@ -110,7 +110,7 @@ void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const ui
     }
     /* The copy is summed while it is near, and what is likely to be read next comes nearer. */
     builder->pages_crc = gw_crc32c_fetching(builder->pages_crc, copy, builder->page_bytes,
-                                            bytes + builder->page_bytes);
+                                            bytes + (size_t)2 * builder->page_bytes);
     table->raw_pages++;
     add_record(&builder->table, page, 1, GW_RECORD_RAW, 0);
 }

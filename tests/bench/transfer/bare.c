@@ -2,7 +2,8 @@
 /*
  * The bare limit: as many TCP connections on loopback, each with a thread on either side that
  * writes, and reads, its stretches of the memory in pieces of 256 KiB, in blocking calls. No
- * headers, sums, acknowledgements or scan for zeros. A byte comes back when the last one is there.
+ * headers, acknowledgements or scan for zeros, and unless asked for no sums: what comes back when
+ * the last byte is there is then 0.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "godwit/clock.h"
+#include "godwit/crc32c.h"
 #include "transfer.h"
 
 static struct gw_ram ram;
@@ -41,24 +43,44 @@ static void set_nodelay(int fd)
     must(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)) == 0, "bare: TCP_NODELAY");
 }
 
+/* One piece, all of it. */
+static void carry_piece(const struct lane *lane, uint8_t *piece, bool is_sending)
+{
+    for (size_t done = 0; done < PIECE_BYTES;) {
+        size_t left = PIECE_BYTES - done;
+        ssize_t count = is_sending ? send(lane->fd, piece + done, left, MSG_NOSIGNAL)
+                                   : recv(lane->fd, piece + done, left, 0);
+        must(count > 0, is_sending ? "bare: send" : "bare: recv");
+        done += (size_t)count;
+    }
+}
+
 /* A connection's stretches, one after the other, in pieces. */
 static void *carry(struct lane *lane, bool is_sending)
 {
-    uint8_t done = 1;
+    uint32_t sum = 0;
+    uint32_t theirs = 0;
     uint64_t step = GW_STRETCH_BYTES * transfer->channels;
     for (uint64_t at = lane->number * GW_STRETCH_BYTES; at < transfer->bytes; at += step) {
-        for (uint64_t here = at; here < at + GW_STRETCH_BYTES;) {
-            uint8_t *bytes = ram.region[0].base + here;
-            uint64_t left = PIECE_BYTES - here % PIECE_BYTES;
-            ssize_t count = is_sending ? send(lane->fd, bytes, left, MSG_NOSIGNAL)
-                                       : recv(lane->fd, bytes, left, 0);
-            must(count > 0, is_sending ? "bare: send" : "bare: recv");
-            here += (uint64_t)count;
+        for (uint64_t here = at; here < at + GW_STRETCH_BYTES; here += PIECE_BYTES) {
+            uint8_t *piece = ram.region[0].base + here;
+            if (transfer->is_summed && is_sending) {
+                sum = gw_crc32c(sum, piece, PIECE_BYTES);
+            }
+            carry_piece(lane, piece, is_sending);
+            if (transfer->is_summed && !is_sending) {
+                sum = gw_crc32c(sum, piece, PIECE_BYTES);
+            }
         }
     }
-    must(is_sending ? recv(lane->fd, &done, 1, 0) == 1
-                    : send(lane->fd, &done, 1, MSG_NOSIGNAL) == 1,
-         "bare: the last byte");
+    if (is_sending) {
+        must(recv(lane->fd, &theirs, sizeof(theirs), MSG_WAITALL) == (ssize_t)sizeof(theirs) &&
+                 theirs == sum,
+             "bare: the sum that came back");
+    } else {
+        must(send(lane->fd, &sum, sizeof(sum), MSG_NOSIGNAL) == (ssize_t)sizeof(sum),
+             "bare: sending the sum back");
+    }
     return NULL;
 }
 

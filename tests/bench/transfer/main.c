@@ -63,6 +63,10 @@ static bool get_word(struct transfer *wanted, const char *name, const char *valu
         wanted->is_touched = strcmp(value, "touched") == 0;
         return wanted->is_touched || strcmp(value, "fresh") == 0;
     }
+    if (strcmp(name, "summed") == 0) {
+        wanted->is_summed = number == 1;
+        return number <= 1;
+    }
     if (strcmp(name, "mib") == 0) {
         wanted->bytes = number * GW_MIB;
         return number > 0 && wanted->bytes <= GW_RAM_BYTES_MAX &&
@@ -103,7 +107,8 @@ static bool get_words(struct transfer *wanted, int count, char **words)
 static int usage(void)
 {
     (void)fprintf(stderr, "usage: transfer godwit|bare|rates|write [memory=random|text|zero|holes] "
-                          "[target=fresh|touched] [mib=N] [channels=N] [host=A] [netns=NAME]\n");
+                          "[target=fresh|touched] [mib=N] [channels=N] [summed=0|1] [host=A] "
+                          "[netns=NAME]\n");
     return 2;
 }
 

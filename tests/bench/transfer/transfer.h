@@ -29,9 +29,9 @@ struct transfer {
     bool is_touched; /* the target's memory was written before */
     uint64_t bytes;  /* a multiple of GW_STRETCH_BYTES */
     uint32_t channels;
-    const char *host;   /* where the target listens, as the source reaches it */
-    const char *netns;  /* the target's network namespace, by name; NULL: this one */
-    uint64_t bandwidth; /* bytes a second; 0: no limit */
+    const char *host;  /* where the target listens, as the source reaches it */
+    const char *netns; /* the target's network namespace, by name; NULL: this one */
+    bool is_summed;    /* bare: each piece is summed (CRC32C) on both sides */
 };
 
 /* Each is one process and returns its exit status. The target writes its address (a line) to
