@@ -28,7 +28,7 @@
  * memory, one for each channel. 2 MiB, or no more than a batch: then RAM is never in huge pages. */
 #define GW_BOARD_UNIT_BYTES_MAX (UINT64_C(2) << 20)
 
-/* Bulk channels of one migration: a thread on each side and about 2.7 MiB, most of it untouched. */
+/* Bulk channels of one migration: a thread on each side and about 3.3 MiB, most of it untouched. */
 #define GW_BOARD_BULK_CHANNELS_MAX 8
 
 /* CPUs, a bit each from CPU 0 on, that the bulk channels' threads keep to: the small ones, where

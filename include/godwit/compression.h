@@ -62,6 +62,7 @@ struct gw_compression {
     uint32_t permille;                /* that is left of it; 0: not known */
     uint64_t work_ps, write_ps;       /* a byte of a page; a byte written */
     uint64_t link_ps;                 /* a byte written, where that is what limits; 0: it is not */
+    uint64_t judged_ps;               /* sum of windows: a byte of a page, since they are packed */
     uint64_t plain_ps;                /* a byte of a page, when none was packed */
     uint64_t spent_ns;                /* since the last trial */
     uint64_t trial_ns;                /* what the last trial cost */

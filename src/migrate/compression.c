@@ -43,6 +43,7 @@ static void set(struct gw_compression *compression, enum gw_packing packing,
     compression->packing = packing;
     compression->reason = reason;
     compression->window_count = 0;
+    compression->judged_ps = 0;
     compression->trials_in_vain = 0;
     compression->held_bytes = 0;
     begin_window(compression);
@@ -206,7 +207,11 @@ static bool end_window(struct gw_compression *compression)
         compression->plain_ps = all_ps;
         return false;
     }
-    bool is_gain = all_ps * 100 <= compression->plain_ps * (100 - GAIN_PERCENT / 2);
+    if (compression->window_count > 1) {
+        compression->judged_ps += all_ps;
+    }
+    uint64_t mean_ps = compression->judged_ps / (JUDGED_WINDOW - 1);
+    bool is_gain = mean_ps * 100 <= compression->plain_ps * (100 - GAIN_PERCENT / 2);
     return compression->window_count == JUDGED_WINDOW && !is_gain ? give_up(compression)
                                                                   : decide(compression);
 }
