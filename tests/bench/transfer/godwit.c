@@ -186,7 +186,7 @@ int godwit_target(const struct transfer *wanted, int tell)
     open_memory(&ram, wanted, false);
     (void)snprintf(uri, sizeof(uri), "tcp:%s:0", wanted->host);
     struct gw_incoming_config config = {
-        .target = {.facts = &facts, .vcpu_count = 1, .can_postcopy = true},
+        .target = {.facts = &facts, .vcpu_count = 1, .can_postcopy = !wanted->is_huge},
         .is_user_mode_enough = true,
         .uri = uri,
         .ram = &ram,

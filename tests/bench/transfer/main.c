@@ -63,6 +63,10 @@ static bool get_word(struct transfer *wanted, const char *name, const char *valu
         wanted->is_touched = strcmp(value, "touched") == 0;
         return wanted->is_touched || strcmp(value, "fresh") == 0;
     }
+    if (strcmp(name, "backing") == 0) {
+        wanted->is_huge = strcmp(value, "huge") == 0;
+        return wanted->is_huge || strcmp(value, "memfd") == 0;
+    }
     if (strcmp(name, "summed") == 0) {
         wanted->is_summed = number == 1;
         return number <= 1;
@@ -106,9 +110,11 @@ static bool get_words(struct transfer *wanted, int count, char **words)
 
 static int usage(void)
 {
-    (void)fprintf(stderr, "usage: transfer godwit|bare|rates|write [memory=random|text|zero|holes] "
-                          "[target=fresh|touched] [mib=N] [channels=N] [summed=0|1] [host=A] "
-                          "[netns=NAME]\n");
+    (void)fprintf(
+        stderr,
+        "usage: transfer godwit|bare|rates|write [memory=random|text|zero|holes] "
+        "[target=fresh|touched] [backing=memfd|huge] [mib=N] [channels=N] [summed=0|1] [host=A] "
+        "[netns=NAME]\n");
     return 2;
 }
 

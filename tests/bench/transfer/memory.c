@@ -2,6 +2,7 @@
 /* What a guest's memory may hold. See transfer.h. */
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "godwit/crc32c.h"
 #include "transfer.h"
@@ -87,11 +88,25 @@ void fill_memory(uint8_t *bytes, uint64_t count, enum memory_kind kind)
     }
 }
 
+static enum gw_status add_huge(struct gw_ram *ram, uint64_t bytes, struct gw_fault *fault)
+{
+    uint64_t room = bytes + GW_HUGE_PAGE_BYTES;
+    uint8_t *base = mmap(NULL, room, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    must(base != MAP_FAILED, "mapping memory");
+    base += -(uintptr_t)base % GW_HUGE_PAGE_BYTES;
+    must(madvise(base, bytes, MADV_HUGEPAGE) == 0, "transparent huge pages");
+    return gw_ram_add_anonymous(ram, UINT64_C(1) << 30, base, bytes, fault);
+}
+
 void open_memory(struct gw_ram *ram, const struct transfer *wanted, bool is_source)
 {
     struct gw_fault fault = {.status = GW_OK};
     gw_ram_init(ram);
-    must(gw_ram_add_memfd(ram, UINT64_C(1) << 30, wanted->bytes, &fault) == GW_OK, fault.text);
+    must((wanted->is_huge
+              ? add_huge(ram, wanted->bytes, &fault)
+              : gw_ram_add_memfd(ram, UINT64_C(1) << 30, wanted->bytes, &fault)) == GW_OK,
+         fault.text);
     if (is_source) {
         fill_memory(ram->region[0].base, wanted->bytes, wanted->memory);
     } else if (wanted->is_touched) {

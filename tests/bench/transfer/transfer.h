@@ -31,6 +31,7 @@ struct transfer {
     uint32_t channels;
     const char *host;  /* where the target listens, as the source reaches it */
     const char *netns; /* the target's network namespace, by name; NULL: this one */
+    bool is_huge;      /* anonymous memory in transparent huge pages, as QEMU's; else a memfd */
     bool is_summed;    /* bare: each piece is summed (CRC32C) on both sides */
 };
 
