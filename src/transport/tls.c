@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include <mbedtls/aes.h>
+#include <mbedtls/sha256.h>
 #include <psa/crypto.h>
 
 #if defined(__aarch64__)
@@ -157,10 +159,31 @@ static int configure(struct gw_tls_keys *keys)
     return keys->is_x509 ? configure_x509(keys) : configure_psk(keys);
 }
 
+/* The library makes tables, and finds out what this CPU can, when it first needs them, without a
+ * lock: that must be before there are threads. */
+static psa_status_t use_once(void)
+{
+    unsigned char bytes[32] = {0};
+    mbedtls_aes_context aes;
+    mbedtls_aes_init(&aes);
+    int error = mbedtls_aes_setkey_enc(&aes, bytes, 128);
+    if (error == 0) {
+        error = mbedtls_aes_crypt_ecb(&aes, MBEDTLS_AES_ENCRYPT, bytes, bytes);
+    }
+    if (error == 0) {
+        error = mbedtls_sha256(bytes, sizeof(bytes), bytes, 0);
+    }
+    mbedtls_aes_free(&aes);
+    return error == 0 ? PSA_SUCCESS : PSA_ERROR_GENERIC_ERROR;
+}
+
 static psa_status_t start_library(void)
 {
     pthread_mutex_lock(&start_lock);
     psa_status_t status = psa_crypto_init(); /* the second and later do nothing */
+    if (status == PSA_SUCCESS) {
+        status = use_once();
+    }
     pthread_mutex_unlock(&start_lock);
     return status;
 }

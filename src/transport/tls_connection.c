@@ -336,13 +336,14 @@ static enum gw_status read_parts(struct gw_tls_session *session, const struct io
  * peer has not read yet. */
 static enum gw_status drain(const struct gw_connection *connection, struct gw_fault *fault)
 {
+    enum { AT_A_TIME = 64 }; /* then the others have a turn */
     uint8_t bytes[1024];
-    ssize_t got;
-    do {
+    ssize_t got = 1;
+    for (int i = 0; i < AT_A_TIME && got > 0; i++) {
         got = recv(connection->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
-    } while (got > 0);
-    bool is_over = got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-    return is_over ? end(connection->tls, 0, fault) : GW_AGAIN;
+    }
+    bool is_silent = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    return got <= 0 && !is_silent ? end(connection->tls, 0, fault) : GW_AGAIN;
 }
 
 static enum gw_status tls_read(struct gw_connection *connection, const struct iovec *parts,
