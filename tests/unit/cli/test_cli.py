@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import unittest
-from pathlib import Path
 
 COMMAND = []
 GREETING = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 1, "major": 0}, "package": "p"},
@@ -153,7 +152,7 @@ class Case(unittest.TestCase):
 
 
 COMMANDS = ["run", "migrate", "migrate-cancel", "upgrade", "status", "list", "resolve", "stop", "cont",
-            "quit", "limits", "doctor", "version", "help"]
+            "quit", "keygen", "limits", "doctor", "version", "help"]
 
 
 class Help(Case):
@@ -254,28 +253,7 @@ class Run(Case):
             self.assertIn(part, self.godwit("run", *arguments, *self.places, code=2).stderr)
 
 
-class Keygen(Case):
-    def test_makes_a_key_once(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "key"
-            said = self.godwit("keygen", path, code=0).stdout
-            name, key = path.read_text().strip().split(":")
-            self.assertEqual(path.stat().st_mode & 0o7777, 0o600)
-            self.assertIn(name, said)
-            self.assertNotIn(key, said)
-            self.assertEqual(len(bytes.fromhex(key)), 32)
-            self.assertIn("there already", self.godwit("keygen", path, code=2).stderr)
-            self.assertIn("FILE", self.godwit("keygen", code=2).stderr)
-            self.assertIn("nowhere", self.godwit("keygen", "/nowhere/key", code=3).stderr)
-
-
 class Migrate(Case):
-    def test_takes_the_key_of_where_it_stands(self):
-        self.migrate(in_turn(COMPLETED), "--tls", "psk:key", "--tls-hostname", "two", code=0)
-        self.assertEqual(self.monitor.arguments("migrate"), [{
-            "uri": "tcp:127.0.0.1:4444", "__org.godwit_tls": f"psk:{os.getcwd()}/key",
-            "__org.godwit_tls-hostname": "two"}])
-
     def test_completes(self):
         done = self.migrate(in_turn(migration("setup"), migration("active"), COMPLETED),
                             "--downtime", "50ms", "--bandwidth", "100Mbit", "--verify",
