@@ -10,7 +10,7 @@ enum {
     GAIN_PERCENT = 10,      /* to begin; half of it to go on */
     SPENT_PER_TRIAL = 50,   /* a trial may cost this part of the time */
     TRIALS_IN_VAIN_MAX = 4, /* each doubles that, so many times */
-    JUDGED_WINDOW = 4,      /* by then the sockets hold nothing from before */
+    JUDGED_WINDOW = 4,      /* whether it is a gain: by the second to this one */
     PLAIN_PERMILLE = 1000,
     BAD_PERMILLE = 850,
     /* Picoseconds a byte: what can be packed well never takes less. Saves trials on a fast link. */

@@ -122,7 +122,10 @@ void pair_open(void)
         assert_int_equal(gw_ram_add_memfd(rams[i], UINT64_C(1) << 30, bytes, NULL), GW_OK);
     }
     for (uint64_t page = 1; page < PAIR_PAGES; page += 5) {
-        memset(gw_ram_page(&pair.source_ram, page), (int)page + 64, pair.source_ram.page_bytes);
+        uint8_t *bytes = gw_ram_page(&pair.source_ram, page);
+        for (uint32_t i = 0; i < pair.source_ram.page_bytes; i++) { /* no value over and over */
+            bytes[i] = (uint8_t)(page + 64 + i % 251);
+        }
     }
     listen_as_target();
 }
