@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest under load moves over each transport, by one channel and by four, by precopy and by
-postcopy, and the link is cut on the way, once. Every pair of these is tried always, all combinations
-with --all. Another dimension is a line in COLUMNS, and what it means in move()."""
+postcopy, packed and not, and the link is cut on the way, once. Every pair of these is tried always,
+all combinations with --all. Another dimension is a line in COLUMNS, and what it means in move()."""
 import itertools
 
 from harness.case import gateways
@@ -16,6 +16,7 @@ COLUMNS = {
     "transport": ("tcp", "unix", "vsock", "fd"),
     "channels": (1, 4),
     "way": ("precopy", "postcopy"),
+    "compress": ("none", "lz4"),
 }
 
 
@@ -91,7 +92,7 @@ LINKS = {"tcp": Tcp, "unix": Unix, "vsock": Vsock, "fd": Fd}
 CUTS = {"precopy": (BATCH, "after", 30), "postcopy": (DEMAND, "after", 8)}
 
 
-def move(net, transport, channels, way):
+def move(net, transport, channels, way, compress):
     link = LINKS[transport](net, channels)
     source = Guest(net[1], words=LOAD).boot()
     source.console.wait_for_load(1)
@@ -99,13 +100,15 @@ def move(net, transport, channels, way):
     cutter = net[1].start("cutter", link.between, link.onward, *CUTS[way], stdin=None)
     cutter.wait_for_output(b"listening")
     options = ("--postcopy",) if way == "postcopy" else ("--precopy", "--verify")
-    migration = link.start(source, "--channels", channels, *options)
+    migration = link.start(source, "--channels", channels, "--compress", compress, *options)
     cutter.wait_for_output(b"cut 1\n")
     source.expect_error("link-lost")
     cutter.kill(SIGUSR1)
     cutter.wait_for_output(b"mended 1\n")
     link.mended(source)
     report = Report(migration.wait(180))
+    packed = report.last["__org.godwit"]["compression"]
+    assert (packed["bytes"] > 2 * packed["compressed"] > 0) == (compress == "lz4"), report
     if way == "postcopy":
         check_pulled(source, target, report)
         assert target.status()["migrate"]["__org.godwit"]["postcopy"]["recoveries"] == 1
