@@ -22,7 +22,7 @@
  * the longest, so silence keeps nobody out. A session's failure leaves the listener waiting for
  * the next.
  *
- * Owner: the caller's static, zeroed storage, about 21 MiB on qemu-virt, most of it untouched
+ * Owner: the caller's static, zeroed storage, about 24 MiB on qemu-virt, most of it untouched
  * unless a large machine moves, or one in huge pages by postcopy; no heap. Threads: all calls come
  * from the owner's thread, but gw_incoming_get_figures, which is for any. Threads of its own read
  * the bulk channels and the urgent one, and hear of faults on missing pages. Blocks: start in name
