@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -129,16 +128,6 @@ static enum gw_status open_signals(struct gw_fault *fault)
 
 /* Start and end */
 
-/* A transparent huge page under the storage would make 2 MiB resident for the few hundred KiB that
- * are touched. A kernel without them says EINVAL, which is as good. */
-static void forbid_huge_pages(void)
-{
-    uintptr_t mask = ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
-    uintptr_t start = (uintptr_t)&gw_run_storage & mask;
-    uintptr_t end = (uintptr_t)(&gw_run_storage + 1);
-    (void)madvise((void *)start, end - start, MADV_NOHUGEPAGE);
-}
-
 static enum gw_status check_limits(const struct gw_run_config *config, struct gw_fault *fault)
 {
     if (config->memory_bytes > GW_RAM_BYTES_MAX) {
@@ -258,7 +247,6 @@ static void tell_start_failed(const struct gw_run_config *config, const struct g
 int gw_run(const struct gw_run_config *config)
 {
     struct gw_fault fault = {0};
-    forbid_huge_pages();
     MONITOR->config = config;
     MONITOR->state = GW_INFO_RUN_PRELAUNCH;
     MONITOR->start_ns = gw_clock_now_ns();

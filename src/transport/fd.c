@@ -254,5 +254,6 @@ const struct gw_transport_operations gw_transport_fd = {
     .connect = fd_connect,
     .read = gw_socket_read,
     .write = gw_socket_write,
+    .shut = gw_socket_shut,
     .close = gw_socket_close,
 };

@@ -7,7 +7,7 @@ from test_migrate import check_moved, listen, uri
 
 # 12 MB over and over, at several times what the link is allowed to carry: by itself, never over.
 LOAD = "load=12@60"
-LINK = ("--bandwidth", "8M", "--downtime", "100ms")
+LINK = ("--bandwidth", "8M", "--downtime", "100ms", "--compress", "none")
 
 
 def boot(net):
@@ -46,7 +46,8 @@ def test_a_slowed_guest_that_stays_has_its_speed_back(net):
 @gateways(2)
 def test_left_to_itself_it_lets_a_guest_go_first_that_is_too_fast(net):
     source, target = boot(net)
-    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "10ms", "--full-speed")
+    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "10ms", "--full-speed",
+                            "--compress", "none")
     assert report.code == 0 and report.status == "completed", report
     assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
     said = source.said()

@@ -155,6 +155,9 @@ static void each_connect_takes_the_next_and_then_there_is_none(void **context)
     assert_int_equal(gw_connection_write_all(&client, &part, 1, &fault), GW_OK);
     part = (struct iovec){&byte, 1};
     assert_int_equal(gw_connection_read_all(&server, &part, 1, &fault), GW_OK);
+    assert_int_equal(gw_connection_shut(&client), GW_OK);
+    part = (struct iovec){&byte, 1};
+    assert_int_equal(gw_connection_read_all(&server, &part, 1, &fault), GW_LINK);
     gw_connection_close(&client);
     for (int i = 0; i < 3; i++) {
         gw_fault_clear(&fault);
