@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from link import Link, NoLink
 from movers import move_by_program, move_by_qemu, run_program
 from table import Table, median
 
@@ -19,6 +20,9 @@ TOP = Path(__file__).resolve().parents[2]
 RUNS, RUNS_QUICK = 5, 2
 MIB, MIB_QUICK = 1536, 512
 HOLES_MIB = 4096
+LINK_MIB, LINK_MIB_QUICK = 256, 64  # on a slow link a second is a lot
+FAST_LINK, SLOW_LINK = 1000, 100  # Mb/s
+CIPHERS = {"aes": "AES-128-GCM", "chacha": "ChaCha20-Poly1305"}
 CHANNELS = (1, 2, 4)
 MULTIFD = (2, 4)
 MEMFD, HUGE = "memfd", "huge"  # as godwit's guests have it; anonymous in huge pages, as QEMU's
@@ -129,6 +133,43 @@ def plan_zeros(runs, program, folder, mib, holes_mib):
     runs.add(("QEMU", HUGE, "holes", 0), lambda: move_by_qemu(folder, holes_mib))
 
 
+def plan_tls(runs, program, mib):
+    for cipher in CIPHERS:
+        runs.add(("godwit", MEMFD, cipher, 1), lambda cipher=cipher: move_by_program(
+            program, way="godwit", memory="random", target="touched", mib=mib, channels=1,
+            backing=MEMFD, tls=cipher))
+
+
+def plan_packing(runs, program, folder, mib):
+    """Text and its opposite where nothing limits, and text on links that do. False: no such links."""
+    def move(memory, compress, channels=1, **where):
+        return move_by_program(program, way="godwit", memory=memory, mib=mib, channels=channels,
+                               backing=MEMFD, compress=compress, **where)
+
+    def move_on_link(mbit, mover):
+        with Link(mbit) as link:
+            return mover(host=link.host, netns=link.netns)
+
+    for memory in ("random", "text"):
+        for compress in ("none", "auto"):
+            runs.add(("godwit", MEMFD, f"loopback {memory}", compress),
+                     lambda memory=memory, compress=compress: move(memory, compress))
+    try:
+        with Link(SLOW_LINK):
+            pass
+    except NoLink as error:
+        return str(error)
+    content = write_content(program, folder, "text", mib)
+    for mbit, compress in ((FAST_LINK, "none"), (FAST_LINK, "auto"), (SLOW_LINK, "auto")):
+        runs.add(("godwit", MEMFD, f"{mbit} Mb/s text", compress),
+                 lambda mbit=mbit, compress=compress: move_on_link(
+                     mbit, lambda **where: move("text", compress, **where)))
+    runs.add(("QEMU", HUGE, f"{SLOW_LINK} Mb/s text", "zstd"), lambda: move_on_link(
+        SLOW_LINK, lambda **where: move_by_qemu(folder, mib, content, multifd=2,
+                                                compression="zstd", **where)))
+    return None
+
+
 def keys(way, kind, target, counts):
     return [(way, kind, target, count) for count in counts]
 
@@ -186,11 +227,39 @@ def add_zero_rows(table, runs, rates):
             ("QEMU", HUGE, "holes", 0), 10, "pass_rate")
 
 
+def add_tls_rows(table, runs, rates):
+    """Beside the socket and the cipher one after the other, as one CPU on each side has them."""
+    bare = runs.figure(("bare", MEMFD, "touched", 1), "rate")
+    for cipher, name in CIPHERS.items():
+        series = 1 / (1 / bare + 1 / rates.get(f"{cipher}_rate"))
+        table.add(f"TLS, {name}, 1 channel, touched, beside cipher and bare in series",
+                  runs.figure(("godwit", MEMFD, cipher, 1), "rate"), series, "MB/s", at_least=0.9)
+
+
+def add_packing_rows(table, runs, mib, no_link):
+    def rate(target, compress, way="godwit", kind=MEMFD):
+        return runs.figure((way, kind, target, compress), "rate")
+    for memory in ("random", "text"):
+        table.add(f"{memory} of {mib} MiB, no limit, auto beside none",
+                  rate(f"loopback {memory}", "auto"), rate(f"loopback {memory}", "none"), "MB/s",
+                  at_least=0.95)
+    if no_link:
+        table.note(f"no rows of slow links: {no_link}")
+        return
+    fast, slow = f"{FAST_LINK} Mb/s text", f"{SLOW_LINK} Mb/s text"
+    table.add(f"text of {mib} MiB, {FAST_LINK} Mb/s, auto beside none", rate(fast, "auto"),
+              rate(fast, "none"), "MB/s", at_least=2.0)
+    table.add(f"text of {mib} MiB, {SLOW_LINK} Mb/s, auto beside QEMU multifd 2 zstd",
+              rate(slow, "auto"), rate(slow, "zstd", "QEMU", HUGE), "MB/s", at_least=0.6)
+
+
 def add_rate_notes(table, rates):
     for name, text in (("crc_memory_rate", "CRC32C, out of memory"),
                        ("crc_cache_rate", "CRC32C, a batch in the cache"),
                        ("zero_rate", "looking whether pages are zero"),
                        ("read_rate", "reading memory once"),
+                       ("aes_rate", "AES-128-GCM, records of 16 KiB"),
+                       ("chacha_rate", "ChaCha20-Poly1305, the same"),
                        ("populate_rate", "making fresh pages, 256 KiB at a time")):
         table.note(f"one CPU, alone: {text}: {rates.get(name):.0f} MB/s")
 
@@ -205,6 +274,9 @@ def run(options, say):
         runs, rates = Runs(), Rates(program, mib)
         plan_random(runs, program, folder, mib)
         plan_zeros(runs, program, folder, mib, HOLES_MIB)
+        plan_tls(runs, program, mib)
+        link_mib = LINK_MIB_QUICK if options.quick else LINK_MIB
+        no_link = plan_packing(runs, program, folder, link_mib)
         say("a round that does not count: the first ones to touch memory pay for it")
         runs.go_round(0)
         for number in range(1, count + 1):
@@ -215,6 +287,8 @@ def run(options, say):
     add_random_rows(table, runs)
     add_cpu_rows(table, runs)
     add_zero_rows(table, runs, rates)
+    add_tls_rows(table, runs, rates)
+    add_packing_rows(table, runs, link_mib, no_link)
     add_rate_notes(table, rates)
     table.runs = runs.as_data()
     return table

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,6 +20,37 @@ static int complain(const struct gw_fault *fault)
 {
     (void)fprintf(stderr, "transfer: %s\n", fault->text);
     return 1;
+}
+
+/* ---- Both ---- */
+
+static struct gw_tls_identity identity;
+
+void godwit_open(const struct transfer *wanted)
+{
+    char folder[] = "/tmp/godwit-transfer-XXXXXX";
+    char path[64], spec[80], name[GW_TLS_NAME_BYTES];
+    struct gw_fault fault = {.status = GW_OK};
+    if (wanted->cipher == 0) {
+        return;
+    }
+    must(mkdtemp(folder) != NULL, "a folder for the key");
+    (void)snprintf(path, sizeof(path), "%s/key", folder);
+    (void)snprintf(spec, sizeof(spec), "psk:%s", path);
+    must(gw_tls_make_key(path, name, &fault) == GW_OK &&
+             gw_tls_open(&identity, spec, NULL, &fault) == GW_OK,
+         fault.text);
+    gw_tls_set_ciphers(&identity, wanted->cipher);
+    (void)unlink(path);
+    (void)rmdir(folder);
+}
+
+static struct gw_transport_options transport(void)
+{
+    struct gw_transport_options options = gw_transport_defaults;
+    options.tls = identity.keys != NULL ? &identity : NULL;
+    options.is_plaintext_allowed = options.tls == NULL;
+    return options;
 }
 
 /* ---- The source ---- */
@@ -108,13 +140,13 @@ int godwit_source(const struct transfer *wanted, int hear)
         .source = {.guest_name = "stopped",
                    .facts = &facts,
                    .downtime_ns_max = 300 * GW_NS_PER_MS,
-                   .channel_count = wanted->channels},
+                   .channel_count = wanted->channels,
+                   .compress = wanted->compress},
         .uri = uri,
         .ram = &ram,
         .tracker = &tracker.tracker,
-        .transport = gw_transport_defaults,
     };
-    config.transport.is_plaintext_allowed = true;
+    config.transport = transport();
     uint64_t cpu_start_ns = cpu_ns();
     if (gw_random_bytes(config.source.session.id, GW_SESSION_BYTES, &fault) != GW_OK ||
         gw_outgoing_start(&outgoing, &config, &fault) != GW_OK) {
@@ -190,9 +222,8 @@ int godwit_target(const struct transfer *wanted, int tell)
         .is_user_mode_enough = true,
         .uri = uri,
         .ram = &ram,
-        .transport = gw_transport_defaults,
     };
-    config.transport.is_plaintext_allowed = true;
+    config.transport = transport();
     uint64_t cpu_start_ns = cpu_ns();
     if (gw_incoming_start(&incoming, &config, &fault) != GW_OK) {
         return complain(&fault);

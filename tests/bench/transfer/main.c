@@ -53,9 +53,31 @@ static bool get_memory(struct transfer *wanted, const char *value)
     return false;
 }
 
+static bool get_cipher(struct transfer *wanted, const char *value)
+{
+    wanted->cipher = strcmp(value, "aes") == 0      ? GW_TLS_AES_128_GCM
+                     : strcmp(value, "chacha") == 0 ? GW_TLS_CHACHA20_POLY1305
+                                                    : 0;
+    return wanted->cipher != 0;
+}
+
+static bool get_compress(struct transfer *wanted, const char *value)
+{
+    wanted->compress = strcmp(value, "lz4") == 0    ? GW_COMPRESS_LZ4
+                       : strcmp(value, "auto") == 0 ? GW_COMPRESS_AUTO
+                                                    : GW_COMPRESS_NONE;
+    return wanted->compress != GW_COMPRESS_NONE || strcmp(value, "none") == 0;
+}
+
 static bool get_word(struct transfer *wanted, const char *name, const char *value)
 {
     uint64_t number = strtoull(value, NULL, 10);
+    if (strcmp(name, "tls") == 0) {
+        return get_cipher(wanted, value);
+    }
+    if (strcmp(name, "compress") == 0) {
+        return get_compress(wanted, value);
+    }
     if (strcmp(name, "memory") == 0) {
         return get_memory(wanted, value);
     }
@@ -93,7 +115,8 @@ static bool get_word(struct transfer *wanted, const char *name, const char *valu
 
 static bool get_words(struct transfer *wanted, int count, char **words)
 {
-    *wanted = (struct transfer){.bytes = 256 * GW_MIB, .channels = 1, .host = "127.0.0.1"};
+    *wanted = (struct transfer){
+        .bytes = 256 * GW_MIB, .channels = 1, .host = "127.0.0.1", .compress = GW_COMPRESS_NONE};
     for (int i = 0; i < count; i++) {
         char *value = strchr(words[i], '=');
         if (value == NULL) {
@@ -114,7 +137,7 @@ static int usage(void)
         stderr,
         "usage: transfer godwit|bare|rates|write [memory=random|text|zero|holes] "
         "[target=fresh|touched] [backing=memfd|huge] [mib=N] [channels=N] [summed=0|1] [host=A] "
-        "[netns=NAME]\n");
+        "[netns=NAME] [tls=aes|chacha] [compress=none|lz4|auto]\n");
     return 2;
 }
 
@@ -146,6 +169,9 @@ static int transfer(const struct transfer *wanted, bool is_bare)
     int told[2];
     (void)signal(SIGPIPE, SIG_IGN);
     must(pipe(told) == 0, "pipe");
+    if (!is_bare) {
+        godwit_open(wanted);
+    }
     pid_t target = fork();
     (void)alarm(GIVE_UP_S);
     if (target == 0) {

@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <mbedtls/chachapoly.h>
+#include <mbedtls/gcm.h>
+
 #include "godwit/batch.h"
 #include "godwit/clock.h"
 #include "godwit/crc32c.h"
@@ -83,6 +86,45 @@ static void populate(const struct transfer *wanted)
     gw_ram_close(&ram);
 }
 
+/* ---- Ciphers, by the library that TLS takes, in records as TLS has them ---- */
+
+enum { RECORD_BYTES = 16384 };
+
+static uint8_t record[RECORD_BYTES];
+
+static void seal_by_aes(const uint8_t *bytes, uint64_t count)
+{
+    static const uint8_t key[16], iv[12], head[5];
+    uint8_t tag[16];
+    mbedtls_gcm_context aes;
+    mbedtls_gcm_init(&aes);
+    must(mbedtls_gcm_setkey(&aes, MBEDTLS_CIPHER_ID_AES, key, 128) == 0, "AES: the key");
+    for (uint64_t at = 0; at < count; at += RECORD_BYTES) {
+        must(mbedtls_gcm_crypt_and_tag(&aes, MBEDTLS_GCM_ENCRYPT, RECORD_BYTES, iv, sizeof(iv),
+                                       head, sizeof(head), bytes + at, record, sizeof(tag),
+                                       tag) == 0,
+             "AES");
+    }
+    mbedtls_gcm_free(&aes);
+    seen = record[0];
+}
+
+static void seal_by_chacha(const uint8_t *bytes, uint64_t count)
+{
+    static const uint8_t key[32], iv[12], head[5];
+    uint8_t tag[16];
+    mbedtls_chachapoly_context chacha;
+    mbedtls_chachapoly_init(&chacha);
+    must(mbedtls_chachapoly_setkey(&chacha, key) == 0, "ChaCha20: the key");
+    for (uint64_t at = 0; at < count; at += RECORD_BYTES) {
+        must(mbedtls_chachapoly_encrypt_and_tag(&chacha, RECORD_BYTES, iv, head, sizeof(head),
+                                                bytes + at, record, tag) == 0,
+             "ChaCha20");
+    }
+    mbedtls_chachapoly_free(&chacha);
+    seen = record[0];
+}
+
 int print_rates(const struct transfer *wanted)
 {
     struct gw_ram ram;
@@ -91,6 +133,8 @@ int print_rates(const struct transfer *wanted)
     print_rate("zero_rate", find_zeros, &ram);
     print_rate("crc_memory_rate", sum_pieces, &ram);
     print_rate("crc_cache_rate", sum_one_piece, &ram);
+    print_rate("aes_rate", seal_by_aes, &ram);
+    print_rate("chacha_rate", seal_by_chacha, &ram);
     populate(wanted);
     return 0;
 }

@@ -14,6 +14,8 @@
 
 #include "godwit/limits.h"
 #include "godwit/ram.h"
+#include "godwit/source.h"
+#include "godwit/tls.h"
 
 enum { PIECE_BYTES = (int)GW_BATCH_BYTES_MAX, CHANNELS_MAX = (int)GW_BULK_CHANNELS_MAX };
 
@@ -33,10 +35,13 @@ struct transfer {
     const char *netns; /* the target's network namespace, by name; NULL: this one */
     bool is_huge;      /* anonymous memory in transparent huge pages, as QEMU's; else a memfd */
     bool is_summed;    /* bare: each piece is summed (CRC32C) on both sides */
+    unsigned cipher;   /* godwit: by TLS with this one (enum gw_tls_cipher); 0: plain */
+    enum gw_compress compress; /* godwit */
 };
 
 /* Each is one process and returns its exit status. The target writes its address (a line) to
  * `tell`, from which the source reads it as `hear`. */
+void godwit_open(const struct transfer *wanted); /* before the two processes part */
 int godwit_source(const struct transfer *wanted, int hear);
 int godwit_target(const struct transfer *wanted, int tell);
 int bare_source(const struct transfer *wanted, int hear);
