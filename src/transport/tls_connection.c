@@ -404,6 +404,10 @@ static int write_record(struct gw_tls_session *session, const struct chunk *chun
         return MBEDTLS_ERR_SSL_COUNTER_WRAPPING;
     }
     int sent = mbedtls_ssl_write(&session->ssl, chunk->bytes, count);
+    while (sent == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) { /* the rest of one half read */
+        gw_tls_keep_ticket(session);
+        sent = mbedtls_ssl_write(&session->ssl, chunk->bytes, count);
+    }
     session->pending = is_again(sent) ? count : 0;
     return sent;
 }
