@@ -27,7 +27,7 @@ def boot(net, **options):
     return source, listen(net[2], tls=PSK, **options)
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_key(net):
     """By one channel there, by four back; the key is the monitors' own, and the command's."""
     share_key(net)
@@ -54,7 +54,7 @@ def test_key_and_a_cut_link(net):
     target.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_key_and_a_link_cut_in_precopy(net):
     share_key(net)
     source, target = boot(net)
