@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whoever moves a stopped guest's memory on this machine, in one process to another: godwit and the
 bare limit (tests/bench/transfer), and QEMU. Each returns a Move."""
-import json
 import os
-import socket
 import subprocess
 import time
+
+from harness.qmp import Qmp
 
 QEMU = "qemu-system-aarch64"
 # Between the start of QEMU's RAM and the memory to be moved: its device tree lies there.
@@ -63,12 +63,9 @@ class Monitor:
              "-cpu", "cortex-a57", "-accel", "tcg", "-S", "-nodefaults", "-no-user-config",
              "-display", "none", "-qmp", f"unix:{path},server=on,wait=off", *words],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self._socket = socket.socket(socket.AF_UNIX)
+        self._qmp = None
         try:
-            self._connect(path)
-            self._file = self._socket.makefile("rw")
-            self._file.readline()  # its greeting
-            self.execute("qmp_capabilities")
+            self._qmp = self._connect(path)
         except BaseException:
             self.end()
             raise
@@ -76,26 +73,18 @@ class Monitor:
     def _connect(self, path):
         while True:
             try:
-                self._socket.connect(path)
-                return
+                return Qmp(path, timeout=None)
             except (FileNotFoundError, ConnectionRefusedError):
                 if self._process.poll() is not None:
                     raise RuntimeError(f"QEMU ended: {self._process.stderr.read()}") from None
                 time.sleep(POLL_S)
 
     def execute(self, command, **arguments):
-        arguments = {name.replace("_", "-"): value for name, value in arguments.items()}
-        self._file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self._file.flush()
-        while True:
-            line = self._file.readline()
-            if not line:
-                raise RuntimeError(f"QEMU ended at {command}: {self._process.stderr.read()}")
-            answer = json.loads(line)
-            if "error" in answer:
-                raise RuntimeError(f"QEMU: {command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
+        try:
+            return self._qmp.execute(command, **{name.replace("_", "-"): value
+                                                 for name, value in arguments.items()})
+        except EOFError:
+            raise RuntimeError(f"QEMU ended at {command}: {self._process.stderr.read()}") from None
 
     def cpu_s(self):
         """User and system time of all its threads, ended ones too: proc(5)."""
@@ -106,7 +95,8 @@ class Monitor:
     def end(self):
         self._process.kill()
         self._process.wait()
-        self._socket.close()
+        if self._qmp:
+            self._qmp.close()
 
 
 def set_up_qemu(monitor, multifd, compression):

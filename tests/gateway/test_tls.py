@@ -6,6 +6,7 @@ import sys
 from harness.case import gateways
 from harness.guest import MIGRATED_AWAY, Guest, Report
 from harness.paths import BUILD, TOP
+from test_loss import check_cut_and_mended
 from test_migrate import check_moved, listen, uri
 from test_postcopy import LOAD, check_pulled
 
@@ -60,12 +61,7 @@ def test_key_and_a_link_cut_in_precopy(net):
     source, target = boot(net)
     migration = source.start_migration(uri(net[2]), "--bandwidth", "16M", "--verify")
     migration.wait_for_output(b'"active"')
-    net.link(False)
-    source.console.wait_for_counts(20)
-    assert not target.console.bytes
-    net.link(True)
-    check_moved(source, target, Report(migration.wait(180)))
-    target.power_off()
+    check_cut_and_mended(net, source, target, migration)
 
 
 def check_told(target, words):

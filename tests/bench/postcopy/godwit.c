@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "godwit/clock.h"
 #include "godwit/incoming.h"
 #include "godwit/outgoing.h"
@@ -82,19 +83,6 @@ static void serve_source(const struct bench_case *wanted, int hear)
             is_over = do_source_action(wanted, &action);
         }
     }
-}
-
-static bool read_address(int hear, char *uri)
-{
-    size_t count = 0;
-    while (count < GW_URI_TEXT_BYTES && read(hear, &uri[count], 1) == 1) {
-        if (uri[count] == '\n') {
-            uri[count] = '\0';
-            return true;
-        }
-        count++;
-    }
-    return false;
 }
 
 int godwit_source(const struct bench_case *wanted, int hear)
