@@ -49,6 +49,9 @@ size_t gw_pl011_put_input(struct gw_pl011 *pl011, const uint8_t *bytes, size_t c
 /* How many bytes of input would fit now. */
 size_t gw_pl011_input_room(const struct gw_pl011 *pl011);
 
+/* True when output should be taken at once: a line is whole, or the ring is half full. */
+bool gw_pl011_is_output_due(const struct gw_pl011 *pl011);
+
 /* Takes up to `capacity` bytes of output, oldest first; returns how many. */
 size_t gw_pl011_take_output(struct gw_pl011 *pl011, uint8_t *bytes, size_t capacity);
 

@@ -79,7 +79,8 @@ enum gw_vm_event_kind {
     GW_VM_POWERED_OFF,  /* the guest switched itself off (PSCI SYSTEM_OFF); all vCPUs are parked */
     GW_VM_RESET_ASKED,  /* the guest asked for a reset (PSCI SYSTEM_RESET); all are parked */
     GW_VM_CRASHED,      /* a vCPU cannot go on: see text; all are parked */
-    GW_VM_CONSOLE,      /* output is there: console_take until it gives nothing */
+    GW_VM_CONSOLE,      /* output is there: console_take until it gives nothing. A line comes at
+                           once, less than a line a few milliseconds later */
     GW_VM_CONSOLE_ROOM, /* the guest read input after console_put had taken less than it was
                            given: give more */
 };
@@ -101,11 +102,18 @@ struct gw_vm_vcpu {
     struct gw_thread thread;
 };
 
+/* When CONSOLE is raised for the output that is there. */
+enum gw_vm_console {
+    GW_VM_CONSOLE_NONE, /* there is none */
+    GW_VM_CONSOLE_LATER,
+    GW_VM_CONSOLE_NOW,
+};
+
 /* Private to src/vm, all of it. */
 struct gw_vm {
     struct gw_vm_config config;
     const struct gw_ram *ram;
-    int kvm_fd, fd, gic_fd, event_fd, alarm_fd, poll_fd;
+    int kvm_fd, fd, gic_fd, event_fd, alarm_fd, console_fd, poll_fd;
     size_t run_bytes;
     bool is_open;
     bool is_fresh;   /* nothing was booted, run or loaded since the KVM VM was made */
@@ -143,6 +151,7 @@ struct gw_vm {
     struct gw_device *devices[GW_VM_DEVICES];
     bool line_high[GW_VM_DEVICES]; /* what KVM was told last */
     uint64_t alarm_ns;
+    enum gw_vm_console console;
     bool is_room_awaited;
     uint64_t unknown_reads, unknown_writes;
 

@@ -248,6 +248,13 @@ size_t gw_pl011_put_input(struct gw_pl011 *pl011, const uint8_t *bytes, size_t c
     return taken;
 }
 
+bool gw_pl011_is_output_due(const struct gw_pl011 *pl011)
+{
+    uint32_t last = (pl011->output_first + pl011->output_count - 1) % GW_PL011_OUTPUT_BYTES;
+    return pl011->output_count >= GW_PL011_OUTPUT_BYTES / 2 ||
+           (pl011->output_count > 0 && pl011->output[last] == '\n');
+}
+
 size_t gw_pl011_take_output(struct gw_pl011 *pl011, uint8_t *bytes, size_t capacity)
 {
     size_t taken = pl011->output_count < capacity ? pl011->output_count : capacity;

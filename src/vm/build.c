@@ -167,16 +167,18 @@ static enum gw_status open_kvm(struct gw_vm *vm, struct gw_fault *fault)
     return GW_OK;
 }
 
-/* One descriptor to wait on stands for the events and for the devices' alarm clock. */
+/* One descriptor to wait on stands for the events, the devices' alarm clock and the console's. */
 static enum gw_status open_events(struct gw_vm *vm, struct gw_fault *fault)
 {
     struct epoll_event readable = {.events = EPOLLIN};
     vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     vm->alarm_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    vm->console_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     vm->poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (vm->event_fd < 0 || vm->alarm_fd < 0 || vm->poll_fd < 0 ||
+    if (vm->event_fd < 0 || vm->alarm_fd < 0 || vm->console_fd < 0 || vm->poll_fd < 0 ||
         epoll_ctl(vm->poll_fd, EPOLL_CTL_ADD, vm->event_fd, &readable) < 0 ||
-        epoll_ctl(vm->poll_fd, EPOLL_CTL_ADD, vm->alarm_fd, &readable) < 0)
+        epoll_ctl(vm->poll_fd, EPOLL_CTL_ADD, vm->alarm_fd, &readable) < 0 ||
+        epoll_ctl(vm->poll_fd, EPOLL_CTL_ADD, vm->console_fd, &readable) < 0)
         return gw_fault_set_os(fault, errno, "the machine's event descriptors cannot be made");
     return GW_OK;
 }
@@ -186,7 +188,8 @@ static void init(struct gw_vm *vm, const struct gw_vm_config *config, const stru
     /* Not the stacks: clearing them would touch them. */
     vm->config = *config;
     vm->ram = ram;
-    vm->kvm_fd = vm->fd = vm->gic_fd = vm->event_fd = vm->alarm_fd = vm->poll_fd = -1;
+    vm->kvm_fd = vm->fd = vm->gic_fd = vm->event_fd = -1;
+    vm->alarm_fd = vm->console_fd = vm->poll_fd = -1;
     vm->goal = GW_VM_GOAL_HALT;
     vm->parked_count = config->vcpu_count;
     vm->pending = 0;
@@ -238,6 +241,7 @@ void gw_vm_close(struct gw_vm *vm)
     gw_vm_threads_stop(vm);
     gw_vm_demolish(vm);
     close_fd(&vm->poll_fd);
+    close_fd(&vm->console_fd);
     close_fd(&vm->alarm_fd);
     close_fd(&vm->event_fd);
     close_fd(&vm->kvm_fd);

@@ -14,6 +14,10 @@
 #include "godwit/clock.h"
 #include "layout.h"
 
+/* So long output collects that is no whole line: each event costs the monitor and whoever reads the
+ * console a few system calls, a byte costs next to nothing. Nobody who types sees it. */
+#define CONSOLE_WAIT_NS (10 * GW_NS_PER_MS)
+
 void gw_vm_devices_init(struct gw_vm *vm)
 {
     gw_pl011_init(&vm->pl011, GW_LAYOUT_PL011, GW_LAYOUT_PL011_INTERRUPT);
@@ -23,6 +27,7 @@ void gw_vm_devices_init(struct gw_vm *vm)
     for (uint32_t i = 0; i < GW_VM_DEVICES; i++)
         vm->line_high[i] = false;
     vm->alarm_ns = GW_DEVICE_NEVER;
+    vm->console = GW_VM_CONSOLE_NONE;
     vm->is_room_awaited = false;
 }
 
@@ -97,6 +102,42 @@ void gw_vm_alarm_service(struct gw_vm *vm)
     (void)pthread_mutex_unlock(&vm->device_lock);
 }
 
+static void set_console_timer(const struct gw_vm *vm, uint64_t wait_ns)
+{
+    struct itimerspec timer = {.it_value.tv_nsec = (long)wait_ns}; /* 0: off */
+    (void)timerfd_settime(vm->console_fd, 0, &timer, NULL);
+}
+
+/* Under device_lock, behind an access. Returns true when CONSOLE is to be raised. Until all is
+ * taken what was decided stands, or becomes sooner. */
+static bool settle_console(struct gw_vm *vm)
+{
+    if (vm->pl011.output_count == 0 || vm->console == GW_VM_CONSOLE_NOW)
+        return false;
+    if (gw_pl011_is_output_due(&vm->pl011)) {
+        vm->console = GW_VM_CONSOLE_NOW;
+        return true;
+    }
+    if (vm->console == GW_VM_CONSOLE_NONE) {
+        vm->console = GW_VM_CONSOLE_LATER;
+        set_console_timer(vm, CONSOLE_WAIT_NS);
+    }
+    return false;
+}
+
+void gw_vm_console_service(struct gw_vm *vm)
+{
+    uint64_t expirations;
+    (void)pthread_mutex_lock(&vm->device_lock);
+    bool is_due = vm->console == GW_VM_CONSOLE_LATER &&
+                  read(vm->console_fd, &expirations, sizeof(expirations)) > 0;
+    if (is_due)
+        vm->console = GW_VM_CONSOLE_NOW;
+    (void)pthread_mutex_unlock(&vm->device_lock);
+    if (is_due)
+        gw_vm_raise(vm, GW_VM_CONSOLE);
+}
+
 static struct gw_device *device_at(struct gw_vm *vm, uint64_t address, uint32_t bytes)
 {
     for (uint32_t i = 0; i < GW_VM_DEVICES; i++) {
@@ -135,7 +176,7 @@ void gw_vm_bus_access(struct gw_vm *vm, uint64_t address, uint32_t bytes, bool i
         vm->unknown_writes++;
     else
         vm->unknown_reads++;
-    bool has_output = vm->pl011.output_count > 0;
+    bool is_output_due = settle_console(vm);
     bool has_room = vm->is_room_awaited && gw_pl011_input_room(&vm->pl011) > 0;
     if (has_room)
         vm->is_room_awaited = false;
@@ -143,7 +184,7 @@ void gw_vm_bus_access(struct gw_vm *vm, uint64_t address, uint32_t bytes, bool i
 
     for (uint32_t i = 0; !is_write && i < bytes && i < 8; i++)
         data[i] = (uint8_t)(value >> (8 * i));
-    if (has_output)
+    if (is_output_due)
         gw_vm_raise(vm, GW_VM_CONSOLE);
     if (has_room)
         gw_vm_raise(vm, GW_VM_CONSOLE_ROOM);
@@ -153,6 +194,10 @@ size_t gw_vm_console_take(struct gw_vm *vm, uint8_t *bytes, size_t capacity)
 {
     (void)pthread_mutex_lock(&vm->device_lock);
     size_t taken = gw_pl011_take_output(&vm->pl011, bytes, capacity);
+    if (vm->pl011.output_count == 0 && vm->console != GW_VM_CONSOLE_NONE) {
+        vm->console = GW_VM_CONSOLE_NONE;
+        set_console_timer(vm, 0);
+    }
     settle_lines(vm, false);
     (void)pthread_mutex_unlock(&vm->device_lock);
     return taken;

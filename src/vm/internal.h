@@ -59,5 +59,6 @@ void gw_vm_bus_access(struct gw_vm *vm, uint64_t address, uint32_t bytes, bool i
                       uint8_t *value);
 void gw_vm_lines_settle(struct gw_vm *vm, bool is_forced);
 void gw_vm_alarm_service(struct gw_vm *vm);
+void gw_vm_console_service(struct gw_vm *vm);
 
 #endif

@@ -333,6 +333,7 @@ enum gw_status gw_vm_event_next(struct gw_vm *vm, struct gw_vm_event *event)
 {
     eventfd_t count;
     gw_vm_alarm_service(vm);
+    gw_vm_console_service(vm);
     (void)pthread_mutex_lock(&vm->lock);
     (void)eventfd_read(vm->event_fd, &count);
     /* The guest's end before HALTED, so that nobody moves a guest that has ended. */

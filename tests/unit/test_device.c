@@ -98,6 +98,24 @@ static void output_comes_out_in_order(void **state)
     assert_int_equal(gw_pl011_take_output(&uart, out, 8), 0);
 }
 
+static void output_is_due_with_a_line_or_half_a_ring(void **state)
+{
+    (void)state;
+    uint8_t out[GW_PL011_OUTPUT_BYTES];
+    assert_false(gw_pl011_is_output_due(&uart));
+    uart_write(DR, '>');
+    assert_false(gw_pl011_is_output_due(&uart));
+    uart_write(DR, '\n');
+    assert_true(gw_pl011_is_output_due(&uart));
+    assert_int_equal(gw_pl011_take_output(&uart, out, 2), 2);
+    assert_false(gw_pl011_is_output_due(&uart)); /* what was taken counts no more */
+    for (uint32_t i = 0; i < GW_PL011_OUTPUT_BYTES / 2; i++) {
+        assert_false(gw_pl011_is_output_due(&uart));
+        uart_write(DR, 'x');
+    }
+    assert_true(gw_pl011_is_output_due(&uart));
+}
+
 static void full_output_holds_the_guest_back_and_loses_only_what_ignores_it(void **state)
 {
     (void)state;
@@ -266,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON(driver_finds_both_by_their_identification),
         ON(output_comes_out_in_order),
+        ON(output_is_due_with_a_line_or_half_a_ring),
         ON(full_output_holds_the_guest_back_and_loses_only_what_ignores_it),
         ON(transmit_interrupt_follows_mask_and_clear),
         ON(input_raises_the_interrupt_until_it_is_read),
