@@ -6,8 +6,9 @@
  *   cutter LISTEN_URI TARGET_URI {TYPE before|after COUNT}...
  *
  * TYPE is a frame's number, COUNT which of them it is since the last cut (1: the first); `before`
- * cuts instead of passing it on, `after` right behind it. Then no connection gets through until
- * SIGUSR1; after that all do, until the next cut. Says "listening", "cut N" and "mended N" on
+ * cuts instead of passing it on, `after` right behind it. Of connections by TLS nobody here sees
+ * frames: TYPE `record` is any record of theirs that is sealed. Then no connection gets through
+ * until SIGUSR1; after that all do, until the next cut. Says "listening", "cut N" and "mended N" on
  * standard output, a line each; N counts from 1.
  */
 #include <errno.h>
@@ -26,7 +27,10 @@
 
 enum { PAIRS_MAX = 12, BUFFER_BYTES = 65536, CUTS_MAX = 16 };
 
-/* One direction of a pair: what is left of the frame that is passing. */
+/* RFC 8446, 5.1: a record's header is its type, a version, and two bytes of length. */
+enum { RECORD_HEADER_BYTES = 5, RECORD_SEALED = 23, RECORD = 256 /* no frame's number */ };
+
+/* One direction of a pair: what is left of the frame, or record, that is passing. */
 struct stream {
     int from, to;
     uint32_t left; /* payload bytes still to pass on */
@@ -104,26 +108,56 @@ static bool send_all(int fd, const uint8_t *bytes, size_t count)
     return true;
 }
 
-/* A whole header is here: is this the frame? False when the pair is over. */
-static bool pass_header(struct stream *stream)
+/* A frame begins with its magic, a record with a number below the letters. */
+static bool is_record(const struct stream *stream)
+{
+    return stream->have >= RECORD_HEADER_BYTES && stream->header[0] < 'A';
+}
+
+static uint32_t header_bytes(const struct stream *stream)
+{
+    bool is_short = stream->have < RECORD_HEADER_BYTES || is_record(stream);
+    return is_short ? RECORD_HEADER_BYTES : (uint32_t)sizeof(stream->header);
+}
+
+/* What a whole header says. */
+static bool read_header(const struct stream *stream, unsigned *type, uint32_t *payload_bytes)
 {
     struct gw_frame_header header;
     struct gw_fault fault = {0};
+    if (is_record(stream)) {
+        *type = stream->header[0] == RECORD_SEALED ? RECORD : 0;
+        *payload_bytes = (uint32_t)stream->header[3] << 8 | stream->header[4];
+        return true;
+    }
     if (gw_frame_decode_header(&header, stream->header, &fault) != GW_OK) {
         (void)fprintf(stderr, "cutter: %s\n", fault.text);
         return false;
     }
-    if (cuts_done < cuts_planned && header.type == cuts[cuts_done].type &&
-        --cuts[cuts_done].count == 0) {
+    *type = header.type;
+    *payload_bytes = header.payload_bytes;
+    return true;
+}
+
+/* A whole header is here: is this the frame? False when the pair is over. */
+static bool pass_header(struct stream *stream)
+{
+    unsigned type;
+    uint32_t payload_bytes;
+    if (!read_header(stream, &type, &payload_bytes)) {
+        return false;
+    }
+    if (cuts_done < cuts_planned && type == cuts[cuts_done].type && --cuts[cuts_done].count == 0) {
         if (cuts[cuts_done].is_before) {
             cut();
             return false;
         }
         stream->is_cut_owed = true;
     }
-    stream->left = header.payload_bytes;
+    uint32_t count = header_bytes(stream);
+    stream->left = payload_bytes;
     stream->have = 0;
-    return send_all(stream->to, stream->header, sizeof(stream->header));
+    return send_all(stream->to, stream->header, count);
 }
 
 /* Passes on what is there to read; false when the pair is over (or everything was cut). */
@@ -132,7 +166,7 @@ static bool pass(struct stream *stream)
     static uint8_t buffer[BUFFER_BYTES];
     bool is_payload = stream->left > 0;
     size_t want = is_payload ? (stream->left < sizeof(buffer) ? stream->left : sizeof(buffer))
-                             : sizeof(stream->header) - stream->have;
+                             : header_bytes(stream) - stream->have;
     ssize_t got = recv(stream->from, is_payload ? buffer : stream->header + stream->have, want, 0);
     if (got <= 0) {
         return false;
@@ -144,7 +178,7 @@ static bool pass(struct stream *stream)
         }
     } else {
         stream->have += (uint32_t)got;
-        if (stream->have == sizeof(stream->header) && !pass_header(stream)) {
+        if (stream->have == header_bytes(stream) && !pass_header(stream)) {
             return false;
         }
     }
@@ -247,7 +281,7 @@ int main(int argc, char **argv)
         return 2;
     }
     for (int i = 3; i < argc; i += 3, cuts_planned++) {
-        cuts[cuts_planned].type = (unsigned)atoi(argv[i]);
+        cuts[cuts_planned].type = strcmp(argv[i], "record") == 0 ? RECORD : (unsigned)atoi(argv[i]);
         cuts[cuts_planned].is_before = strcmp(argv[i + 1], "before") == 0;
         cuts[cuts_planned].count = (unsigned)atoi(argv[i + 2]);
     }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A guest under load moves over each transport, by one channel and by four, by precopy and by
-postcopy, packed and not, and the link is cut on the way, once. Every pair of these is tried always,
-all combinations with --all. Another dimension is a line in COLUMNS, and what it means in move()."""
+postcopy, packed and not, by TLS and without, and the link is cut on the way, once. Every pair of
+these is tried always, all combinations with --all. Another dimension is a line in COLUMNS, and what
+it means in move()."""
 import itertools
 
 from harness.case import gateways
@@ -10,6 +11,7 @@ from harness.guest import Guest, Report
 from test_handover import BATCH, SIGUSR1
 from test_migrate import check_moved
 from test_postcopy import DEMAND, LOAD, check_pulled
+from test_tls import PSK, X509, share_certificates, share_key
 from test_transports import load_vsock
 
 COLUMNS = {
@@ -17,6 +19,7 @@ COLUMNS = {
     "channels": (1, 4),
     "way": ("precopy", "postcopy"),
     "compress": ("none", "lz4"),
+    "tls": ("plain", "psk", "x509"),
 }
 
 
@@ -25,13 +28,13 @@ class Tcp:
     `between` where the cutter stands in its way."""
     there, between = "tcp:0.0.0.0:4444", "tcp:127.0.0.1:5555"
 
-    def __init__(self, net, channels):
-        self.net = net
+    def __init__(self, net, channels, tls):
+        self.net, self.tls = net, tls
         self.sockets = channels + 2
         self.onward = f"tcp:{net[2].address}:4444"
 
     def listen(self):
-        return Guest(self.net[2], incoming=self.there).listen()
+        return Guest(self.net[2], incoming=self.there, tls=self.tls).listen()
 
     def start(self, source, *options):
         return source.start_migration(self.between, *options)
@@ -43,13 +46,13 @@ class Tcp:
 class Local(Tcp):
     """Within one gateway: a second guest to the host, with records of its own."""
 
-    def __init__(self, net, channels):
-        super().__init__(net, channels)
+    def __init__(self, net, channels, tls):
+        super().__init__(net, channels, tls)
         self.onward = self.there
 
     def listen(self, through=(), uri=None):
         return Guest(self.net[1], name="there", incoming=uri or self.there, through=through,
-                     options=("--state-dir", "/tmp/there")).listen()
+                     tls=self.tls, options=("--state-dir", "/tmp/there")).listen()
 
 
 class Unix(Local):
@@ -59,9 +62,9 @@ class Unix(Local):
 class Vsock(Local):
     there, between = "vsock:local:4444", "vsock:local:5555"
 
-    def __init__(self, net, channels):
+    def __init__(self, net, channels, tls):
         load_vsock(net[1])
-        super().__init__(net, channels)
+        super().__init__(net, channels, tls)
 
 
 class Fd(Local):
@@ -88,19 +91,34 @@ class Fd(Local):
 
 LINKS = {"tcp": Tcp, "unix": Unix, "vsock": Vsock, "fd": Fd}
 
-# Where the cut falls: among the pages, and after some that the guest there has waited for.
+# Where the cut falls: among the pages, and after some that the guest there has waited for. By TLS,
+# far into the pages: the handover of a postcopy takes some tens of records, all of it some thousands.
 CUTS = {"precopy": (BATCH, "after", 30), "postcopy": (DEMAND, "after", 8)}
+CUT_BY_TLS = ("record", "after", 400)
 
 
-def move(net, transport, channels, way, compress):
-    link = LINKS[transport](net, channels)
-    source = Guest(net[1], words=LOAD).boot()
+def prepare(net, tls):
+    """What --tls wants, and options for the source: no certificate has every transport's names."""
+    if tls == "psk":
+        share_key(net)
+        return PSK, ()
+    if tls == "x509":
+        share_certificates(net, "good", "good")
+        return X509, ("--tls-hostname", "localhost")
+    return None, ()
+
+
+def move(net, transport, channels, way, compress, tls):
+    secret, named = prepare(net, tls)
+    link = LINKS[transport](net, channels, secret)
+    source = Guest(net[1], words=LOAD, tls=secret).boot()
     source.console.wait_for_load(1)
     target = link.listen()
-    cutter = net[1].start("cutter", link.between, link.onward, *CUTS[way], stdin=None)
+    cut = CUT_BY_TLS if secret else CUTS[way]
+    cutter = net[1].start("cutter", link.between, link.onward, *cut, stdin=None)
     cutter.wait_for_output(b"listening")
     options = ("--postcopy",) if way == "postcopy" else ("--precopy", "--verify")
-    migration = link.start(source, "--channels", channels, "--compress", compress, *options)
+    migration = link.start(source, "--channels", channels, "--compress", compress, *named, *options)
     cutter.wait_for_output(b"cut 1\n")
     source.expect_error("link-lost")
     cutter.kill(SIGUSR1)

@@ -12,7 +12,7 @@ from test_postcopy import LOAD, check_pulled
 
 KEY = "/tmp/key"
 REFUSED, USAGE = 4, 2
-PSK = f"psk:{KEY}"
+PSK, X509 = f"psk:{KEY}", "x509:/tmp/tls"
 
 
 def share_key(net):
@@ -20,6 +20,16 @@ def share_key(net):
     net[1].check("rm", "-f", KEY)
     net[1].check("godwit", "keygen", KEY)
     net[2].push(net[1].pull(KEY), KEY, mode="600")
+
+
+def share_certificates(net, *folders):
+    """A folder of tests/certificates.py for each gateway, in their order."""
+    made = BUILD / "gateway-certificates"
+    subprocess.run([sys.executable, TOP / "tests/certificates.py", made], check=True)
+    for number, folder in enumerate(folders, 1):
+        net[number].check("mkdir", "-p", "/tmp/tls")
+        for path in (made / folder).iterdir():
+            net[number].push(path, f"/tmp/tls/{path.name}", mode="600")
 
 
 def boot(net, **options):
@@ -40,7 +50,7 @@ def test_key(net):
     back.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_key_and_a_cut_link(net):
     """Postcopy by four channels; each of them shakes hands again."""
     share_key(net)
@@ -107,14 +117,8 @@ def test_a_target_without_tls(net):
 @gateways(2)
 def test_certificates(net):
     """Four channels, which a ticket makes shorter; a name that the certificate has not."""
-    made = BUILD / "gateway-certificates"
-    subprocess.run([sys.executable, TOP / "tests/certificates.py", made], check=True)
-    for gateway, folder in ((net[1], "source-only"), (net[2], "target-only")):
-        gateway.check("mkdir", "-p", "/tmp/tls")
-        for path in (made / folder).iterdir():
-            gateway.push(path, f"/tmp/tls/{path.name}", mode="600")
-    source = Guest(net[1], tls="x509:/tmp/tls").boot()
-    target = listen(net[2], tls="x509:/tmp/tls")
+    share_certificates(net, "source-only", "target-only")
+    source, target = Guest(net[1], tls=X509).boot(), listen(net[2], tls=X509)
     report = source.migrate(uri(net[2]), "--tls-hostname", "somebody.else")
     assert report.code == REFUSED and "has not the name somebody.else" in report.error, report
     check_told(target, "turned away")
