@@ -246,6 +246,7 @@ def run_part(part, options, counter):
                 print(f"{part.name} {part.test_name(test)}")
             return
         part.run(tests, counter)
+        print(f"     {part.name}: {time.monotonic() - start:.0f} s in all", flush=True)
     except Exception as error:  # a part that cannot start is one failed test
         counter.report(part.name, "(preparation)", "fail", time.monotonic() - start,
                        f"{type(error).__name__}: {error}", f"tools/test {part.name}")

@@ -64,7 +64,8 @@ def test_left_to_itself_it_lets_a_guest_go_first_that_is_too_fast(net):
 def test_left_to_itself_it_keeps_to_a_deadline(net):
     """All of its memory is there in time, on a link that rounds would never be done on."""
     source, target = boot(net)
-    report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--deadline", "20s")
+    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "1ms", "--full-speed",
+                            "--compress", "none", "--deadline", "20s")
     assert report.code == 0 and report.status == "completed", report
     assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
     print(f"     {report.total_ms} ms in all, 20000 wanted at most", flush=True)

@@ -14,7 +14,8 @@ from . import log
 from .agent import AgentError
 from .console import Console
 
-CMDLINE = "console=ttyAMA0 earlycon=pl011,0x09000000 quiet panic=-1 loglevel=4"
+CMDLINE = ("console=ttyAMA0 earlycon=pl011,0x09000000 quiet panic=-1 loglevel=4 "
+           "nokaslr cryptomgr.notests initcall_blacklist=jent_mod_init")
 MIGRATED_AWAY = 20
 
 

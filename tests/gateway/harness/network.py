@@ -80,9 +80,15 @@ def running_gateways(folder=GATEWAYS):
 def own_folder(purpose):
     """A folder for this process's gateways, so that two runs at once keep apart. What a run that
     died left behind is ended and removed."""
+    own = GATEWAYS / f"{purpose}.{os.getpid()}"
     for path in GATEWAYS.glob(f"{purpose}.*"):
-        if not Path(f"/proc/{path.suffix[1:]}").exists():
-            for leftover in running_gateways(path):
-                leftover.stop()
-            shutil.rmtree(path, ignore_errors=True)
-    return GATEWAYS / f"{purpose}.{os.getpid()}"
+        if Path(f"/proc/{path.suffix[1:]}").exists():
+            continue
+        try:
+            path.rename(own)
+        except FileNotFoundError:  # another that starts was quicker
+            continue
+        for leftover in running_gateways(own):
+            leftover.stop()
+        shutil.rmtree(own, ignore_errors=True)
+    return own
