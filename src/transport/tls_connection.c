@@ -12,8 +12,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "godwit/clock.h"
 #include "transport/internal.h"
 #include "transport/tls_internal.h"
+
+#define REFUSAL_NS GW_NS_PER_S /* a target's time to read why it was turned away */
 
 static void enter(struct gw_tls_session *session)
 {
@@ -227,6 +230,21 @@ static enum gw_status expect_host(struct gw_tls_session *session, const char *ho
     return GW_OK;
 }
 
+/* A target that is turned away may still be writing: the rest of its certificates, the proof of
+ * them. Closed with that unread, the socket would break that write, and what this side said would
+ * never be read. So it is told that no more comes, and what it says is dropped until it ends. */
+static void let_it_hear(const struct gw_connection *connection, uint64_t deadline_ns)
+{
+    uint8_t bytes[1024];
+    uint64_t latest_ns = gw_clock_now_ns() + REFUSAL_NS;
+    ssize_t got = 1;
+    (void)shutdown(connection->fd, SHUT_WR);
+    while (got > 0 && gw_socket_wait(connection, connection->fd, POLLIN,
+                                     latest_ns < deadline_ns ? latest_ns : deadline_ns) == GW_OK) {
+        got = recv(connection->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    }
+}
+
 enum gw_status gw_tls_connect(struct gw_connection *connection, const char *host,
                               uint64_t deadline_ns, struct gw_fault *fault)
 {
@@ -254,6 +272,9 @@ enum gw_status gw_tls_connect(struct gw_connection *connection, const char *host
                              "the target one with --tls?)",
                              connection->peer);
         }
+    }
+    if (status == GW_REFUSED) {
+        let_it_hear(connection, deadline_ns);
     }
     if (status != GW_OK) {
         close_session(session);

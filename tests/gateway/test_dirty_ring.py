@@ -57,7 +57,7 @@ def test_tiny_rings_fill_up_and_lose_nothing_there_and_back(net):
     target.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_a_busy_guest_is_told_from_an_idle_one(net):
     idle = Guest(net[1], name="idle", options=RING).boot()
     idle.console.wait_for_counts(3)

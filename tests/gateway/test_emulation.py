@@ -19,7 +19,8 @@ def test_link_cut_and_mended(net):
     net.link(False)
     assert one.run("ping", "-c", "1", "-W", "2", two.address).code != 0
     net.link(True)
-    one.check("ping", "-c", "1", "-w", "20", two.address)
+    # One packet may be lost: the gateway's kernel hears of its carrier a moment later.
+    one.shell(f"for try in 1 2 3 4 5 6 7 8 9; do ping -c 1 -W 2 {two.address} && exit; done; exit 1")
 
 
 @gateways(2)

@@ -53,7 +53,7 @@ def test_under_memory_load(net):
     target.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_two_vcpus(net):
     source, target, _ = move(net, cpus=2, words="smp")
     before, after = source.console.counts()[-1].cpus, target.console.counts()[-1].cpus
@@ -86,7 +86,7 @@ def there_and_back(net, moves, words=""):
     guest.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_there_and_back_five_times(net):
     there_and_back(net, 10, words="load=8@4")
 

@@ -51,7 +51,7 @@ def test_huge_postcopy(net):
         target.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_huge_on_one_side_only(net):
     """There and back: only the target's pages decide in what units memory follows."""
     with huge_pages(net[2]):
@@ -102,7 +102,7 @@ def test_postcopy_of_16k_pages(net):
     target.power_off()
 
 
-@gateways(2, pages="16k")
+@gateways(2, pages="16k", long=True)
 def test_links_lost_with_16k_pages(net):
     cut = PostcopyCut(net, (RUNNING, "after", 1), (DEMAND, "before", 1), (BATCH, "before", 10),
                       (BATCH, "after", 5))
