@@ -30,6 +30,22 @@ static void leave(struct gw_tls_session *session)
     pthread_mutex_unlock(&session->lock);
 }
 
+bool gw_tls_is_target(const struct gw_tls_session *session)
+{
+    return mbedtls_ssl_conf_get_endpoint(mbedtls_ssl_context_get_config(&session->ssl)) ==
+           MBEDTLS_SSL_IS_SERVER;
+}
+
+static bool is_read_by_kernel(const struct gw_tls_session *session)
+{
+    return session->is_by_kernel && gw_tls_is_target(session);
+}
+
+static bool is_written_by_kernel(const struct gw_tls_session *session)
+{
+    return session->is_by_kernel && !gw_tls_is_target(session);
+}
+
 static bool is_again(int error)
 {
     return error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE;
@@ -40,7 +56,7 @@ static bool is_again(int error)
 /* The library passes them through, and has no others like them for us. */
 enum { IO_FAILED = MBEDTLS_ERR_SSL_BAD_INPUT_DATA, PLAIN_PEER = MBEDTLS_ERR_SSL_INVALID_RECORD };
 
-static int fail_io(struct gw_tls_session *session, int error, int again)
+int gw_tls_fail_io(struct gw_tls_session *session, int error, int again)
 {
     if (error == EAGAIN || error == EWOULDBLOCK || error == EINTR) {
         return again;
@@ -66,7 +82,7 @@ static int receive_raw(void *context, unsigned char *bytes, size_t count)
     struct gw_tls_session *session = context;
     ssize_t got = recv(session->connection->fd, bytes, count, MSG_DONTWAIT);
     if (got < 0) {
-        return fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_READ);
+        return gw_tls_fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_READ);
     }
     if (!session->is_up) {
         note_raw(session, bytes, (size_t)got);
@@ -78,8 +94,11 @@ static int receive_raw(void *context, unsigned char *bytes, size_t count)
 static int send_raw(void *context, const unsigned char *bytes, size_t count)
 {
     struct gw_tls_session *session = context;
+    if (is_written_by_kernel(session)) { /* an alert, which the kernel would seal once more */
+        return (int)count;
+    }
     ssize_t sent = send(session->connection->fd, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return sent < 0 ? fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_WRITE) : (int)sent;
+    return sent < 0 ? gw_tls_fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_WRITE) : (int)sent;
 }
 
 /* ---- The end ---- */
@@ -103,9 +122,12 @@ static enum gw_status end(struct gw_tls_session *session, int error, struct gw_f
 static enum gw_status end_of_write(struct gw_tls_session *session, int error,
                                    struct gw_fault *fault)
 {
-    unsigned char byte;
+    unsigned char alert[2];
+    const struct iovec part = {.iov_base = alert, .iov_len = sizeof(alert)};
+    size_t count;
     if (error == IO_FAILED && mbedtls_ssl_get_bytes_avail(&session->ssl) == 0) {
-        int said = mbedtls_ssl_read(&session->ssl, &byte, 0);
+        int said = is_read_by_kernel(session) ? gw_tls_kernel_read(session, &part, 1, &count)
+                                              : mbedtls_ssl_read(&session->ssl, alert, 0);
         error = said == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? said : error;
     }
     return end(session, error, fault);
@@ -122,9 +144,7 @@ static void take_application_keys(struct gw_tls_session *session)
 {
     mbedtls_ssl_context *ssl = &session->ssl;
     if (ssl->MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_CLIENT_CERTIFICATE &&
-        mbedtls_ssl_conf_get_endpoint(mbedtls_ssl_context_get_config(ssl)) ==
-            MBEDTLS_SSL_IS_SERVER &&
-        ssl->MBEDTLS_PRIVATE(out_left) == 0) {
+        gw_tls_is_target(session) && ssl->MBEDTLS_PRIVATE(out_left) == 0) {
         mbedtls_ssl_set_outbound_transform(ssl, ssl->MBEDTLS_PRIVATE(transform_application));
     }
 }
@@ -154,6 +174,9 @@ static enum gw_status shake(struct gw_tls_session *session, short *events, struc
         return GW_AGAIN;
     }
     session->is_up = error == 0;
+    if (session->is_up) {
+        gw_tls_give_to_kernel(session);
+    }
     if (error == PLAIN_PEER && gw_tls_is_plain_godwit(session)) {
         gw_tls_refuse_plain_godwit(session);
     }
@@ -172,6 +195,7 @@ static struct gw_tls_session *open_session(struct gw_connection *connection, int
     mbedtls_ssl_init(&session->ssl);
     int error = mbedtls_ssl_setup(&session->ssl, &session->keys->config[endpoint]);
     mbedtls_ssl_set_user_data_p(&session->ssl, session);
+    mbedtls_ssl_set_export_keys_cb(&session->ssl, gw_tls_note_secret, session);
     mbedtls_ssl_set_bio(&session->ssl, session, send_raw, receive_raw, NULL);
     leave(session);
     GW_ASSERT(error == 0); /* its own memory is enough for that */
@@ -183,6 +207,7 @@ static void close_session(struct gw_tls_session *session)
     enter(session);
     mbedtls_ssl_free(&session->ssl);
     leave(session);
+    explicit_bzero(session->traffic_secret, sizeof(session->traffic_secret));
     gw_tls_give_session(session);
 }
 
@@ -353,6 +378,20 @@ static enum gw_status read_parts(struct gw_tls_session *session, const struct io
     return session->end.status != GW_OK ? session->end.status : GW_AGAIN;
 }
 
+static enum gw_status read_by_kernel(struct gw_tls_session *session, const struct iovec *parts,
+                                     int count, size_t *bytes, struct gw_fault *fault)
+{
+    if (session->end.status != GW_OK) {
+        return end(session, 0, fault);
+    }
+    int error = gw_tls_kernel_read(session, parts, count, bytes);
+    if (error == 0 || is_again(error)) {
+        return error == 0 ? GW_OK : GW_AGAIN;
+    }
+    session->has_more = true; /* the end */
+    return end(session, error, fault);
+}
+
 /* GW_AGAIN until the peer ends, too: closed with bytes unread, a socket would take back what the
  * peer has not read yet. */
 static enum gw_status drain(const struct gw_connection *connection, struct gw_fault *fault)
@@ -376,7 +415,8 @@ static enum gw_status tls_read(struct gw_connection *connection, const struct io
     enum gw_status status =
         session->is_drained ? drain(connection, fault) : shake(session, &events, fault);
     if (status == GW_OK) {
-        status = read_parts(session, parts, count, bytes, fault);
+        status = is_read_by_kernel(session) ? read_by_kernel(session, parts, count, bytes, fault)
+                                            : read_parts(session, parts, count, bytes, fault);
     }
     leave(session);
     return status;
@@ -461,6 +501,16 @@ static enum gw_status write_parts(struct gw_tls_session *session, const struct i
     }
 }
 
+static enum gw_status write_by_kernel(struct gw_tls_session *session, const struct iovec *parts,
+                                      int count, size_t *bytes, struct gw_fault *fault)
+{
+    int error = gw_tls_kernel_write(session, parts, count, bytes);
+    if (error == 0 || is_again(error)) {
+        return error == 0 ? GW_OK : GW_AGAIN;
+    }
+    return end_of_write(session, error, fault);
+}
+
 static enum gw_status tls_write(struct gw_connection *connection, const struct iovec *parts,
                                 int count, size_t *bytes, struct gw_fault *fault)
 {
@@ -469,7 +519,9 @@ static enum gw_status tls_write(struct gw_connection *connection, const struct i
     enter(session);
     enum gw_status status = shake(session, &events, fault);
     if (status == GW_OK) {
-        status = write_parts(session, parts, count, bytes, fault);
+        status = is_written_by_kernel(session)
+                     ? write_by_kernel(session, parts, count, bytes, fault)
+                     : write_parts(session, parts, count, bytes, fault);
     }
     leave(session);
     return status;
@@ -487,6 +539,10 @@ static enum gw_status say_end(struct gw_tls_session *session)
         return GW_AGAIN;
     }
     session->is_shut = true;
+    if (is_written_by_kernel(session)) {
+        session->is_shut = gw_tls_kernel_say_end(session);
+        return session->is_shut ? GW_OK : GW_AGAIN;
+    }
     int error = mbedtls_ssl_close_notify(&session->ssl);
     session->is_shut = !is_again(error);
     return session->is_shut ? GW_OK : GW_AGAIN;

@@ -63,6 +63,9 @@ struct gw_tls_session {
     uint8_t raw_last[GW_TLS_REFUSAL_BYTES]; /* the last that came in the handshake */
     struct gw_fault end;                    /* why no more comes; GW_OK: it goes on */
     bool is_broken;                         /* and nothing more can be said */
+    bool is_by_kernel;                      /* a source's writes, a target's reads (tls_kernel.c) */
+    bool has_traffic_secret;
+    uint8_t traffic_secret[32]; /* of the source's application data (RFC 8446, 7.1), SHA-256's */
     bool is_drained; /* what comes then is thrown away, so that what was said last arrives */
     char offered[GW_TLS_NAME_BYTES]; /* target: the name of the peer's key */
     char host[GW_TLS_HOST_BYTES];    /* source, certificates: the name the target's must have */
@@ -125,7 +128,32 @@ void gw_tls_refuse_plain_godwit(const struct gw_tls_session *session);
 /* Why the library says `error`: to be the session's end. */
 enum gw_status gw_tls_explain(struct gw_tls_session *session, int error, struct gw_fault *fault);
 
+/* ---- Records by the kernel (tls_kernel.c) ---- */
+
+/* For the library (mbedtls_ssl_export_keys_t); the context is the session. */
+void gw_tls_note_secret(void *context, mbedtls_ssl_key_export_type type,
+                        const unsigned char *secret, size_t count,
+                        const unsigned char client_random[32],
+                        const unsigned char server_random[32], mbedtls_tls_prf_types prf);
+
+/* Once hands are shaken, before anything else is read or written: is_by_kernel says whether it took
+ * them. By AES-GCM over TCP, where the kernel has its module `tls`. */
+void gw_tls_give_to_kernel(struct gw_tls_session *session);
+
+/* Of a session by the kernel. They never block. read, of a target, and write, of a source: 0 and
+ * *bytes > 0, or the library's error. say_end, of a source: false: come again. */
+int gw_tls_kernel_read(struct gw_tls_session *session, const struct iovec *parts, int count,
+                       size_t *bytes);
+int gw_tls_kernel_write(struct gw_tls_session *session, const struct iovec *parts, int count,
+                        size_t *bytes);
+bool gw_tls_kernel_say_end(const struct gw_tls_session *session);
+
 /* ---- Connections (tls_connection.c) ---- */
+
+/* The library's error for an errno of the socket: `again`, or one that stands for io_error. */
+int gw_tls_fail_io(struct gw_tls_session *session, int error, int again);
+
+bool gw_tls_is_target(const struct gw_tls_session *session);
 
 extern const struct gw_transport_operations gw_transport_tls;
 

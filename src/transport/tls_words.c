@@ -9,12 +9,6 @@
 #include "transport/internal.h"
 #include "transport/tls_internal.h"
 
-static bool is_target(const struct gw_tls_session *session)
-{
-    return mbedtls_ssl_conf_get_endpoint(mbedtls_ssl_context_get_config(&session->ssl)) ==
-           MBEDTLS_SSL_IS_SERVER;
-}
-
 static const char *peer_of(const struct gw_tls_session *session)
 {
     return session->connection->peer;
@@ -174,7 +168,7 @@ static enum gw_status explain_handshake(struct gw_tls_session *session, int erro
     if (memcmp(session->raw_last, gw_tls_refusal, GW_TLS_REFUSAL_BYTES - 1) == 0) {
         return explain_alert(session, session->raw_last[GW_TLS_REFUSAL_BYTES - 1], fault);
     }
-    if (is_target(session) && session->keys->is_x509 &&
+    if (gw_tls_is_target(session) && session->keys->is_x509 &&
         session->ssl.MBEDTLS_PRIVATE(alert_type) == MBEDTLS_SSL_ALERT_MSG_MISSING_EXTENSION) {
         return gw_fault_set(fault, GW_REFUSED,
                             "%.100s: the peer comes with a pre-shared key, this side wants a "
@@ -185,7 +179,7 @@ static enum gw_status explain_handshake(struct gw_tls_session *session, int erro
         error == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) {
         return explain_certificate(session, fault);
     }
-    if (is_target(session) && !session->keys->is_x509 &&
+    if (gw_tls_is_target(session) && !session->keys->is_x509 &&
         (error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE || session->offered[0] != '\0')) {
         return explain_key(session, fault);
     }
@@ -196,12 +190,12 @@ static enum gw_status explain_handshake(struct gw_tls_session *session, int erro
 static enum gw_status explain_end(const struct gw_tls_session *session, struct gw_fault *fault)
 {
     if (!session->is_up) {
-        return gw_fault_set(fault, GW_LINK, "%.120s: the peer closed the connection %s",
-                            peer_of(session),
-                            session->raw_count > 0 ? "in the TLS handshake"
-                            : is_target(session)   ? "before it said anything"
-                                                   : "instead of answering TLS (is the target one "
-                                                     "with --tls?)");
+        return gw_fault_set(
+            fault, GW_LINK, "%.120s: the peer closed the connection %s", peer_of(session),
+            session->raw_count > 0      ? "in the TLS handshake"
+            : gw_tls_is_target(session) ? "before it said anything"
+                                        : "instead of answering TLS (is the target one "
+                                          "with --tls?)");
     }
     bool is_first = fault->status == GW_OK;
     enum gw_status status = gw_fault_set(

@@ -14,7 +14,7 @@ RING = ("--dirty", "ring")
 TINY = ("--dirty", "ring:256")  # a page: full after 192 pages
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_moves_under_load(net):
     source = Guest(net[1], words="load=20@10", options=RING).boot()
     source.console.wait_for_load(1)
@@ -34,7 +34,7 @@ def test_goes_first_and_its_memory_follows(net):
     target.power_off()
 
 
-@gateways(2, smp=2)
+@gateways(2, smp=2, long=True)
 def test_tiny_rings_fill_up_and_lose_nothing_there_and_back(net):
     source = Guest(net[1], words="load=12@30", cpus=2, options=TINY + ("--linger",)).boot()
     source.console.wait_for_load(1)

@@ -11,7 +11,7 @@ from harness.guest import Guest, Report
 from test_handover import BATCH, SIGUSR1
 from test_migrate import check_moved
 from test_postcopy import DEMAND, LOAD, check_pulled
-from test_tls import PSK, X509, share_certificates, share_key
+from test_tls import PSK, X509, give_kernel_records, share_certificates, share_key
 from test_transports import load_vsock
 
 COLUMNS = {
@@ -98,7 +98,9 @@ CUT_BY_TLS = ("record", "after", 400)
 
 
 def prepare(net, tls):
-    """What --tls wants, and options for the source: no certificate has every transport's names."""
+    """What --tls wants, and options for the source: no certificate has every transport's names. With
+    a key, and over TCP, the kernel's records."""
+    give_kernel_records(net, wanted=tls == "psk")
     if tls == "psk":
         share_key(net)
         return PSK, ()

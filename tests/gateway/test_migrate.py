@@ -45,7 +45,7 @@ def test_idle(net):
     target.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_under_memory_load(net):
     _, target, _ = move(net, words="load=20@10")
     target.console.wait_for_load(2)  # each pass checks every page of the one before

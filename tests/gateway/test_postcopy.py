@@ -150,7 +150,7 @@ def test_links_lost_while_it_runs_there(net):
     assert "the link is tried again" in said and "the link is back" in said, said
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_links_lost_with_four_bulk_channels(net):
     cut = PostcopyCut(net, (MISSING, "before", 1), (COMMIT, "after", 1), (BATCH, "after", 30),
                       (DEMAND, "after", 5), options=("--channels", "4"))

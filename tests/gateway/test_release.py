@@ -79,7 +79,7 @@ def test_the_copy_here_is_gone_when_the_target_dies(net):
     cut.source.wait(LOST)
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_asked_for_by_capability(net):
     """As QEMU's clients do; and check_pulled looks at every page that the guest wrote."""
     source, target = boot(net)

@@ -32,6 +32,21 @@ def share_certificates(net, *folders):
             net[number].push(path, f"/tmp/tls/{path.name}", mode="600")
 
 
+def give_kernel_records(net, number=None, wanted=True):
+    """Lets the kernels seal and open records, or none of them."""
+    for gateway in net if number is None else [net[number]]:
+        if wanted:
+            for module in ("gf128mul", "ghash-ce", "tls"):
+                gateway.shell(f"lsmod | grep -q '^{module.replace('-', '_')} ' || insmod /lib/{module}.ko")
+        else:
+            gateway.shell("! lsmod | grep -q '^tls ' || rmmod tls")
+
+
+def count_of(gateway, name):
+    """One of the kernel's counters of TLS."""
+    return int(gateway.shell(f"awk '$1 == \"{name}\" {{ print $2 }}' /proc/net/tls_stat"))
+
+
 def boot(net, **options):
     source = Guest(net[1], words=LOAD, tls=PSK, **options).boot()
     source.console.wait_for_load(1)
@@ -137,3 +152,28 @@ def test_an_upgraded_monitor_has_its_key(net):
     target.console.wait_for_counts(5)
     source.wait(MIGRATED_AWAY)
     target.power_off()
+
+
+@gateways(2)
+def test_records_by_the_kernel(net):
+    """A source's pages are sealed and opened there, the other direction is the library's. Then back to
+    a target whose kernel cannot, and there again from it. (A cut link is the matrix's.)"""
+    give_kernel_records(net, wanted=False)  # its counters begin at 0 then
+    give_kernel_records(net)
+    share_key(net)
+    source, target = boot(net)
+    check_pulled(source, target, source.migrate(uri(net[2]), "--postcopy", "--channels", "2"))
+    assert count_of(net[1], "TlsTxSw") >= 4  # control, urgent, two bulk channels
+    assert count_of(net[2], "TlsRxSw") >= 4
+    assert count_of(net[1], "TlsRxSw") == 0 and count_of(net[2], "TlsTxSw") == 0
+    give_kernel_records(net, 1, wanted=False)
+    back = listen(net[1], name="back", tls=PSK, options=("--state-dir", "/tmp/back"))
+    check_moved(target, back, target.migrate(uri(net[1]), "--verify", "--tls", PSK))
+    assert count_of(net[2], "TlsTxSw") >= 3
+    before = count_of(net[2], "TlsRxSw")
+    there = listen(net[2], name="there", tls=PSK, options=("--state-dir", "/tmp/there"))
+    check_moved(back, there, back.migrate(uri(net[2]), "--verify", "--tls", PSK))
+    assert count_of(net[2], "TlsRxSw") >= before + 3, before
+    assert count_of(net[2], "TlsDecryptError") == 0
+    there.console.wait_for_load(3)
+    there.power_off()

@@ -150,7 +150,7 @@ def test_twenty_times_in_a_row(net):
     check_boots_anew(net[1])
 
 
-@gateways(1)
+@gateways(1, long=True)
 def test_the_new_one_has_smaller_limits(net):
     guest = Upgradable(net[1]).boot()
     net[1].push(images.small_godwit(), "/tmp/small", mode="755")

@@ -9,7 +9,7 @@ from .paths import BUILD, CACHE, RELEASE, TOP
 
 APPLETS = """ash awk base64 cat chmod cmp cp cut date dd df dmesg echo env false find free grep head
 hexdump hostname insmod ip kill killall ln ls lsmod md5sum mkdir mkfifo mknod mktemp mount mountpoint mv nc netstat nproc
-od ping ping6 pidof poweroff printf ps pwd readlink reboot rm sed seq setsid sh sha256sum sleep sort stat
+od ping ping6 pidof poweroff printf ps pwd readlink reboot rm rmmod sed seq setsid sh sha256sum sleep sort stat
 stty sync tail taskset tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
 
 # The tests' own programs (tests/gateway/NAME.c).
