@@ -9,8 +9,11 @@
 #include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 
 #include <psa/crypto.h>
 
@@ -83,6 +86,21 @@ static bool is_between_records(const struct gw_tls_session *session, bool is_tar
                      : ssl->MBEDTLS_PRIVATE(out_left) == 0;
 }
 
+/* Before Linux 6.5 a socket whose records the kernel opens polls as readable with a part of one
+ * there, which nobody can read: who waits for the rest would not wait (121dca784fc0, "tls: suppress
+ * wakeups unless we have a full record"). */
+static bool can_wait_for_records(void)
+{
+    struct utsname system;
+    char *end = NULL;
+    if (uname(&system) != 0) {
+        return false;
+    }
+    unsigned long major = strtoul(system.release, &end, 10);
+    unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+    return major > 6 || (major == 6 && minor >= 5);
+}
+
 /* A kernel without it, or a socket that is none of TCP, refuses; so does one whose records it has
  * begun with. */
 void gw_tls_give_to_kernel(struct gw_tls_session *session)
@@ -91,7 +109,7 @@ void gw_tls_give_to_kernel(struct gw_tls_session *session)
     bool is_target = gw_tls_is_target(session);
     struct tls12_crypto_info_aes_gcm_128 info;
     session->is_by_kernel =
-        session->has_traffic_secret &&
+        session->has_traffic_secret && (!is_target || can_wait_for_records()) &&
         mbedtls_ssl_get_ciphersuite_id_from_ssl(&session->ssl) ==
             MBEDTLS_TLS1_3_AES_128_GCM_SHA256 &&
         is_between_records(session, is_target) && describe(session, is_target, &info) &&
@@ -118,8 +136,11 @@ union control {
     unsigned char bytes[CMSG_SPACE(sizeof(unsigned char))];
 };
 
+/* The kernel may have taken a record that the socket has not: what ends the connection next must
+ * find nothing of it left. With room for POLLOUT there is room for that and for the alert. */
 bool gw_tls_kernel_say_end(const struct gw_tls_session *session)
 {
+    struct pollfd wait = {.fd = session->connection->fd, .events = POLLOUT};
     const struct iovec part = {.iov_base = (void *)(uintptr_t)close_notify,
                                .iov_len = sizeof(close_notify)};
     union control control = {.header = {.cmsg_level = SOL_TLS,
@@ -127,13 +148,16 @@ bool gw_tls_kernel_say_end(const struct gw_tls_session *session)
                                         .cmsg_len = CMSG_LEN(sizeof(unsigned char))}};
     *CMSG_DATA(&control.header) = ALERT;
     struct msghdr message = make_message(&part, 1, control.bytes, sizeof(control.bytes));
+    if (poll(&wait, 1, 0) == 0) {
+        return false;
+    }
     return sendmsg(session->connection->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 ||
-           (errno != EAGAIN && errno != EWOULDBLOCK);
+           (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 static unsigned char type_of(struct msghdr *message)
 {
-    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    const struct cmsghdr *header = CMSG_FIRSTHDR(message); /* NULL: the end */
     bool is_told =
         header != NULL && header->cmsg_level == SOL_TLS && header->cmsg_type == TLS_GET_RECORD_TYPE;
     return is_told ? *CMSG_DATA(header) : DATA;
@@ -170,7 +194,7 @@ int gw_tls_kernel_read(struct gw_tls_session *session, const struct iovec *parts
     if (got < 0) {
         return gw_tls_fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_READ);
     }
-    switch (got == 0 ? DATA : type_of(&message)) {
+    switch (type_of(&message)) {
     case DATA:
         *bytes = (size_t)got;
         return got > 0 ? 0 : MBEDTLS_ERR_SSL_CONN_EOF;
