@@ -132,10 +132,13 @@ class Lint:
 
     def run(self, tests, counter):
         for test in tests:
-            start = time.monotonic()
-            outcome, lines = test()
-            counter.report(self.name, self.test_name(test), outcome, time.monotonic() - start,
-                           "\n".join(lines), f"tools/test {self.name} -k {self.test_name(test)}")
+            self._run_one(test, counter)
+
+    def _run_one(self, test, counter):
+        start = time.monotonic()
+        outcome, lines = test()
+        counter.report(self.name, self.test_name(test), outcome, time.monotonic() - start,
+                       "\n".join(lines), f"tools/test {self.name} -k {self.test_name(test)}")
 
 
 class Image(Lint):
@@ -157,6 +160,11 @@ class Model(Lint):
     def tests(self, options):
         from model import check
         return check.ALL + (check.LONG if options.all else [])
+
+    def run(self, tests, counter):
+        """Each is programs of its own, in a folder of its own. What one raises, the part raises."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda test: self._run_one(test, counter), tests))
 
 
 class Fuzzers:

@@ -30,7 +30,7 @@ def huge_pages(*hosts, count=64):
             gateway.shell(f"echo 0 > {POOL}/nr_hugepages")
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_huge_precopy(net):
     with huge_pages(net[1], net[2]):
         source = Guest(net[1], words=LOAD, **HUGE).boot()

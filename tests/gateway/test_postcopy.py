@@ -230,7 +230,7 @@ def test_source_killed_while_memory_is_only_there(net):
     assert "is lost" in cut.target.said(), cut.target.said()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_it_cannot_be_verified_while_it_runs(net):
     source, target = boot(net)
     report = source.migrate(uri(net[2]), "--postcopy", "--verify")

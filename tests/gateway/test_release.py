@@ -50,7 +50,7 @@ def test_memory_falls_while_it_is_pushed(net):
     target.power_off()
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_links_lost_with_memory_released(net):
     """Only what the target has is gone here: the rest follows when the link is back."""
     cut = PostcopyCut(net, (RUNNING, "after", 1), (DEMAND, "after", 3), (BATCH, "before", 30),

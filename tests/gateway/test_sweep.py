@@ -48,7 +48,7 @@ def sweep_and_move(net, cpus):
     target.wait(code=0)
 
 
-@gateways(2)
+@gateways(2, long=True)
 def test_nothing_is_lost(net):
     sweep_and_move(net, cpus=1)
 
