@@ -49,6 +49,9 @@ GW_MUST_USE enum gw_status gw_socket_accept(struct gw_listener *listener, struct
 /* Binds and listens. -1: errno, and the socket is closed. */
 int gw_socket_listen(int fd, const struct sockaddr *address, socklen_t size);
 
+/* For sendmsg and recvmsg of these parts, which it does not change. */
+struct msghdr gw_socket_message(const struct iovec *parts, int count);
+
 /* Entries of the table for any stream socket. */
 enum gw_status gw_socket_read(struct gw_connection *connection, const struct iovec *parts,
                               int count, size_t *bytes, struct gw_fault *fault);

@@ -142,10 +142,10 @@ static bool is_again(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-/* The type of msg_iovlen differs between C libraries. */
-static struct msghdr make_message(const struct iovec *parts, int count)
+struct msghdr gw_socket_message(const struct iovec *parts, int count)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts};
+    /* Its type differs between C libraries. */
     message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
     return message;
 }
@@ -153,7 +153,7 @@ static struct msghdr make_message(const struct iovec *parts, int count)
 enum gw_status gw_socket_read(struct gw_connection *connection, const struct iovec *parts,
                               int count, size_t *bytes, struct gw_fault *fault)
 {
-    struct msghdr message = make_message(parts, count);
+    struct msghdr message = gw_socket_message(parts, count);
     ssize_t got = recvmsg(connection->fd, &message, MSG_DONTWAIT);
     if (got > 0) {
         *bytes = (size_t)got;
@@ -169,7 +169,7 @@ enum gw_status gw_socket_read(struct gw_connection *connection, const struct iov
 enum gw_status gw_socket_write(struct gw_connection *connection, const struct iovec *parts,
                                int count, size_t *bytes, struct gw_fault *fault)
 {
-    struct msghdr message = make_message(parts, count);
+    struct msghdr message = gw_socket_message(parts, count);
     /* MSG_NOSIGNAL: a peer that has gone is an error here, not a SIGPIPE to the process. */
     ssize_t sent = sendmsg(connection->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) {

@@ -17,6 +17,7 @@
 
 #include <psa/crypto.h>
 
+#include "transport/internal.h"
 #include "transport/tls_internal.h"
 
 #ifndef SOL_TLS
@@ -122,19 +123,19 @@ void gw_tls_give_to_kernel(struct gw_tls_session *session)
 
 /* ---- Records of other kinds ---- */
 
-/* The type of msg_iovlen differs between C libraries. */
-static struct msghdr make_message(const struct iovec *parts, int count, void *control, size_t size)
-{
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_control = control};
-    message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
-    message.msg_controllen = (__typeof__(message.msg_controllen))size;
-    return message;
-}
-
+/* A record's type, beside its bytes. */
 union control {
     struct cmsghdr header;
     unsigned char bytes[CMSG_SPACE(sizeof(unsigned char))];
 };
+
+static struct msghdr make_message(const struct iovec *parts, int count, union control *control)
+{
+    struct msghdr message = gw_socket_message(parts, count);
+    message.msg_control = control;
+    message.msg_controllen = sizeof(*control);
+    return message;
+}
 
 /* The kernel may have taken a record that the socket has not: what ends the connection next must
  * find nothing of it left. With room for POLLOUT there is room for that and for the alert. */
@@ -147,7 +148,7 @@ bool gw_tls_kernel_say_end(const struct gw_tls_session *session)
                                         .cmsg_type = TLS_SET_RECORD_TYPE,
                                         .cmsg_len = CMSG_LEN(sizeof(unsigned char))}};
     *CMSG_DATA(&control.header) = ALERT;
-    struct msghdr message = make_message(&part, 1, control.bytes, sizeof(control.bytes));
+    struct msghdr message = make_message(&part, 1, &control);
     if (poll(&wait, 1, 0) == 0) {
         return false;
     }
@@ -185,7 +186,7 @@ int gw_tls_kernel_read(struct gw_tls_session *session, const struct iovec *parts
                        size_t *bytes)
 {
     union control control;
-    struct msghdr message = make_message(parts, count, control.bytes, sizeof(control.bytes));
+    struct msghdr message = make_message(parts, count, &control);
     ssize_t got = recvmsg(session->connection->fd, &message, MSG_DONTWAIT);
     *bytes = 0;
     if (got < 0 && (errno == EBADMSG || errno == EMSGSIZE || errno == EINVAL)) {
@@ -208,7 +209,7 @@ int gw_tls_kernel_read(struct gw_tls_session *session, const struct iovec *parts
 int gw_tls_kernel_write(struct gw_tls_session *session, const struct iovec *parts, int count,
                         size_t *bytes)
 {
-    struct msghdr message = make_message(parts, count, NULL, 0);
+    struct msghdr message = gw_socket_message(parts, count);
     *bytes = 0;
     if (session->sealed >= GW_TLS_RECORDS_MAX) {
         return MBEDTLS_ERR_SSL_COUNTER_WRAPPING;
