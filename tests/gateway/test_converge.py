@@ -8,20 +8,23 @@ from test_migrate import check_moved, listen, uri
 # 12 MB over and over, at several times what the link is allowed to carry: by itself, never over.
 LOAD = "load=12@60"
 LINK = ("--bandwidth", "8M", "--downtime", "100ms", "--compress", "none")
-# One that carries less than the guest writes, however little of the CPU it is left.
-SLOW_LINK = ("--bandwidth", "3M", *LINK[2:])
+# To be made worse by worsen_link(): then even this load, of 1 MB, is more than it carries.
+FAST_LINK = ("--bandwidth", "16M", "--compress", "none", "--downtime")
+SMALL_LOAD = "load=1@60"
 
 
-def boot(net):
-    source = Guest(net[1], words=LOAD).boot()
+def boot(net, words=LOAD):
+    source = Guest(net[1], words=words).boot()
     source.console.wait_for_load(2)
     return source, listen(net[2])
 
 
 @gateways(2)
 def test_a_guest_that_is_too_fast_is_slowed_down(net):
-    source, target = boot(net)
-    report = source.migrate(uri(net[2]), *SLOW_LINK, "--verify")
+    source, target = boot(net, SMALL_LOAD)
+    migration = source.start_migration(uri(net[2]), *FAST_LINK, "300ms", "--verify")
+    source.worsen_link()
+    report = Report(migration.wait(180))
     check_moved(source, target, report)
     percent = [line.get("cpu-throttle-percentage", 0) for line in report.lines]
     assert max(percent) >= 20, percent
@@ -33,8 +36,9 @@ def test_a_guest_that_is_too_fast_is_slowed_down(net):
 
 @gateways(2, long=True)
 def test_a_slowed_guest_that_stays_has_its_speed_back(net):
-    source, target = boot(net)
-    migration = source.start_migration(uri(net[2]), *SLOW_LINK)
+    source, target = boot(net, SMALL_LOAD)
+    migration = source.start_migration(uri(net[2]), *FAST_LINK, "10ms")
+    source.worsen_link()
     migration.wait_for_output(b'"cpu-throttle-percentage"')
     net[1].check("godwit", "migrate-cancel", source.name)
     assert Report(migration.wait()).code == 5
@@ -47,9 +51,10 @@ def test_a_slowed_guest_that_stays_has_its_speed_back(net):
 
 @gateways(2)
 def test_left_to_itself_it_lets_a_guest_go_first_that_is_too_fast(net):
-    source, target = boot(net)
-    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "10ms", "--full-speed",
-                            "--compress", "none")
+    source, target = boot(net, SMALL_LOAD)
+    migration = source.start_migration(uri(net[2]), *FAST_LINK, "10ms", "--full-speed")
+    source.worsen_link()
+    report = Report(migration.wait(180))
     assert report.code == 0 and report.status == "completed", report
     assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
     said = source.said()

@@ -54,8 +54,9 @@ def test_at_once(net):
 @gateways(2)
 def test_in_the_middle(net):
     """Precopy first, on a link that it would never be done on; then the operator switches."""
-    source, target = boot(net, words="load=12@60")
+    source, target = boot(net, words="load=1@60")
     migration = source.start_migration(uri(net[2]), *NEVER_DONE)
+    source.worsen_link()
     migration.wait_for_output(b'"dirty-sync-count":3', timeout=120)
     net[1].check("godwit", "migrate-postcopy", source.name)
     report = Report(migration.wait(180))

@@ -40,6 +40,7 @@ class Report:
         self.verify_ms = own.get("verify-time")
         self.resumes = own.get("resumes", 0)
         self.resent_bytes = own.get("resent-bytes", 0)
+        log.write(f"godwit migrate ended: {self}")
 
     def __repr__(self):
         return f"Report(code={self.code}, last={self.last}, error={self.error!r})"
@@ -124,11 +125,19 @@ class Guest:
         return self.host.start(*through, "godwit", "migrate", self.name, uri, *self._secrecy,
                                "--json", *options, on_output=on_output)
 
+    def worsen_link(self, left_bytes=16 << 20, bytes_per_s=1 << 20):
+        """Lets its migration, when so much is left at most, send no more than that: less than a load
+        writes, however little of the CPU it gets. What does not change has gone fast by then."""
+        end = time.monotonic() + 120
+        while self.status()["migrate"].get("ram", {}).get("remaining", left_bytes + 1) > left_bytes:
+            assert time.monotonic() < end, self.status()
+        limit = {"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": bytes_per_s}}
+        self.host.check("talk", f"/run/godwit/{self.name}.sock", stdin=(
+            '{"execute":"qmp_capabilities"}\n' + json.dumps(limit) + "\n").encode())
+
     def migrate(self, uri, *options, timeout=180):
         """Moves the guest; returns the Report whatever came of it."""
-        report = Report(self.start_migration(uri, *options).wait(timeout))
-        log.write(f"migrate {self.name} to {uri}: {report}")
-        return report
+        return Report(self.start_migration(uri, *options).wait(timeout))
 
     def power_off(self, timeout=60):
         self.type("poweroff")
