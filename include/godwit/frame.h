@@ -58,12 +58,13 @@ const char *gw_frame_type_name(uint8_t type);
 enum {
     GW_FRAME_STOPPED = 1, /* BATCH: the guest stands still; a payload that mismatches is an error */
     GW_FRAME_PACKED = 2,  /* BATCH: the bytes of its raw pages are one lz4 block */
+    GW_FRAME_WHOLE = 4,   /* BATCH: the source has touched all of the stretch that it begins in */
 };
 
 struct gw_frame_header {
     uint8_t version;        /* GW_PROTOCOL_VERSION */
     uint8_t type;           /* enum gw_frame_type */
-    uint16_t flags;         /* GW_FRAME_STOPPED, GW_FRAME_PACKED */
+    uint16_t flags;         /* GW_FRAME_STOPPED and the others */
     uint32_t payload_bytes; /* bytes that follow the header */
     uint32_t payload_crc;   /* CRC32C of the payload; 0 for an empty one */
     uint32_t generation;    /* of the connection, as introduced */

@@ -105,6 +105,11 @@ uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end,
  * not take a fault for each. From Linux 5.14 on; before, nothing changes. */
 void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);
 
+/* Makes one page of the GW_HUGE_PAGE_BYTES from `page` on, where all of them are holes of a memfd
+ * region and lie as a huge page must; else nothing. False: the host had none to give, or knows no
+ * such thing (Linux 6.1 does), and need not be asked again soon. */
+bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page);
+
 /* Makes [page, page+count) holes again: reads as zero, memory given back. Of a huge page that is
  * not in it as a whole, those pages are zeroed instead. GW_HOST when the kernel refuses. */
 GW_MUST_USE enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,

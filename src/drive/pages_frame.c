@@ -37,7 +37,8 @@ enum gw_status gw_pages_frame_send(struct gw_connection *connection,
         .version = GW_PROTOCOL_VERSION,
         .type = GW_FRAME_BATCH,
         .flags = (uint16_t)((frame->is_stopped ? GW_FRAME_STOPPED : 0) |
-                            (body.is_packed ? GW_FRAME_PACKED : 0)),
+                            (body.is_packed ? GW_FRAME_PACKED : 0) |
+                            (frame->is_whole ? GW_FRAME_WHOLE : 0)),
         .generation = frame->generation,
         .sequence = frame->sequence,
     };

@@ -13,6 +13,7 @@ struct gw_pages_frame {
     uint32_t generation;
     uint64_t sequence;
     bool is_stopped; /* flag GW_FRAME_STOPPED */
+    bool is_whole;   /* flag GW_FRAME_WHOLE */
     uint8_t *table;  /* room for the header and the table */
     enum gw_packing packing;
     struct gw_packer *packer; /* these two unless packing is NONE */

@@ -188,6 +188,18 @@ static void populate(const struct gw_receiver *receiver)
     }
 }
 
+/* A host that has no huge page to give is not asked again: looking for one takes it long. */
+static void make_pages(struct gw_receiver *receiver, const struct gw_frame_header *header)
+{
+    const struct gw_ram *ram = receiver->ram;
+    uint64_t stretch_pages = GW_STRETCH_BYTES / ram->page_bytes;
+    uint64_t page = receiver->records.record[0].page;
+    if ((header->flags & GW_FRAME_WHOLE) != 0 && !receiver->is_refused_huge) {
+        receiver->is_refused_huge = !gw_ram_make_huge(ram, page - page % stretch_pages);
+    }
+    populate(receiver);
+}
+
 /* The sum is of what now lies in RAM: the guest does not run, so nobody has written there since. */
 static enum gw_status read_direct(struct gw_receiver *receiver, const struct gw_receiving *batch,
                                   uint32_t *crc, struct gw_fault *fault)
@@ -212,7 +224,7 @@ static enum gw_status receive_direct(struct gw_receiver *receiver, const struct 
     if (status != GW_OK) {
         return status;
     }
-    populate(receiver);
+    make_pages(receiver, batch->header);
     status = batch->is_packed ? gw_receiver_read_packed(receiver, batch, crc, fault)
                               : read_direct(receiver, batch, crc, fault);
     if (status != GW_OK || *crc != batch->header->payload_crc) {

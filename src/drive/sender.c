@@ -48,21 +48,33 @@ static void fill(struct gw_sender *sender)
     }
 }
 
+/* So that the target may make a huge page of it, and hold no more than is held here. Where most of
+ * what was read is zero, the rest may be, too: a hole at the target. */
+static bool is_stretch_whole(const struct gw_sender *sender)
+{
+    uint64_t stretch_pages = GW_STRETCH_BYTES / sender->ram->page_bytes;
+    uint64_t page = sender->batch.run[0].page;
+    uint64_t first = page - page % stretch_pages;
+    return sender->data.first <= first && sender->data.end >= first + stretch_pages &&
+           sender->builder.table.raw_pages >= sender->batch.run[0].count / 2;
+}
+
 static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent *sent,
                                  struct gw_fault *fault)
 {
-    const struct gw_pages_frame frame = {.generation = sender->intro.generation,
-                                         .sequence = sender->batch.sequence,
-                                         .is_stopped = sender->batch.is_stopped,
-                                         .table = sender->table,
-                                         .packing = sender->batch.packing,
-                                         .packer = &sender->packer,
-                                         .packed = sender->packed};
+    struct gw_pages_frame frame = {.generation = sender->intro.generation,
+                                   .sequence = sender->batch.sequence,
+                                   .is_stopped = sender->batch.is_stopped,
+                                   .table = sender->table,
+                                   .packing = sender->batch.packing,
+                                   .packer = &sender->packer,
+                                   .packed = sender->packed};
     enum gw_status status = sender->batch.kind == GW_BATCH_PAGES ? arm(sender, fault) : GW_OK;
     if (status != GW_OK) {
         return status;
     }
     fill(sender);
+    frame.is_whole = is_stretch_whole(sender);
     return gw_pages_frame_send(&sender->bulk, &frame, &sender->builder, sent, fault);
 }
 

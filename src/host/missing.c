@@ -23,6 +23,7 @@
 
 #include "base/bitmap.h"
 #include "godwit/ioctl.h"
+#include "host/ram_private.h"
 
 static uint64_t features(const struct gw_ram *ram)
 {
@@ -44,7 +45,10 @@ enum gw_status gw_missing_probe(const struct gw_ram *ram, bool is_user_mode_enou
     return status;
 }
 
-void gw_missing_prepare(const struct gw_ram *ram)
+/* ---- Start and stop ---- */
+
+/* A kernel without them says EINVAL, which is as good. */
+static void forbid_huge_pages(const struct gw_ram *ram)
 {
     for (uint32_t i = 0; i < ram->region_count; i++) {
         if (ram->region[i].kind != GW_RAM_HUGETLB) {
@@ -53,8 +57,8 @@ void gw_missing_prepare(const struct gw_ram *ram)
     }
 }
 
-/* ---- Start and stop ---- */
-
+/* Behind the registration: a hole that is seen then stays one. Before it the kernel itself may be
+ * filling holes, on its way to a huge page (Linux mm/khugepaged.c, collapse_file). */
 static enum gw_status discard_missing(const struct gw_ram *ram, const uint64_t *received,
                                       struct gw_fault *fault)
 {
@@ -109,15 +113,16 @@ enum gw_status gw_missing_start(struct gw_missing *missing, const struct gw_ram 
 {
     GW_ASSERT(!missing->is_on);
     missing->ram = ram;
-    enum gw_status status = discard_missing(ram, received, fault);
-    if (status == GW_OK) {
-        status = gw_uffd_open(&missing->uffd, features(ram), is_user_mode_enough, fault);
-    }
+    enum gw_status status = gw_uffd_open(&missing->uffd, features(ram), is_user_mode_enough, fault);
     if (status != GW_OK) {
         return status;
     }
     missing->is_on = true;
+    forbid_huge_pages(ram);
     status = register_regions(missing, fault);
+    if (status == GW_OK) {
+        status = discard_missing(ram, received, fault);
+    }
     if (status != GW_OK) {
         gw_missing_stop(missing);
     }
@@ -223,20 +228,11 @@ static int zero_huge(const struct gw_missing *missing, const struct gw_ram_regio
     return 0;
 }
 
-static const struct gw_ram_region *region_of(const struct gw_ram *ram, uint64_t page)
-{
-    uint32_t i = ram->region_count - 1;
-    while (ram->region[i].page_first > page) {
-        i--;
-    }
-    return &ram->region[i];
-}
-
 /* `from` NULL: zeros. The pages lie in one region, and there are whole huge ones of them. */
 static enum gw_status place(const struct gw_missing *missing, uint64_t page, uint64_t count,
                             const uint8_t *from, struct gw_fault *fault)
 {
-    const struct gw_ram_region *region = region_of(missing->ram, page);
+    const struct gw_ram_region *region = gw_ram_region_of(missing->ram, page);
     bool is_huge = region->kind == GW_RAM_HUGETLB;
     uint64_t page_bytes = is_huge ? GW_HUGE_PAGE_BYTES : missing->ram->page_bytes;
     uint64_t address = (uintptr_t)gw_ram_page(missing->ram, page);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "godwit/huge_pages.h"
+#include "host/ram_private.h"
 
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3, include/uapi/linux/memfd.h */
@@ -27,9 +28,12 @@ enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14, include/uapi/asm-generic/mman-common.h */
 #endif
 
-/* Linux Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1, include/uapi/asm-generic/mman-common.h */
+#endif
+
+/* A huge page of 2 MiB is one entry of the table above that of such pages. */
+enum { HUGE_FROM_PAGE_BYTES = 4096 };
 
 void gw_ram_init(struct gw_ram *ram)
 {
@@ -102,6 +106,28 @@ static int make_memfd(unsigned flags)
     return fd;
 }
 
+/* So that 2 MiB of the file can be one page of the mapping, it begins at a multiple of that. */
+static uint8_t *map_shared(uint64_t bytes, int flags, int fd)
+{
+    uint8_t *room = mmap(NULL, bytes + GW_HUGE_PAGE_BYTES, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED) {
+        return room;
+    }
+    uint64_t before = -(uintptr_t)room % GW_HUGE_PAGE_BYTES;
+    uint8_t *base =
+        mmap(room + before, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | flags, fd, 0);
+    if (base == MAP_FAILED) {
+        (void)munmap(room, bytes + GW_HUGE_PAGE_BYTES);
+        return base;
+    }
+    if (before > 0) {
+        (void)munmap(room, before);
+    }
+    (void)munmap(base + bytes, GW_HUGE_PAGE_BYTES - before);
+    return base;
+}
+
 /* A region over that memfd, which is closed when it cannot be. */
 static enum gw_status add_sealed(struct gw_ram *ram, struct gw_ram_region region, int map_flags,
                                  struct gw_fault *fault)
@@ -115,7 +141,7 @@ static enum gw_status add_sealed(struct gw_ram *ram, struct gw_ram_region region
         (void)close(fd);
         return status;
     }
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | map_flags, fd, 0);
+    void *base = map_shared(bytes, map_flags, fd);
     if (base == MAP_FAILED) {
         status = gw_fault_set_os(fault, errno, "mapping %" PRIu64 " bytes of guest memory", bytes);
         (void)close(fd);
@@ -275,8 +301,7 @@ enum gw_status gw_ram_add_shared(struct gw_ram *ram, uint64_t gpa, uint64_t byte
     if (status != GW_OK) {
         return status;
     }
-    int flags = MAP_SHARED | (is_huge ? 0 : MAP_NORESERVE);
-    void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+    void *base = map_shared(bytes, is_huge ? 0 : MAP_NORESERVE, fd);
     if (base == MAP_FAILED) {
         return gw_fault_set_os(fault, errno, "mapping %" PRIu64 " bytes of shared guest memory",
                                bytes);
@@ -329,8 +354,7 @@ void gw_ram_close(struct gw_ram *ram)
     gw_ram_init(ram);
 }
 
-/* The region of a page; page < page_count. */
-static const struct gw_ram_region *region_of(const struct gw_ram *ram, uint64_t page)
+const struct gw_ram_region *gw_ram_region_of(const struct gw_ram *ram, uint64_t page)
 {
     GW_ASSERT(page < ram->page_count);
     uint32_t i = ram->region_count - 1;
@@ -342,13 +366,13 @@ static const struct gw_ram_region *region_of(const struct gw_ram *ram, uint64_t 
 
 uint8_t *gw_ram_page(const struct gw_ram *ram, uint64_t page)
 {
-    const struct gw_ram_region *region = region_of(ram, page);
+    const struct gw_ram_region *region = gw_ram_region_of(ram, page);
     return region->base + (page - region->page_first) * ram->page_bytes;
 }
 
 uint64_t gw_ram_contiguous(const struct gw_ram *ram, uint64_t page)
 {
-    const struct gw_ram_region *region = region_of(ram, page);
+    const struct gw_ram_region *region = gw_ram_region_of(ram, page);
     return region->page_first + region->bytes / ram->page_bytes - page;
 }
 
@@ -364,123 +388,6 @@ uint8_t *gw_ram_at(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes)
     return NULL;
 }
 
-/* In both of these, [first, end) are pages of the region, counted from its start; they return
- * the first touched one (end: none) and the end of that run in *run_end. */
-static uint64_t next_data_memfd(const struct gw_ram *ram, const struct gw_ram_region *region,
-                                uint64_t first, uint64_t end, uint64_t *run_end)
-{
-    off_t data = lseek(region->fd, (off_t)(first * ram->page_bytes), SEEK_DATA);
-    if (data < 0) {
-        *run_end = end;
-        return errno == ENXIO ? end : first; /* ENXIO: only a hole up to the file's end */
-    }
-    uint64_t page = (uint64_t)data / ram->page_bytes;
-    if (page >= end) {
-        *run_end = end;
-        return end;
-    }
-    off_t hole = lseek(region->fd, data, SEEK_HOLE);
-    uint64_t stop = hole < 0 ? end : ((uint64_t)hole + ram->page_bytes - 1) / ram->page_bytes;
-    *run_end = stop <= page || stop > end ? end : stop;
-    return page;
-}
-
-static uint64_t next_data_anonymous(const struct gw_ram *ram, const struct gw_ram_region *region,
-                                    uint64_t first, uint64_t end, uint64_t *run_end)
-{
-    uint64_t entry[256];
-    uint64_t found = end;
-    uint64_t start = (uintptr_t)region->base / ram->page_bytes;
-    for (uint64_t page = first; page < end;) {
-        uint64_t count = end - page < 256 ? end - page : 256;
-        ssize_t got = pread(region->fd, entry, count * sizeof(entry[0]),
-                            (off_t)((start + page) * sizeof(entry[0])));
-        if (got != (ssize_t)(count * sizeof(entry[0]))) {
-            *run_end = end;
-            return found == end ? page : found;
-        }
-        for (uint64_t i = 0; i < count; i++, page++) {
-            bool is_touched = (entry[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) != 0;
-            if (is_touched && found == end) {
-                found = page;
-            } else if (!is_touched && found != end) {
-                *run_end = page;
-                return found;
-            }
-        }
-    }
-    *run_end = end;
-    return found;
-}
-
-/* Is the huge page of that page mapped here? By mincore, since pagemap takes one that the kernel
- * is just moving elsewhere for a hole (Linux mm/mincore.c, fs/proc/task_mmu.c). */
-static bool is_huge_touched(const struct gw_ram *ram, const struct gw_ram_region *region,
-                            uint64_t page)
-{
-    unsigned char is_there = 1;
-    int result;
-    do {
-        result = mincore(region->base + page * ram->page_bytes, ram->page_bytes, &is_there);
-    } while (result != 0 && errno == EAGAIN);
-    return result != 0 || (is_there & 1) != 0;
-}
-
-static uint64_t next_huge(uint64_t page, uint64_t unit_pages, uint64_t end)
-{
-    uint64_t next = page - page % unit_pages + unit_pages;
-    return next < end ? next : end;
-}
-
-static uint64_t next_data_hugetlb(const struct gw_ram *ram, const struct gw_ram_region *region,
-                                  uint64_t first, uint64_t end, uint64_t *run_end)
-{
-    uint64_t unit_pages = GW_HUGE_PAGE_BYTES / ram->page_bytes;
-    uint64_t page = first;
-    while (page < end && !is_huge_touched(ram, region, page)) {
-        page = next_huge(page, unit_pages, end);
-    }
-    *run_end = page;
-    while (*run_end < end && is_huge_touched(ram, region, *run_end)) {
-        *run_end = next_huge(*run_end, unit_pages, end);
-    }
-    return page;
-}
-
-static uint64_t next_data(const struct gw_ram *ram, const struct gw_ram_region *region,
-                          uint64_t first, uint64_t end, uint64_t *run_end)
-{
-    switch (region->kind) {
-    case GW_RAM_HUGETLB:
-        return next_data_hugetlb(ram, region, first, end, run_end);
-    case GW_RAM_ANONYMOUS:
-        return next_data_anonymous(ram, region, first, end, run_end);
-    case GW_RAM_MEMFD:
-        break;
-    }
-    return next_data_memfd(ram, region, first, end, run_end);
-}
-
-uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *count)
-{
-    GW_ASSERT(end <= ram->page_count);
-    while (page < end) {
-        const struct gw_ram_region *region = region_of(ram, page);
-        uint64_t base = region->page_first;
-        uint64_t stop = base + region->bytes / ram->page_bytes;
-        stop = stop < end ? stop : end;
-        uint64_t run_end;
-        uint64_t found = next_data(ram, region, page - base, stop - base, &run_end);
-        if (base + found < stop) {
-            *count = run_end - found;
-            return base + found;
-        }
-        page = stop;
-    }
-    *count = 0;
-    return end;
-}
-
 void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count)
 {
     GW_ASSERT(page <= ram->page_count && count <= ram->page_count - page);
@@ -491,6 +398,26 @@ void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count)
         page += here;
         count -= here;
     }
+}
+
+/* The kernel makes one of what is there: so there has to be something. */
+bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page)
+{
+    const struct gw_ram_region *region = gw_ram_region_of(ram, page);
+    uint64_t offset = (page - region->page_first) * ram->page_bytes;
+    uint8_t *base = region->base + offset;
+    if (region->kind != GW_RAM_MEMFD || ram->page_bytes != HUGE_FROM_PAGE_BYTES ||
+        ((uintptr_t)base | offset) % GW_HUGE_PAGE_BYTES != 0 ||
+        region->bytes - offset < GW_HUGE_PAGE_BYTES) {
+        return true;
+    }
+    off_t data = lseek(region->fd, (off_t)offset, SEEK_DATA);
+    bool is_hole = data < 0 ? errno == ENXIO : (uint64_t)data >= offset + GW_HUGE_PAGE_BYTES;
+    if (!is_hole) {
+        return true;
+    }
+    *(volatile uint8_t *)base = 0;
+    return madvise(base, GW_HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0 || errno == EAGAIN;
 }
 
 static int punch(const struct gw_ram_region *region, uint64_t offset, uint64_t bytes)
@@ -504,7 +431,7 @@ static int punch(const struct gw_ram_region *region, uint64_t offset, uint64_t b
 static void zero_part(const struct gw_ram *ram, const struct gw_ram_region *region, uint64_t offset,
                       uint64_t bytes)
 {
-    if (is_huge_touched(ram, region, offset / ram->page_bytes)) {
+    if (gw_ram_is_huge_touched(ram, region, offset / ram->page_bytes)) {
         memset(region->base + offset, 0, bytes);
     }
 }
@@ -559,7 +486,7 @@ static enum gw_status for_run(const struct gw_ram *ram, uint64_t page, uint64_t 
 {
     GW_ASSERT(page <= ram->page_count && count <= ram->page_count - page);
     while (count > 0) {
-        const struct gw_ram_region *region = region_of(ram, page);
+        const struct gw_ram_region *region = gw_ram_region_of(ram, page);
         uint64_t here = gw_ram_contiguous(ram, page);
         here = here < count ? here : count;
         uint64_t offset = (page - region->page_first) * ram->page_bytes;

@@ -193,12 +193,19 @@ static void pick_holes(struct gw_pages *pages, uint32_t channel, struct gw_batch
     }
 }
 
-/* First round: pages up to the next long hole, within one stretch. */
+static uint64_t least(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
+/* First round: pages up to the next long hole, within one stretch, so that a fresh one can be made
+ * at one go (GW_FRAME_WHOLE). */
 static void pick_first(struct gw_pages *pages, uint32_t channel, struct gw_batch *batch)
 {
     uint64_t from = pages->channel[channel].cursor;
-    uint64_t most = stretch_end(pages, from) - from;
-    uint64_t end = from + (most < room_of(pages) ? most : room_of(pages));
+    uint64_t stretch_pages = GW_STRETCH_BYTES / pages->page_bytes;
+    uint64_t most = least(room_of(pages), stretch_pages - from % stretch_pages);
+    uint64_t end = least(from + most, pages->page_count);
     uint64_t at = from;
     while (at < end) {
         if (gw_bit_test(pages->dirty, at)) {

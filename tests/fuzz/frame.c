@@ -41,7 +41,7 @@ void fuzz_make_seeds(void)
         uint8_t bytes[GW_FRAME_HEADER_BYTES];
         const struct gw_frame_header header = {.version = GW_PROTOCOL_VERSION,
                                                .type = types[i],
-                                               .flags = (uint16_t)(i % 4),
+                                               .flags = (uint16_t)(i % 8),
                                                .payload_bytes = (uint32_t)i << (i % 24),
                                                .generation = 1,
                                                .sequence = i};

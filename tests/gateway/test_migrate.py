@@ -33,6 +33,14 @@ def move(net, words="", cpus=1, memory="256M"):
     return source, target, report
 
 
+def ram_kib(guest, field):
+    """A field of /proc/PID/smaps, for the guest's RAM."""
+    smaps = guest.host.pull(f"/proc/{guest.status()['pid']}/smaps").decode()
+    _, _, ram = smaps.partition("memfd:godwit-ram")
+    _, _, value = ram.partition(f"\n{field}:")
+    return int(value.split()[0])
+
+
 @gateways(2)
 def test_idle(net):
     source, target, report = move(net)
@@ -42,6 +50,21 @@ def test_idle(net):
     assert abs(step_us) <= told["round-trip-us"] + uncertainty_us, (step_us, uncertainty_us, told)
     assert report.downtime_ms <= 2000 and report.transferred_bytes > 10_000_000, report
     assert told["role"] == "target" and f"tcp:{net[1].address}:" in told["peer"], told
+    target.power_off()
+
+
+@gateways(2)
+def test_fresh_memory_in_huge_pages(net):
+    """They are made at the target where the source has touched all of one, and of nothing else."""
+    source = Guest(net[1], words="fill=40").boot()
+    source.console.wait_for_counts(3)
+    touched = ram_kib(source, "Rss")
+    target = listen(net[2])
+    check_moved(source, target, source.migrate(uri(net[2]), "--verify"))
+    huge, now = ram_kib(target, "ShmemPmdMapped"), ram_kib(target, "Rss")
+    print(f"     {touched} KiB touched, then {now} KiB, of them {huge} in huge pages", flush=True)
+    assert huge >= 30 * 1024, (huge, now)
+    assert now <= touched + 2048, (touched, now)
     target.power_off()
 
 

@@ -64,7 +64,6 @@ static void start(uint64_t received)
         print_message("%s\n", fault.text);
         skip();
     }
-    gw_missing_prepare(&ram);
     assert_int_equal(gw_missing_start(&missing, &ram, bitmap, true, &fault), GW_OK);
 }
 
@@ -195,7 +194,6 @@ static void start_with_huge_pages(const uint64_t *received)
         print_message("%s\n", fault.text);
         skip();
     }
-    gw_missing_prepare(&ram);
     assert_int_equal(gw_missing_start(&missing, &ram, received, true, &fault), GW_OK);
 }
 

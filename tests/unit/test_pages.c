@@ -148,6 +148,21 @@ static void a_batch_has_bounds_in_pages_and_in_runs(void **state)
     expect_run(&batch, 0, 2 * GW_BATCH_RUNS_MAX, 1);
 }
 
+static void a_first_round_begins_a_batch_with_each_stretch(void **state)
+{
+    (void)state;
+    enum { STRETCH = GW_STRETCH_BYTES / PAGE };
+    given(MANY);
+    touch(STRETCH - 3, BATCH);
+    gw_pages_begin(&pages, bitmap);
+    struct gw_batch batch = picked(false);
+    assert_int_equal(batch.kind, GW_BATCH_HOLES);
+    batch = picked(false);
+    expect_run(&batch, 0, STRETCH - 3, 3);
+    batch = picked(false);
+    expect_run(&batch, 0, STRETCH, BATCH - 3);
+}
+
 static void the_window_stops_the_round_until_the_target_has_told(void **state)
 {
     (void)state;
@@ -380,6 +395,7 @@ int main(void)
         cmocka_unit_test(a_guest_of_one_page_is_one_batch),
         cmocka_unit_test(later_rounds_gather_runs_of_dirty_pages),
         cmocka_unit_test(a_batch_has_bounds_in_pages_and_in_runs),
+        cmocka_unit_test(a_first_round_begins_a_batch_with_each_stretch),
         cmocka_unit_test(the_window_stops_the_round_until_the_target_has_told),
         cmocka_unit_test(a_suspect_batch_is_dirty_again),
         cmocka_unit_test(nothing_may_be_damaged_while_the_guest_stands_still),
