@@ -37,10 +37,13 @@ struct gw_missing {
 GW_MUST_USE enum gw_status gw_missing_probe(const struct gw_ram *ram, bool is_user_mode_enough,
                                             struct gw_fault *fault);
 
+/* Keeps the kernel from making huge pages of others: one would be there or missing as a whole. To
+ * be said before the first page is placed. */
+void gw_missing_prepare(const struct gw_ram *ram);
+
 /* Makes holes of all pages whose bit is not set in `received`, sees that they are, and has every
- * touch of a hole noticed from now on; and keeps the kernel from making huge pages of others, one
- * of which would be there or missing as a whole. Nobody else uses RAM meanwhile. GW_HOST,
- * GW_CORRUPT when a page that should be a hole is none; then it is off. */
+ * touch of a hole noticed from now on. Nobody else uses RAM meanwhile. GW_HOST, GW_CORRUPT when a
+ * page that should be a hole is none; then it is off. */
 GW_MUST_USE enum gw_status gw_missing_start(struct gw_missing *missing, const struct gw_ram *ram,
                                             const uint64_t *received, bool is_user_mode_enough,
                                             struct gw_fault *fault);

@@ -107,7 +107,8 @@ void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);
 
 /* Makes one page of the GW_HUGE_PAGE_BYTES from `page` on, where all of them are holes of a memfd
  * region and lie as a huge page must; else nothing. False: the host had none to give, or knows no
- * such thing (Linux 6.1 does), and need not be asked again soon. */
+ * such thing (Linux 6.4 does), and need not be asked again soon. (The kernel makes none of a
+ * memfd's pages by itself.) */
 bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page);
 
 /* Makes [page, page+count) holes again: reads as zero, memory given back. Of a huge page that is

@@ -61,7 +61,7 @@ struct gw_receiver {
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */
     bool is_stopped;      /* no guest runs on either side: nothing waits longer than it must */
-    bool is_refused_huge; /* this host has no huge pages to give */
+    bool is_without_huge; /* this host has no huge pages to give */
     bool is_owing;        /* an acknowledgement that waits for more batches */
     uint64_t woken_ns;    /* when the owner was last woken for one that did not */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];

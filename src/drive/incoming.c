@@ -144,6 +144,9 @@ enum gw_status gw_incoming_start(struct gw_incoming *incoming,
     struct gw_target_config target = config->target;
     target.can_postcopy = target.can_postcopy &&
                           gw_missing_probe(config->ram, config->is_user_mode_enough, NULL) == GW_OK;
+    if (target.can_postcopy) {
+        gw_missing_prepare(config->ram);
+    }
     target.page_count = config->ram->page_count;
     target.page_bytes = config->ram->page_bytes;
     target.unit_pages = config->ram->unit_pages;

@@ -146,7 +146,7 @@ static enum gw_status place_zeros(struct gw_receiver *receiver, struct gw_fault 
 
 /* Of batches that come faster than this, several are acknowledged at once; so long the last of them
  * waits for another. On a fast link each acknowledgement costs more than the batch's sum. */
-#define ACK_NS (5 * GW_NS_PER_MS)
+#define ACK_NS (20 * GW_NS_PER_MS)
 enum { ACK_PATIENCE_MS = 1 };
 
 /* The owner has nothing to do for a page that only its guest waited for; and it is not woken for
@@ -188,14 +188,23 @@ static void populate(const struct gw_receiver *receiver)
     }
 }
 
-/* A host that has no huge page to give is not asked again: looking for one takes it long. */
+/* A host that has none to give, or has to make room first, is not asked again: pages one by one are
+ * sooner there then. */
+#define HUGE_PAGE_NS (20 * GW_NS_PER_MS)
+
+static void make_huge(struct gw_receiver *receiver)
+{
+    uint64_t stretch_pages = GW_STRETCH_BYTES / receiver->ram->page_bytes;
+    uint64_t page = receiver->records.record[0].page;
+    uint64_t start_ns = gw_clock_now_ns();
+    receiver->is_without_huge = !gw_ram_make_huge(receiver->ram, page - page % stretch_pages) ||
+                                gw_clock_now_ns() - start_ns > HUGE_PAGE_NS;
+}
+
 static void make_pages(struct gw_receiver *receiver, const struct gw_frame_header *header)
 {
-    const struct gw_ram *ram = receiver->ram;
-    uint64_t stretch_pages = GW_STRETCH_BYTES / ram->page_bytes;
-    uint64_t page = receiver->records.record[0].page;
-    if ((header->flags & GW_FRAME_WHOLE) != 0 && !receiver->is_refused_huge) {
-        receiver->is_refused_huge = !gw_ram_make_huge(ram, page - page % stretch_pages);
+    if ((header->flags & GW_FRAME_WHOLE) != 0 && !receiver->is_without_huge) {
+        make_huge(receiver);
     }
     populate(receiver);
 }
@@ -530,6 +539,7 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->assembly = (struct gw_assembly){.aside = 0}; /* what was half there never came */
     receiver->answered = 0;
     receiver->is_owing = false;
+    receiver->is_without_huge = false;
     receiver->woken_ns = 0;
     gw_connection_read_ahead(connection, receiver->ahead, sizeof(receiver->ahead));
     gw_fault_clear(&receiver->fault);

@@ -19,9 +19,11 @@
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/bitmap.h"
+#include "godwit/clock.h"
 #include "godwit/ioctl.h"
 #include "host/ram_private.h"
 
@@ -45,35 +47,53 @@ enum gw_status gw_missing_probe(const struct gw_ram *ram, bool is_user_mode_enou
     return status;
 }
 
-/* ---- Start and stop ---- */
-
-/* A kernel without them says EINVAL, which is as good. */
-static void forbid_huge_pages(const struct gw_ram *ram)
+/* A memfd of ours needs no such word (godwit/ram.h). */
+void gw_missing_prepare(const struct gw_ram *ram)
 {
     for (uint32_t i = 0; i < ram->region_count; i++) {
-        if (ram->region[i].kind != GW_RAM_HUGETLB) {
+        if (ram->region[i].kind == GW_RAM_ANONYMOUS) {
             (void)madvise(ram->region[i].base, ram->region[i].bytes, MADV_NOHUGEPAGE);
         }
     }
 }
 
-/* Behind the registration: a hole that is seen then stays one. Before it the kernel itself may be
- * filling holes, on its way to a huge page (Linux mm/khugepaged.c, collapse_file). */
+/* ---- Start and stop ---- */
+
+/* Part of a huge page is given back by taking that apart, which the kernel cannot do while it holds
+ * the page for something else: for a moment (Linux mm/truncate.c, truncate_inode_partial_folio). */
+enum { DISCARD_TRIES = 20 };
+#define DISCARD_PAUSE_NS (1 * (long)GW_NS_PER_MS)
+
+static enum gw_status discard(const struct gw_ram *ram, uint64_t page, uint64_t end,
+                              struct gw_fault *fault)
+{
+    uint64_t count = 0;
+    for (int i = 0; i < DISCARD_TRIES && page < end; i++) {
+        const struct timespec pause = {.tv_nsec = DISCARD_PAUSE_NS};
+        if (i > 0) {
+            (void)nanosleep(&pause, NULL);
+        }
+        enum gw_status status = gw_ram_discard(ram, page, end - page, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+        page = gw_ram_next_data(ram, page, end, &count);
+    }
+    return page == end ? GW_OK
+                       : gw_fault_set(fault, GW_CORRUPT,
+                                      "page %" PRIu64 " of guest memory is there, although it was "
+                                      "discarded %d times: somebody writes to it, or holds it",
+                                      page, DISCARD_TRIES);
+}
+
+/* Behind the registration: a hole that is seen then stays one. */
 static enum gw_status discard_missing(const struct gw_ram *ram, const uint64_t *received,
                                       struct gw_fault *fault)
 {
     uint64_t page = gw_bits_next(received, 0, ram->page_count, false);
     while (page < ram->page_count) {
         uint64_t end = gw_bits_next(received, page, ram->page_count, true);
-        enum gw_status status = gw_ram_discard(ram, page, end - page, fault);
-        uint64_t count = 0;
-        uint64_t data = status == GW_OK ? gw_ram_next_data(ram, page, end, &count) : end;
-        if (status == GW_OK && data < end) {
-            status = gw_fault_set(fault, GW_CORRUPT,
-                                  "page %" PRIu64 " of guest memory is there, although it was just "
-                                  "discarded: somebody else writes to it",
-                                  data);
-        }
+        enum gw_status status = discard(ram, page, end, fault);
         if (status != GW_OK) {
             return status;
         }
@@ -118,7 +138,6 @@ enum gw_status gw_missing_start(struct gw_missing *missing, const struct gw_ram 
         return status;
     }
     missing->is_on = true;
-    forbid_huge_pages(ram);
     status = register_regions(missing, fault);
     if (status == GW_OK) {
         status = discard_missing(ram, received, fault);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "godwit/huge_pages.h"
+#include "godwit/kernel.h"
 #include "godwit/ioctl.h"
 #include "godwit/limits.h"
 #include "godwit/uffd.h"
@@ -161,7 +162,7 @@ static void probe_vsock(struct gw_probe *probe)
 
 static void probe_huge_pages(struct gw_probe *probe)
 {
-    char text[64];
+    char text[64] = "";
     struct gw_huge_pages pages;
     gw_huge_pages_count(&pages);
     bool is_some = pages.available > 0;
@@ -174,14 +175,15 @@ static void probe_huge_pages(struct gw_probe *probe)
                  pages.available, pages.total);
     bool is_known =
         read_text("/sys/kernel/mm/transparent_hugepage/shmem_enabled", text, sizeof(text));
-    const char *chosen = strchr(text, '['); /* "always [never] deny" */
-    bool is_never = !is_known || !chosen || strncmp(chosen, "[never]", 7) == 0 ||
-                    strncmp(chosen, "[deny]", 6) == 0;
+    bool is_denied = strstr(text, "[deny]") != NULL;
+    bool is_well = is_known && !is_denied && gw_kernel_is_from(6, 4);
     gw_probe_put(probe, "transparent huge pages for shmem",
-                 is_never ? GW_PROBE_OPTIONAL : GW_PROBE_OK,
-                 is_never ? "optional, for speed: echo advise > "
-                            "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-                          : NULL,
+                 is_well ? GW_PROBE_OK : GW_PROBE_OPTIONAL,
+                 is_well     ? NULL
+                 : is_denied ? "optional, for speed: echo never > "
+                               "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+                             : "optional, for speed: Linux 6.4 or newer with "
+                               "CONFIG_TRANSPARENT_HUGEPAGE",
                  "%s", is_known ? text : "not in this kernel");
 }
 

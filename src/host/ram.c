@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "godwit/huge_pages.h"
+#include "godwit/kernel.h"
 #include "host/ram_private.h"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -106,7 +107,9 @@ static int make_memfd(unsigned flags)
     return fd;
 }
 
-/* So that 2 MiB of the file can be one page of the mapping, it begins at a multiple of that. */
+/* So that 2 MiB of the file can be one page of the mapping, it begins at a multiple of that. But
+ * none is made unless it is asked for (gw_ram_make_huge): it would fill holes. A kernel without
+ * them says EINVAL to that, which is as good. */
 static uint8_t *map_shared(uint64_t bytes, int flags, int fd)
 {
     uint8_t *room = mmap(NULL, bytes + GW_HUGE_PAGE_BYTES, PROT_NONE,
@@ -125,6 +128,7 @@ static uint8_t *map_shared(uint64_t bytes, int flags, int fd)
         (void)munmap(room, before);
     }
     (void)munmap(base + bytes, GW_HUGE_PAGE_BYTES - before);
+    (void)madvise(base, bytes, MADV_NOHUGEPAGE);
     return base;
 }
 
@@ -400,7 +404,21 @@ void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count)
     }
 }
 
-/* The kernel makes one of what is there: so there has to be something. */
+/* What is there becomes part of it: so there has to be something. */
+static bool collapse(uint8_t *base)
+{
+    if (madvise(base, GW_HUGE_PAGE_BYTES, MADV_HUGEPAGE) != 0) {
+        return false;
+    }
+    *(volatile uint8_t *)base = 0;
+    bool is_well = madvise(base, GW_HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0 || errno == EAGAIN;
+    (void)madvise(base, GW_HUGE_PAGE_BYTES, MADV_NOHUGEPAGE);
+    return is_well;
+}
+
+/* From Linux 6.4 on, and not from 6.1: before, the kernel's own search for huge pages filled holes
+ * that userfaultfd watches (ac492b9c70ca, "mm/khugepaged: skip shmem with userfaultfd"), and memory
+ * that it was at looked like a hole (a2e17cc2efc7). It is to have no reason to look here. */
 bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page)
 {
     const struct gw_ram_region *region = gw_ram_region_of(ram, page);
@@ -413,11 +431,7 @@ bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page)
     }
     off_t data = lseek(region->fd, (off_t)offset, SEEK_DATA);
     bool is_hole = data < 0 ? errno == ENXIO : (uint64_t)data >= offset + GW_HUGE_PAGE_BYTES;
-    if (!is_hole) {
-        return true;
-    }
-    *(volatile uint8_t *)base = 0;
-    return madvise(base, GW_HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0 || errno == EAGAIN;
+    return !is_hole || (gw_kernel_is_from(6, 4) && collapse(base));
 }
 
 static int punch(const struct gw_ram_region *region, uint64_t offset, uint64_t bytes)

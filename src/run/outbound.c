@@ -376,11 +376,13 @@ static struct gw_throttle throttle_rule(const struct gw_qmp_migrate *migrate)
         .max_percent = (uint32_t)parameters->throttle_max_percent};
 }
 
-/* No more than this board has; with sockets handed in, as many as there are some for. */
+/* No more than this board has; with sockets handed in, as many as there are some for: one is for
+ * control, and of three and more the last is the urgent one. */
 static uint32_t channel_count(const struct gw_qmp_migrate *migrate, uint32_t socket_count)
 {
     uint64_t wanted = migrate->has_channels ? migrate->channels
                       : socket_count > 2    ? socket_count - 2
+                      : socket_count > 0    ? 1
                                             : MONITOR->parameters.channels;
     return wanted < GW_BULK_CHANNELS_MAX ? (uint32_t)wanted : (uint32_t)GW_BULK_CHANNELS_MAX;
 }

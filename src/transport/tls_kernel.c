@@ -10,13 +10,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 
 #include <psa/crypto.h>
 
+#include "godwit/kernel.h"
 #include "transport/internal.h"
 #include "transport/tls_internal.h"
 
@@ -92,14 +91,7 @@ static bool is_between_records(const struct gw_tls_session *session, bool is_tar
  * wakeups unless we have a full record"). */
 static bool can_wait_for_records(void)
 {
-    struct utsname system;
-    char *end = NULL;
-    if (uname(&system) != 0) {
-        return false;
-    }
-    unsigned long major = strtoul(system.release, &end, 10);
-    unsigned long minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
-    return major > 6 || (major == 6 && minor >= 5);
+    return gw_kernel_is_from(6, 5);
 }
 
 /* A kernel without it, or a socket that is none of TCP, refuses; so does one whose records it has

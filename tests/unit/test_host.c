@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "godwit/clock.h"
+#include "godwit/kernel.h"
 #include "godwit/loop.h"
 #include "godwit/probe.h"
 #include "godwit/record_file.h"
@@ -149,6 +150,14 @@ static void a_slice_is_the_threads_own(void **state)
         skip();
     }
     assert_int_equal(there.sched_runtime, GW_THREAD_BRIEF_NS);
+}
+
+static void the_kernel_is_from_its_own_version(void **state)
+{
+    (void)state;
+    assert_true(gw_kernel_is_from(2, 6));
+    assert_true(gw_kernel_is_from(3, 99));
+    assert_false(gw_kernel_is_from(99, 0));
 }
 
 static void touch_guard(void *context)
@@ -495,6 +504,7 @@ static void probe_names_what_it_finds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(the_kernel_is_from_its_own_version),
         TEST(thread_runs_on_its_own_stack_twice),
         TEST(a_slice_is_the_threads_own),
         TEST(a_thread_keeps_to_cpus_where_it_may_run),

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "../huge.h"
+#include "base/bitmap.h"
 #include "godwit/missing.h"
 
 enum { PAGES = 24, FIRST_REGION = 16 };
@@ -64,6 +65,7 @@ static void start(uint64_t received)
         print_message("%s\n", fault.text);
         skip();
     }
+    gw_missing_prepare(&ram);
     assert_int_equal(gw_missing_start(&missing, &ram, bitmap, true, &fault), GW_OK);
 }
 
@@ -125,6 +127,42 @@ static void what_is_there_is_never_overwritten(void **state)
     }
     assert_int_equal(gw_missing_place_zero(&missing, 0, PAGES, NULL), GW_OK);
     assert_true(holds(5, 99) && holds(0, 1));
+}
+
+/* Of two huge pages one lacks its middle, the other all but its begin. */
+static void what_is_missing_of_a_huge_page_is_a_hole(void **state)
+{
+    (void)state;
+    struct gw_ram own;
+    struct gw_fault fault = {.status = GW_OK};
+    uint64_t bitmap[GW_BITMAP_WORDS] = {0};
+    uint64_t count = 0;
+    gw_ram_init(&own);
+    uint64_t huge = GW_HUGE_PAGE_BYTES / own.page_bytes;
+    assert_int_equal(gw_ram_add_memfd(&own, 0, 2 * GW_HUGE_PAGE_BYTES, &fault), GW_OK);
+    (void)!gw_ram_make_huge(&own, 0); /* where this kernel does, else page by page below */
+    (void)!gw_ram_make_huge(&own, huge);
+    memset(own.region[0].base, 5, own.region[0].bytes);
+    (void)gw_bits_put(bitmap, 0, huge, true);
+    gw_bit_clear(bitmap, huge / 2);
+    (void)gw_bits_put(bitmap, huge, 3, true);
+    if (gw_missing_probe(&own, true, &fault) != GW_OK) {
+        print_message("%s\n", fault.text);
+        gw_ram_close(&own);
+        skip();
+    }
+    assert_int_equal(gw_missing_start(&missing, &own, bitmap, true, &fault), GW_OK);
+    assert_int_equal(gw_ram_next_data(&own, 0, own.page_count, &count), 0);
+    assert_int_equal(count, huge / 2);
+    assert_int_equal(gw_ram_next_data(&own, huge / 2, own.page_count, &count), huge / 2 + 1);
+    assert_int_equal(count, huge / 2 - 1 + 3);
+    assert_int_equal(gw_ram_next_data(&own, huge + 3, own.page_count, &count), own.page_count);
+    assert_int_equal(gw_missing_place(&missing, huge / 2, 1, staging, NULL), GW_OK);
+    assert_int_equal(*gw_ram_page(&own, huge / 2), 1);
+    assert_int_equal(*gw_ram_page(&own, huge / 2 - 1), 5);
+    assert_int_equal(*gw_ram_page(&own, huge + 2), 5);
+    gw_missing_stop(&missing);
+    gw_ram_close(&own);
 }
 
 static void zeros_fill_runs_too(void **state)
@@ -194,6 +232,7 @@ static void start_with_huge_pages(const uint64_t *received)
         print_message("%s\n", fault.text);
         skip();
     }
+    gw_missing_prepare(&ram);
     assert_int_equal(gw_missing_start(&missing, &ram, received, true, &fault), GW_OK);
 }
 
@@ -246,6 +285,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_touches_a_page_waits_until_it_is_placed, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_there_is_never_overwritten, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_missing_of_a_huge_page_is_a_hole, setup, teardown),
         cmocka_unit_test_setup_teardown(zeros_fill_runs_too, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_not_received_is_a_hole_from_the_start, setup,
                                         teardown),
