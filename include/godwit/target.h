@@ -230,7 +230,7 @@ enum gw_placing {
 
 /* May this batch, VERIFY or MISSING of a channel be read now, and how? GW_PROTOCOL when its
  * number is not the next one or none is expected. Ask before the first byte is read into RAM. */
-GW_MUST_USE enum gw_status gw_target_may_place(const struct gw_target *target, uint32_t channel,
+GW_MUST_USE enum gw_status gw_target_may_place(struct gw_target *target, uint32_t channel,
                                                uint64_t sequence, enum gw_placing *placing,
                                                struct gw_fault *fault);
 
@@ -295,6 +295,7 @@ enum { GW_TARGET_ACTIONS_MAX = 24 };
 struct gw_target_channel {
     bool is_open;
     uint64_t sequence, sequence_told; /* placed; acknowledged */
+    uint64_t sequence_asked;          /* may be on its way into RAM */
     uint64_t sequence_last;           /* PREPARE: the channel's last number */
     uint32_t suspect_first, suspect_count;
     uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */

@@ -348,11 +348,23 @@ static enum gw_target_event_type classify_hello(struct gw_target *target,
     return GW_TARGET_EV_HELLO;
 }
 
+/* Is a batch being read that is not to come? Its bytes would go into the memory of a guest that
+ * runs, or its reader would sleep on a page of it that is missing. */
+static bool is_behind_last(const struct gw_target *target, const struct gw_prepare *prepare)
+{
+    for (uint32_t i = 0; i < target->channel_count; i++) {
+        if (target->channel[i].sequence_asked > prepare->sequence_last[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_possible(const struct gw_target *target, const struct gw_prepare *prepare)
 {
     bool has_pages = prepare->sequence_last[0] > 0 || prepare->is_postcopy;
     bool has_all = prepare->channel_count == target->channel_count;
-    return has_all && prepare->epoch > target->epoch &&
+    return has_all && !is_behind_last(target, prepare) && prepare->epoch > target->epoch &&
            !(target->config.is_ram_shared && has_pages);
 }
 

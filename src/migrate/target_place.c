@@ -13,12 +13,11 @@ static bool is_taken(const struct gw_target *target)
            target->state == GW_TARGET_RUNNING;
 }
 
-enum gw_status gw_target_may_place(const struct gw_target *target, uint32_t channel,
-                                   uint64_t sequence, enum gw_placing *placing,
-                                   struct gw_fault *fault)
+enum gw_status gw_target_may_place(struct gw_target *target, uint32_t channel, uint64_t sequence,
+                                   enum gw_placing *placing, struct gw_fault *fault)
 {
     bool is_urgent = channel == GW_TARGET_URGENT;
-    const struct gw_target_channel *bulk = &target->channel[is_urgent ? 0 : channel];
+    struct gw_target_channel *bulk = &target->channel[is_urgent ? 0 : channel];
     bool is_running = target->state == GW_TARGET_PULLING ||
                       (target->state == GW_TARGET_RUNNING && target->is_partial);
     bool is_before = target->state == GW_TARGET_ACTIVE ||
@@ -45,6 +44,9 @@ enum gw_status gw_target_may_place(const struct gw_target *target, uint32_t chan
     if (sequence != next) {
         return gw_fault_set(fault, GW_PROTOCOL, "the source sent batch %llu, wanted %llu",
                             (unsigned long long)sequence, (unsigned long long)next);
+    }
+    if (!is_urgent) {
+        bulk->sequence_asked = sequence;
     }
     return GW_OK;
 }

@@ -233,6 +233,7 @@ void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_
     /* What the source heard stands. The rest it sends again, so no suspect of it need be told. */
     channel->sequence = intro->sequence;
     channel->sequence_told = channel->sequence;
+    channel->sequence_asked = channel->sequence;
     channel->suspect_count = 0;
 }
 

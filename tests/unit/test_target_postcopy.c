@@ -338,9 +338,23 @@ static void a_restarted_target_says_that_it_is_lost(void **state)
     expect_state(GW_TARGET_LISTENING);
 }
 
+static void prepare_comes_behind_all_batches_or_is_refused(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_ACTIVE);
+    places(1, 0, PAGES, false);
+    assert_int_equal(may_place(2), GW_OK); /* and its bytes are on their way into RAM */
+    forget_actions();
+    hears_prepare(1, 1);
+    assert_int_equal(done[GW_TARGET_DO_LOAD], 0);
+    assert_int_equal(done[GW_TARGET_DO_ARM], 0);
+    expect_state(GW_TARGET_LISTENING);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(prepare_comes_behind_all_batches_or_is_refused),
         cmocka_unit_test(it_runs_without_all_and_tells_when_it_has),
         cmocka_unit_test(what_was_sent_and_is_dirty_again_is_not_here),
         cmocka_unit_test(a_page_is_demanded_once),
