@@ -17,7 +17,8 @@ BUILD = TOP / "build/fuzz"
 SECONDS, SECONDS_ALL = 60, 600
 PURE = ["src/base/crc32c.c", "src/base/digest.c", "src/base/status.c", "src/base/units.c",
         *sorted(str(path.relative_to(TOP)) for path in (TOP / "src/wire").glob("*.c"))]
-TRANSPORT = ["src/base/blocks.c", "src/host/clock.c", "src/host/loop.c", "src/host/unix_socket.c",
+TRANSPORT = ["src/base/blocks.c", "src/host/clock.c", "src/host/kernel.c", "src/host/loop.c",
+             "src/host/unix_socket.c",
              *sorted(str(path.relative_to(TOP)) for path in (TOP / "src/transport").glob("*.c"))]
 # name: (its sources beside tests/fuzz/NAME.c, the longest input)
 PROGRAMS = {
