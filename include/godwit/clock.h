@@ -21,6 +21,9 @@
  * deadline include the suspension, as the arm64 system counter does. */
 uint64_t gw_clock_now_ns(void);
 
+/* Nanoseconds that the calling thread has had of a CPU, the kernel's work for it included. */
+uint64_t gw_clock_thread_ns(void);
+
 /* Nanoseconds since 1970, as the host believes. May jump. For people and for the guest's RTC. */
 uint64_t gw_clock_wall_ns(void);
 

@@ -190,15 +190,15 @@ static void populate(const struct gw_receiver *receiver)
 
 /* A host that has none to give, or has to make room first, is not asked again: pages one by one are
  * sooner there then. */
-#define HUGE_PAGE_NS (20 * GW_NS_PER_MS)
+#define HUGE_PAGE_NS (50 * GW_NS_PER_MS)
 
 static void make_huge(struct gw_receiver *receiver)
 {
     uint64_t stretch_pages = GW_STRETCH_BYTES / receiver->ram->page_bytes;
     uint64_t page = receiver->records.record[0].page;
-    uint64_t start_ns = gw_clock_now_ns();
+    uint64_t start_ns = gw_clock_thread_ns();
     receiver->is_without_huge = !gw_ram_make_huge(receiver->ram, page - page % stretch_pages) ||
-                                gw_clock_now_ns() - start_ns > HUGE_PAGE_NS;
+                                gw_clock_thread_ns() - start_ns > HUGE_PAGE_NS;
 }
 
 static void make_pages(struct gw_receiver *receiver, const struct gw_frame_header *header)

@@ -10,13 +10,18 @@ static uint64_t read_clock(clockid_t id)
 {
     struct timespec now;
     int result = clock_gettime(id, &now);
-    GW_ASSERT(result == 0); /* both clocks are in every kernel since 2.6.39 */
+    GW_ASSERT(result == 0); /* all three are in every kernel since 2.6.39 */
     return (uint64_t)now.tv_sec * GW_NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
 uint64_t gw_clock_now_ns(void)
 {
     return read_clock(CLOCK_BOOTTIME);
+}
+
+uint64_t gw_clock_thread_ns(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 uint64_t gw_clock_wall_ns(void)
