@@ -210,9 +210,8 @@ static const struct gw_cli_option options[] = {
      "monitor's, no limit)"},
     {"--channels", "N", GW_CLI_NUMBER, GW_CLI_AT(channels), GW_CLI_AT(has_channels),
      "send memory by so many connections, each with a thread\non both sides: 1 to 8 (default: the "
-     "monitor's, 2, or 1 on\na host with one CPU). More than one helps where one CPU\nis slower "
-     "than "
-     "the link"},
+     "monitor's, 2, or 1 on\na host with one CPU). More than one helps where one CPU\n"
+     "is slower than the link"},
     {"--compress", "HOW", GW_CLI_TEXT, GW_CLI_AT(compress), 0,
      "auto (default): pack memory by lz4 where the link is\nslower than that and it helps, as "
      "measured on the way;\nlz4: always; none: never"},
