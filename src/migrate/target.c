@@ -350,10 +350,12 @@ static enum gw_target_event_type classify_hello(struct gw_target *target,
 
 /* Is a batch being read that is not to come? Its bytes would go into the memory of a guest that
  * runs, or its reader would sleep on a page of it that is missing. */
-static bool is_behind_last(const struct gw_target *target, const struct gw_prepare *prepare)
+static bool is_behind_last(const struct gw_target *target, const struct gw_prepare *prepare,
+                           uint32_t *channel)
 {
     for (uint32_t i = 0; i < target->channel_count; i++) {
         if (target->channel[i].sequence_asked > prepare->sequence_last[i]) {
+            *channel = i;
             return true;
         }
     }
@@ -364,8 +366,9 @@ static bool is_possible(const struct gw_target *target, const struct gw_prepare 
 {
     bool has_pages = prepare->sequence_last[0] > 0 || prepare->is_postcopy;
     bool has_all = prepare->channel_count == target->channel_count;
-    return has_all && !is_behind_last(target, prepare) && prepare->epoch > target->epoch &&
-           !(target->config.is_ram_shared && has_pages);
+    uint32_t channel;
+    return has_all && !is_behind_last(target, prepare, &channel) &&
+           prepare->epoch > target->epoch && !(target->config.is_ram_shared && has_pages);
 }
 
 /* Which event a message is; GW_TARGET_EV_MESSAGE when it is none a source may send now. */
@@ -390,6 +393,25 @@ static enum gw_target_event_type classify(struct gw_target *target,
     }
 }
 
+static void refuse_message(const struct gw_target *target, const struct gw_message *message,
+                           struct gw_fault *fault)
+{
+    const struct gw_prepare *prepare = &message->prepare;
+    uint32_t channel = 0;
+    if (message->type == GW_FRAME_PREPARE && prepare->channel_count == target->channel_count &&
+        is_behind_last(target, prepare, &channel)) {
+        (void)gw_fault_set(fault, GW_PROTOCOL,
+                           "the source said PREPARE: the last batch of channel %u is %llu, and it "
+                           "sent %llu",
+                           channel, (unsigned long long)prepare->sequence_last[channel],
+                           (unsigned long long)target->channel[channel].sequence_asked);
+        return;
+    }
+    (void)gw_fault_set(fault, GW_PROTOCOL, "the source said %s (epoch %llu) in state %s",
+                       gw_frame_type_name((uint8_t)message->type),
+                       (unsigned long long)message->verdict.epoch, states[target->state].name);
+}
+
 static void handle_message(struct gw_target *target, const struct gw_target_event *event)
 {
     if (!target->is_linked) {
@@ -408,10 +430,7 @@ static void handle_message(struct gw_target *target, const struct gw_target_even
         return;
     }
     struct gw_fault fault = {0};
-    (void)gw_fault_set(&fault, GW_PROTOCOL, "the source said %s (epoch %llu) in state %s",
-                       gw_frame_type_name((uint8_t)event->message->type),
-                       (unsigned long long)event->message->verdict.epoch,
-                       states[target->state].name);
+    refuse_message(target, event->message, &fault);
     (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
     lose_link(target, &fault, event->now_ns);
 }
