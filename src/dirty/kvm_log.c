@@ -80,43 +80,31 @@ static enum gw_status clear_words(const struct gw_tracker_kvm_log *log, uint32_t
     return GW_OK;
 }
 
-/* Clears the bits of exactly [first, first+count), pages of the region counted from its start.
- * The windows given to KVM are wider, for they must be aligned to 64; their other bits are 0. */
-static enum gw_status clear_pages(const struct gw_tracker_kvm_log *log, uint32_t index,
-                                  uint64_t first, uint64_t count, struct gw_fault *fault)
-{
-    uint64_t end = first + count;
-    while (first < end) {
-        uint64_t bits[CLEAR_WORDS] = {0};
-        uint64_t window = first & ~UINT64_C(63);
-        uint64_t window_end = window + CLEAR_WORDS * 64;
-        uint64_t stop = end < window_end ? end : window_end;
-        (void)gw_bits_put(bits, first - window, stop - first, true);
-        enum gw_status status = clear_words(log, index, window, bits, fault);
-        if (status != GW_OK) {
-            return status;
-        }
-        first = stop;
-    }
-    return GW_OK;
-}
-
-/* Kind 1 of above: clears every hole extent of a region. */
+/* Kind 1 of above: clears every hole extent of a region. As few CLEARs as may be: each flushes the
+ * guest's TLBs. Where holes and data alternate KVM protects what lies between, too; that is done a
+ * little early. */
 static enum gw_status clear_holes(const struct gw_tracker_kvm_log *log, uint32_t index,
                                   struct gw_fault *fault)
 {
     uint64_t base = log->ram->region[index].page_first;
     uint64_t end = base + pages_of(log, index);
-    for (uint64_t page = base; page < end;) {
-        uint64_t count;
-        uint64_t data = gw_ram_next_data(log->ram, page, end, &count);
-        enum gw_status status = clear_pages(log, index, page - base, data - page, fault);
-        if (status != GW_OK) {
-            return status;
+    enum gw_status status = GW_OK;
+    for (uint64_t page = base; status == GW_OK && page < end;) {
+        uint64_t words[CLEAR_WORDS] = {0};
+        uint64_t window = page;
+        uint64_t stop = window + CLEAR_WORDS * 64 < end ? window + CLEAR_WORDS * 64 : end;
+        uint64_t holes = 0;
+        while (page < stop) {
+            uint64_t count;
+            uint64_t data = gw_ram_next_data(log->ram, page, stop, &count);
+            holes += gw_bits_put(words, page - window, data - page, true);
+            page = data + count;
         }
-        page = data + count;
+        if (holes > 0) {
+            status = clear_words(log, index, window - base, words, fault);
+        }
     }
-    return GW_OK;
+    return status;
 }
 
 static void kvm_log_stop(struct gw_tracker *tracker)
