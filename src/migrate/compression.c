@@ -13,8 +13,11 @@ enum {
     JUDGED_WINDOW = 4,      /* whether it is a gain: by the second to this one */
     PLAIN_PERMILLE = 1000,
     BAD_PERMILLE = 850,
-    /* Picoseconds a byte: what can be packed well never takes less. Saves trials on a fast link. */
+    /* What packing a byte takes at the very least, so that a fast link is spared the trials: on any
+     * CPU so many picoseconds, and on a slow one so many times what copying and summing it does
+     * (lz4: 7 times and more). */
     PACK_PS_MIN = 1000,
+    PACK_WORKS_MIN = 3,
 };
 #define SAMPLE_BYTES_MIN (UINT64_C(32) << 10) /* a batch that says something of packing */
 #define HOLD_BYTES_MIN   (UINT64_C(64) << 20)
@@ -105,7 +108,8 @@ static enum gw_packing choose(const struct gw_compression *compression)
 static bool is_trial_due(const struct gw_compression *compression)
 {
     uint64_t patience = SPENT_PER_TRIAL << compression->trials_in_vain;
-    bool may_pay = compression->work_ps + PACK_PS_MIN < total_ps(compression, GW_PACKING_NONE);
+    uint64_t least_ps = max_of(PACK_PS_MIN, PACK_WORKS_MIN * compression->work_ps);
+    bool may_pay = compression->work_ps + least_ps < total_ps(compression, GW_PACKING_NONE);
     return compression->wish == GW_COMPRESS_AUTO && compression->is_able &&
            compression->packing == GW_PACKING_NONE && compression->window_count > 0 &&
            compression->held_bytes >= compression->hold_bytes &&
