@@ -33,8 +33,9 @@
     S(CONNECTING, SOURCE, "setup")  /* the control channel is being connected */                  \
     S(GREETING, SOURCE, "setup")    /* introduced; waits for WELCOME */                           \
     S(NEGOTIATING, SOURCE, "setup") /* welcomed; the facts are being compared */                  \
-    S(OPENING, SOURCE, "setup")     /* the bulk channel is being connected */                     \
-    S(TRACKING, SOURCE, "setup")    /* the dirty tracker is being started */                      \
+    S(OPENING, SOURCE, "setup")     /* bulk channels are being connected, the tracker started */  \
+    S(TRACKING, SOURCE, "setup")    /* the channels are there, the tracker is not yet */          \
+    S(TRACKED, SOURCE, "setup")     /* the tracker is there, the channels are not yet */          \
     S(ACTIVE, SOURCE, "active")     /* rounds of pages */                                         \
     S(PRE_SWITCHOVER, SOURCE,                                                                     \
       "pre-switchover")                   /* could stop now: waits for the operator's word */     \
@@ -171,7 +172,8 @@ enum gw_source_action_type {
                                   puts the saved state in) */
     GW_SOURCE_DO_CLOSE,        /* close all channels after what was sent is flushed; the channel's
                                   thread has let go when this is done */
-    GW_SOURCE_DO_TRACK,        /* start the dirty tracker; answer TRACKED or HOST_FAULT */
+    GW_SOURCE_DO_TRACK,        /* start the dirty tracker, while the first bulk channels are being
+                                  connected; answer TRACKED or HOST_FAULT, before or after BULK_UP */
     GW_SOURCE_DO_COLLECT,      /* collect dirty pages; answer COLLECTED or HOST_FAULT */
     GW_SOURCE_DO_UNTRACK,      /* stop the dirty tracker */
     GW_SOURCE_DO_RECORD,       /* store `departure` (the embedder adds the peer); LEAVING only:

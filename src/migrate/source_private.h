@@ -34,7 +34,7 @@ typedef void gw_source_step(struct gw_source *source, const struct gw_source_eve
 /* The steps, by name: gw_source_step_NAME() in source_steps.c and source_converge.c. */
 /* clang-format off */
 #define GW_SOURCE_STEPS(X) \
-    X(connect) X(introduce) X(hello) X(open_bulk) X(track) X(first_round) X(count_sent) \
+    X(connect) X(introduce) X(hello) X(open_bulk) X(begin) X(first_round) X(count_sent) \
     X(count_acked) X(take_back) X(collect) X(judge) X(record_leaving) X(stop) X(collect_last) \
     X(last_round) X(prepare) X(commit) X(done) X(done_again) X(back_off) X(ask) X(give_up) \
     X(finish) X(nothing) X(end) X(pause) X(ask_again) X(reopen) X(resume) X(merge) \

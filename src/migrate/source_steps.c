@@ -87,22 +87,25 @@ void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_e
     gw_pages_set_unit(&source->pages, UINT32_C(1) << event->message->accept.unit_log2);
     gw_pages_set_channels(&source->pages, event->message->accept.channel_count);
     open_bulk(source, GW_PURPOSE_OPEN, false);
-}
-
-void gw_source_step_track(struct gw_source *source, const struct gw_source_event *event)
-{
-    (void)event;
-    source->is_bulk_up = true;
-    source->is_tracking = true;
+    source->is_tracking = true; /* it may take as long as the channels do: both at a time */
     (void)gw_source_emit(source, GW_SOURCE_DO_TRACK);
 }
 
 /* Rounds */
 
+void gw_source_step_begin(struct gw_source *source, const struct gw_source_event *event)
+{
+    gw_pages_begin(&source->pages, event->bitmap);
+}
+
+/* On the later of TRACKED and BULK_UP. */
 void gw_source_step_first_round(struct gw_source *source, const struct gw_source_event *event)
 {
+    if (event->type == GW_SOURCE_EV_TRACKED) {
+        gw_source_step_begin(source, event);
+    }
+    source->is_bulk_up = true;
     source->setup_ns = event->now_ns - source->start_ns;
-    gw_pages_begin(&source->pages, event->bitmap);
     gw_source_begin_round(source, event->now_ns);
 }
 

@@ -81,7 +81,8 @@
     BEFORE_SWITCH(T, NEGOTIATING)                                                                  \
     BEFORE_PAGES(T, NEGOTIATING)                                                                   \
                                                                                                    \
-    T(OPENING, BULK_UP, TRACKING, track)                                                           \
+    T(OPENING, BULK_UP, TRACKING, nothing)                                                         \
+    T(OPENING, TRACKED, TRACKED, begin)                                                            \
     WHILE_UNACKED(T, OPENING)                                                                      \
     BEFORE_SWITCH(T, OPENING)                                                                      \
     BEFORE_PAGES(T, OPENING)                                                                       \
@@ -90,6 +91,11 @@
     WHILE_UNACKED(T, TRACKING)                                                                     \
     BEFORE_SWITCH(T, TRACKING)                                                                     \
     BEFORE_PAGES(T, TRACKING)                                                                      \
+                                                                                                   \
+    T(TRACKED, BULK_UP, ACTIVE, first_round)                                                       \
+    WHILE_UNACKED(T, TRACKED)                                                                      \
+    BEFORE_SWITCH(T, TRACKED)                                                                      \
+    BEFORE_PAGES(T, TRACKED)                                                                       \
                                                                                                    \
     T(ACTIVE, BATCH_SENT, ACTIVE, count_sent)                                                      \
     T(ACTIVE, ACK, ACTIVE, count_acked)                                                            \

@@ -49,6 +49,7 @@ const struct way ways[] = {
     SOURCE_WAY("NEGOTIATING", PRECOPY),
     SOURCE_WAY("OPENING", PRECOPY),
     SOURCE_WAY("TRACKING", PRECOPY SLOW),
+    SOURCE_WAY("TRACKED", PRECOPY ",latency_us=20000"),
     SOURCE_WAY("ACTIVE", PRECOPY),
     SOURCE_WAY("ACTIVE", POSTCOPY),
     SOURCE_WAY("ACTIVE", PRECOPY UNREADY),
@@ -187,7 +188,10 @@ const char *const scenarios[] = {
     PRECOPY UNREADY ",stuck_devices=1,deadline_ms=20000,on_deadline=3,can_postcopy=0",
     PRECOPY UNREADY ",stuck_devices=1,no_ack=1",
     PRECOPY UNREADY "/fail-target@t:OPENING+6",
-    /* a deadline that comes in the middle of a batch, and an operator who is to be asked */
+    /* a deadline that comes before the channels or the tracker do */
+    PRECOPY ",host_us=4000000,deadline_ms=4000",
+    PRECOPY ",host_us=4000000,deadline_ms=7000",
+    /* one that comes in the middle of a batch, and an operator who is to be asked */
     HURRIED ",deadline_ms=700",
     HURRIED ",deadline_ms=900",
     HURRIED ",deadline_ms=1100",

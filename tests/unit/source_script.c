@@ -210,6 +210,10 @@ void reach(enum gw_source_state state)
         reach(GW_SOURCE_OPENING);
         happens(GW_SOURCE_EV_BULK_UP);
         break;
+    case GW_SOURCE_TRACKED:
+        reach(GW_SOURCE_OPENING);
+        happens(GW_SOURCE_EV_TRACKED);
+        break;
     case GW_SOURCE_ACTIVE:
         reach(GW_SOURCE_TRACKING);
         happens(GW_SOURCE_EV_TRACKED);

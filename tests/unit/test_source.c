@@ -30,8 +30,8 @@ static void a_guest_moves(void **state)
     assert_int_equal(said[GW_FRAME_HELLO], 1);
     hears(&(struct gw_message){.type = GW_FRAME_ACCEPT, .accept = {0, 0, 1}});
     assert_int_equal(done[GW_SOURCE_DO_CONNECT_BULK], 1);
-    happens(GW_SOURCE_EV_BULK_UP);
     assert_int_equal(done[GW_SOURCE_DO_TRACK], 1);
+    happens(GW_SOURCE_EV_BULK_UP);
     happens(GW_SOURCE_EV_TRACKED);
     assert_string_equal(gw_source_status_name(source.state), "active");
     pages_go(true);
@@ -110,6 +110,47 @@ static void a_target_that_takes_nothing_does_not_keep_the_guest_stopped(void **s
     assert_int_equal(done[GW_SOURCE_DO_RESUME], 1);
     assert_int_equal(last_record, GW_DEPARTURE_KEPT);
     assert_non_null(strstr(gw_source_fault(&source)->text, "took none of the last pages for 30 s"));
+}
+
+static bool has_batch(void)
+{
+    struct gw_batch batch;
+    uint64_t retry_ns = 0;
+    return gw_source_next_batch(&source, 0, now_ns, &batch, &retry_ns) == GW_OK;
+}
+
+/* Channels and tracker come up at the same time. Without the tracker's bitmap nobody knows what
+ * to send; without the channels, where. */
+static void pages_wait_for_the_channels_and_the_tracker(void **state)
+{
+    static const enum gw_source_event_type orders[][2] = {
+        {GW_SOURCE_EV_BULK_UP, GW_SOURCE_EV_TRACKED}, {GW_SOURCE_EV_TRACKED, GW_SOURCE_EV_BULK_UP}};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        reach(GW_SOURCE_OPENING);
+        dirty(0x7);
+        happens(orders[i][0]);
+        assert_string_equal(gw_source_status_name(source.state), "setup");
+        assert_false(has_batch());
+        dirty(orders[i][1] == GW_SOURCE_EV_TRACKED ? 0x7 : 0); /* whose bitmap it is */
+        happens(orders[i][1]);
+        expect_state(GW_SOURCE_ACTIVE);
+        assert_int_equal(gw_pages_remaining(&source.pages), 3);
+        assert_true(has_batch());
+    }
+}
+
+/* The log stays on for nobody. */
+static void a_tracker_that_was_started_is_stopped(void **state)
+{
+    (void)state;
+    for (enum gw_source_state at = GW_SOURCE_OPENING; at <= GW_SOURCE_TRACKED; at++) {
+        reach(at);
+        forget_actions();
+        happens(GW_SOURCE_EV_LINK_LOST);
+        expect_state(GW_SOURCE_FAILED);
+        assert_int_equal(done[GW_SOURCE_DO_UNTRACK], 1);
+    }
 }
 
 /* ---- Lost links ---- */
@@ -498,6 +539,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_guest_moves),
+        cmocka_unit_test(pages_wait_for_the_channels_and_the_tracker),
+        cmocka_unit_test(a_tracker_that_was_started_is_stopped),
         cmocka_unit_test(a_mismatch_that_is_heard_late_still_counts),
         cmocka_unit_test(a_target_that_takes_nothing_does_not_keep_the_guest_stopped),
         cmocka_unit_test(a_channel_that_is_refused_is_a_lost_link),

@@ -134,10 +134,10 @@ static void the_deadline_cancels(void **state)
 {
     (void)state;
     static const enum gw_source_state before[] = {
-        GW_SOURCE_CONNECTING,    GW_SOURCE_GREETING,         GW_SOURCE_NEGOTIATING,
-        GW_SOURCE_OPENING,       GW_SOURCE_TRACKING,         GW_SOURCE_ACTIVE,
-        GW_SOURCE_RETRY_WAITING, GW_SOURCE_RETRY_CONNECTING, GW_SOURCE_RETRY_ASKING,
-        GW_SOURCE_RETRY_OPENING};
+        GW_SOURCE_CONNECTING,   GW_SOURCE_GREETING,      GW_SOURCE_NEGOTIATING,
+        GW_SOURCE_OPENING,      GW_SOURCE_TRACKING,      GW_SOURCE_TRACKED,
+        GW_SOURCE_ACTIVE,       GW_SOURCE_RETRY_WAITING, GW_SOURCE_RETRY_CONNECTING,
+        GW_SOURCE_RETRY_ASKING, GW_SOURCE_RETRY_OPENING};
     for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
         reach(before[i]);
         source.config.deadline_ns = 5000 * MS;
