@@ -5,13 +5,12 @@
 #include <string.h>
 
 enum {
-    WINDOW_BYTES = 4 << 20,       /* of pages: then it is thought over */
-    WINDOW_FIRST_BYTES = 1 << 20, /* a slow link is to carry little that might have been packed */
-    WAITING_DIVISOR = 8,          /* the link limits when so much of the time is waiting */
-    GAIN_PERCENT = 10,            /* to begin; half of it to go on */
-    SPENT_PER_TRIAL = 50,         /* a trial may cost this part of the time */
-    TRIALS_IN_VAIN_MAX = 4,       /* each doubles that, so many times */
-    JUDGED_WINDOW = 4,            /* whether it is a gain: by the second to this one */
+    WINDOW_BYTES = 4 << 20, /* of pages: then it is thought over */
+    WAITING_DIVISOR = 8,    /* the link limits when so much of the time is waiting */
+    GAIN_PERCENT = 10,      /* to begin; half of it to go on */
+    SPENT_PER_TRIAL = 50,   /* a trial may cost this part of the time */
+    TRIALS_IN_VAIN_MAX = 4, /* each doubles that, so many times */
+    JUDGED_WINDOW = 4,      /* whether it is a gain: by the second to this one */
     PLAIN_PERMILLE = 1000,
     BAD_PERMILLE = 850,
     /* What packing a byte takes at the very least, so that a fast link is spared the trials: on any
@@ -261,9 +260,7 @@ bool gw_compression_sent(struct gw_compression *compression, const struct gw_bat
                end_trial(compression, cost);
     }
     add(&compression->window, cost);
-    bool is_first = compression->reason == GW_PACKING_AT_FIRST && compression->window_count == 0;
-    uint64_t wanted = is_first ? WINDOW_FIRST_BYTES : WINDOW_BYTES;
-    return compression->window.raw_bytes >= wanted && end_window(compression);
+    return compression->window.raw_bytes >= WINDOW_BYTES && end_window(compression);
 }
 
 uint32_t gw_compression_permille(const struct gw_compression *compression)

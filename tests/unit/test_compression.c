@@ -88,19 +88,6 @@ static void text_on_a_gigabit_is_packed(void **state)
     assert_int_equal(changes, 1);
 }
 
-static void a_slow_link_is_noticed_early(void **state)
-{
-    (void)state;
-    struct world world = text_on_gigabit;
-    world.link = 80000;
-    begin(GW_COMPRESS_AUTO);
-    send(&world, 2 * MIB);
-    assert_int_equal(compression.packing, GW_PACKING_LZ4);
-    send(&world, 256 * MIB);
-    assert_int_equal(compression.packing, GW_PACKING_LZ4);
-    assert_int_equal(changes, 1);
-}
-
 static void nothing_is_tried_on_a_link_without_limit(void **state)
 {
     (void)state;
@@ -239,7 +226,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_on_a_gigabit_is_packed),
-        cmocka_unit_test(a_slow_link_is_noticed_early),
         cmocka_unit_test(nothing_is_tried_on_a_link_without_limit),
         cmocka_unit_test(a_target_that_is_slow_is_no_slow_link),
         cmocka_unit_test(what_does_not_pack_is_left_alone),
