@@ -82,12 +82,13 @@ static enum gw_status clear_words(const struct gw_tracker_kvm_log *log, uint32_t
 
 /* Kind 1 of above: clears every hole extent of a region. As few CLEARs as may be: each flushes the
  * guest's TLBs. Where holes and data alternate KVM protects what lies between, too; that is done a
- * little early. */
+ * little early. And one look for each run of data: it goes on to the run's end, however long. */
 static enum gw_status clear_holes(const struct gw_tracker_kvm_log *log, uint32_t index,
                                   struct gw_fault *fault)
 {
     uint64_t base = log->ram->region[index].page_first;
     uint64_t end = base + pages_of(log, index);
+    uint64_t data = base, data_end = base; /* the last run that was found */
     enum gw_status status = GW_OK;
     for (uint64_t page = base; status == GW_OK && page < end;) {
         uint64_t words[CLEAR_WORDS] = {0};
@@ -95,10 +96,16 @@ static enum gw_status clear_holes(const struct gw_tracker_kvm_log *log, uint32_t
         uint64_t stop = window + CLEAR_WORDS * 64 < end ? window + CLEAR_WORDS * 64 : end;
         uint64_t holes = 0;
         while (page < stop) {
-            uint64_t count;
-            uint64_t data = gw_ram_next_data(log->ram, page, stop, &count);
-            holes += gw_bits_put(words, page - window, data - page, true);
-            page = data + count;
+            if (page >= data_end) {
+                uint64_t count;
+                data = gw_ram_next_data(log->ram, page, end, &count);
+                data_end = data + count;
+            }
+            uint64_t hole_end = data < stop ? data : stop;
+            if (page < hole_end) {
+                holes += gw_bits_put(words, page - window, hole_end - page, true);
+            }
+            page = data_end < stop ? data_end : stop;
         }
         if (holes > 0) {
             status = clear_words(log, index, window - base, words, fault);
