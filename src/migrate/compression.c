@@ -105,6 +105,12 @@ static enum gw_packing choose(const struct gw_compression *compression)
 
 /* ---- Trials ---- */
 
+/* It was in vain: what another channel had under way then is no trial either. */
+static bool is_held(const struct gw_compression *compression)
+{
+    return compression->held_bytes < compression->hold_bytes;
+}
+
 static bool is_trial_due(const struct gw_compression *compression)
 {
     uint64_t patience = SPENT_PER_TRIAL << compression->trials_in_vain;
@@ -112,8 +118,8 @@ static bool is_trial_due(const struct gw_compression *compression)
     bool may_pay = compression->work_ps + least_ps < total_ps(compression, GW_PACKING_NONE);
     return compression->wish == GW_COMPRESS_AUTO && compression->is_able &&
            compression->packing == GW_PACKING_NONE && compression->window_count > 0 &&
-           compression->held_bytes >= compression->hold_bytes &&
-           compression->spent_ns >= compression->trial_ns * patience && may_pay;
+           !is_held(compression) && compression->spent_ns >= compression->trial_ns * patience &&
+           may_pay;
 }
 
 enum gw_packing gw_compression_next(struct gw_compression *compression)
@@ -257,7 +263,7 @@ bool gw_compression_sent(struct gw_compression *compression, const struct gw_bat
     compression->held_bytes += cost->raw_bytes;
     if (cost->packing != compression->packing) { /* a trial, or from before a change */
         return compression->wish == GW_COMPRESS_AUTO && cost->packing == GW_PACKING_LZ4 &&
-               end_trial(compression, cost);
+               !is_held(compression) && end_trial(compression, cost);
     }
     add(&compression->window, cost);
     return compression->window.raw_bytes >= WINDOW_BYTES && end_window(compression);

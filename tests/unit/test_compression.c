@@ -126,6 +126,24 @@ static void a_target_that_is_slow_is_no_slow_link(void **state)
     assert_true(changes >= 2 && changes <= 10);
 }
 
+/* Another channel had a packed batch under way when it was given up. */
+static void what_was_under_way_changes_nothing(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 0;
+    world.target = 8000;
+    begin(GW_COMPRESS_AUTO);
+    for (uint64_t sent = 0; compression.reason != GW_PACKING_NO_GAIN; sent++) {
+        assert_true(sent < 256);
+        send(&world, BATCH);
+    }
+    struct gw_batch_cost late = cost_of(&world, GW_PACKING_LZ4);
+    assert_false(gw_compression_sent(&compression, &late));
+    assert_int_equal(compression.packing, GW_PACKING_NONE);
+    assert_int_equal(compression.reason, GW_PACKING_NO_GAIN);
+}
+
 static void what_does_not_pack_is_left_alone(void **state)
 {
     (void)state;
@@ -228,6 +246,7 @@ int main(void)
         cmocka_unit_test(text_on_a_gigabit_is_packed),
         cmocka_unit_test(nothing_is_tried_on_a_link_without_limit),
         cmocka_unit_test(a_target_that_is_slow_is_no_slow_link),
+        cmocka_unit_test(what_was_under_way_changes_nothing),
         cmocka_unit_test(what_does_not_pack_is_left_alone),
         cmocka_unit_test(a_link_that_becomes_fast_is_noticed),
         cmocka_unit_test(less_is_written_where_writing_is_slow),
