@@ -13,10 +13,12 @@
 
 enum {
     WRITES_AT_A_TIME = 32, /* then a thread idles, as most guests do most of the time */
-#ifdef __SANITIZE_THREAD__ /* makes who sends (and packs) slower by far than who writes */
-    IDLE_NS = 50000000,
+#ifdef __SANITIZE_THREAD__ /* makes who sends, and who packs even more, slower than who writes */
+    IDLE_NS = 2000000,
+    IDLE_TEXT_NS = 50000000,
 #else
     IDLE_NS = 500000, /* so a thread dirties 256 MB a second at most */
+    IDLE_TEXT_NS = IDLE_NS,
 #endif
     STAMPS = 8, /* words written in each page */
 };
@@ -165,7 +167,7 @@ static void idle(void)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += IDLE_NS;
+    until.tv_nsec += guest.config.is_text ? IDLE_TEXT_NS : IDLE_NS;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     (void)pthread_cond_timedwait(&guest.halting, &guest.lock, &until);
