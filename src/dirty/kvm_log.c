@@ -80,35 +80,46 @@ static enum gw_status clear_words(const struct gw_tracker_kvm_log *log, uint32_t
     return GW_OK;
 }
 
-/* Kind 1 of above: clears every hole extent of a region. As few CLEARs as may be: each flushes the
- * guest's TLBs. Where holes and data alternate KVM protects what lies between, too; that is done a
- * little early. And one look for each run of data: it goes on to the run's end, however long. */
+struct extent {
+    uint64_t first, end;
+};
+
+/* Sets the bits of the holes in [first, stop), bit 0 for `first`; returns how many. *data is the
+ * last run of data that was found, from one call to the next: a look goes on to the run's end,
+ * however long, so there is one for each run. */
+static uint64_t put_holes(const struct gw_ram *ram, uint64_t first, uint64_t stop, uint64_t end,
+                          struct extent *data, uint64_t *words)
+{
+    uint64_t holes = 0;
+    for (uint64_t page = first; page < stop; page = data->end) {
+        if (page >= data->end) {
+            uint64_t count;
+            data->first = gw_ram_next_data(ram, page, end, &count);
+            data->end = data->first + count;
+        }
+        uint64_t hole_end = data->first < stop ? data->first : stop;
+        if (page < hole_end) {
+            holes += gw_bits_put(words, page - first, hole_end - page, true);
+        }
+    }
+    return holes;
+}
+
+/* Kind 1 of above: clears every hole of a region. As few CLEARs as may be: each flushes the guest's
+ * TLBs. Where holes and data alternate KVM protects what lies between, too; that is done a little
+ * early. */
 static enum gw_status clear_holes(const struct gw_tracker_kvm_log *log, uint32_t index,
                                   struct gw_fault *fault)
 {
     uint64_t base = log->ram->region[index].page_first;
     uint64_t end = base + pages_of(log, index);
-    uint64_t data = base, data_end = base; /* the last run that was found */
+    struct extent data = {.first = base, .end = base};
     enum gw_status status = GW_OK;
-    for (uint64_t page = base; status == GW_OK && page < end;) {
+    for (uint64_t page = base; status == GW_OK && page < end; page += CLEAR_WORDS * 64) {
         uint64_t words[CLEAR_WORDS] = {0};
-        uint64_t window = page;
-        uint64_t stop = window + CLEAR_WORDS * 64 < end ? window + CLEAR_WORDS * 64 : end;
-        uint64_t holes = 0;
-        while (page < stop) {
-            if (page >= data_end) {
-                uint64_t count;
-                data = gw_ram_next_data(log->ram, page, end, &count);
-                data_end = data + count;
-            }
-            uint64_t hole_end = data < stop ? data : stop;
-            if (page < hole_end) {
-                holes += gw_bits_put(words, page - window, hole_end - page, true);
-            }
-            page = data_end < stop ? data_end : stop;
-        }
-        if (holes > 0) {
-            status = clear_words(log, index, window - base, words, fault);
+        uint64_t stop = page + CLEAR_WORDS * 64 < end ? page + CLEAR_WORDS * 64 : end;
+        if (put_holes(log->ram, page, stop, end, &data, words) > 0) {
+            status = clear_words(log, index, page - base, words, fault);
         }
     }
     return status;
