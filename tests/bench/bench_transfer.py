@@ -146,7 +146,7 @@ def plan_tls(runs, program, mib):
 
 def plan_packing(runs, program, folder, mib):
     """Text and its opposite where nothing limits, into memory that is there, since what a host takes
-    to find some would decide; and text on links that do limit. Returns why there are none, or None."""
+    to find some would decide; and text on links that do limit. Returns why there are no such links, or None."""
     def move(memory, compress, backing=MEMFD, **where):
         return move_by_program(program, way="godwit", memory=memory, mib=mib, channels=1,
                                backing=backing, compress=compress, **where)
@@ -180,6 +180,11 @@ def keys(way, kind, target, counts):
     return [(way, kind, target, count) for count in counts]
 
 
+def held_to(limit, target, why):
+    """What a row says of a limit that this run has measured, if that is below its target."""
+    return {"limit": limit, "why": why} if limit < target else {}
+
+
 def add_row(table, runs, name, ours, floor, at_least, figure="rate"):
     """Where the bare bytes with a CRC32C of each on both sides, through as many sockets into the
     same kind of memory, are below the target beside the same floor, the row is held to them."""
@@ -187,7 +192,7 @@ def add_row(table, runs, name, ours, floor, at_least, figure="rate"):
     proof = {}
     if target in ("touched", "fresh"):
         limit = runs.figure(("summed", kind, target, count), figure) / runs.figure(floor, figure)
-        proof = {"limit": limit, "why": "bare with sums"} if limit < at_least else {}
+        proof = held_to(limit, at_least, "bare with sums")
     table.add(name, runs.figure(ours, figure), runs.figure(floor, figure), "MB/s",
               at_least=at_least, **proof)
 
@@ -226,10 +231,9 @@ def add_zero_rows(table, runs, rates):
     ours = runs.best(keys("godwit", MEMFD, "zero", CHANNELS[:2]))
     read = rates.get("read_rate")
     tracked = 1 / (1 / read + 1 / rates.get("protect_rate"))
-    proof = {"limit": tracked / read, "why": "reading them once and protecting them from writing once"}
+    proof = held_to(tracked / read, 0.8, "reading them once and protecting them from writing once")
     table.add(f"zeros that were written, {ours[3]} channels, beside reading them once",
-              runs.figure(ours, "rate"), read, "MB/s", at_least=0.8,
-              **(proof if proof["limit"] < 0.8 else {}))
+              runs.figure(ours, "rate"), read, "MB/s", at_least=0.8, **proof)
     ours = runs.best(keys("godwit", HUGE, "zero", CHANNELS[:2]))
     add_row(table, runs, f"zeros that were written, {ours[3]} channels, huge, beside QEMU", ours,
             ("QEMU", HUGE, "zero", 0), 1.2)
@@ -262,10 +266,10 @@ def add_packing_rows(table, runs, rates, mib, no_link):
               rate(fast, "none"), "MB/s", at_least=2.0)
     peer = rate(slow, "zstd", "QEMU", HUGE)
     limit = SLOW_LINK / 8 / rates.left_of_text() / peer
-    proof = {"limit": limit, "why": f"lz4 leaves {rates.left_of_text():.0%} of this text, all of "
-                                    "which has to go over the link"}
+    proof = held_to(limit, 0.6, f"lz4 leaves {rates.left_of_text():.0%} of this text, all of which has "
+                                "to go over the link")
     table.add(f"text of {mib} MiB, {SLOW_LINK} Mb/s, auto beside QEMU multifd 2 zstd",
-              rate(slow, "auto"), peer, "MB/s", at_least=0.6, **(proof if limit < 0.6 else {}))
+              rate(slow, "auto"), peer, "MB/s", at_least=0.6, **proof)
 
 
 def add_rate_notes(table, rates):
