@@ -8,6 +8,7 @@ the last line they print.
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -19,10 +20,19 @@ TOP = Path(__file__).resolve().parents[1]
 BUILD = TOP / "build"
 LOGS = BUILD / "logs"
 TAIL_LINES = 40
+WHY_LINES = 8  # of what stands before the tail
+WHY = re.compile(r"\bERROR\b|\berror: |Sanitizer: |Error: ")
 SKIP_CODE = 77
 
 sys.path.insert(0, str(TOP / "tests/gateway"))
 sys.path.insert(0, str(TOP / "tests"))
+
+
+def what_to_show(detail):
+    """The end of what a failed test printed; before it the lines above that say why it failed."""
+    lines = detail.rstrip().splitlines()
+    above = [line for line in lines[:-TAIL_LINES] if WHY.search(line)]
+    return above[:WHY_LINES] + (["…"] if len(lines) > TAIL_LINES else []) + lines[-TAIL_LINES:]
 
 
 class Counter:
@@ -38,14 +48,16 @@ class Counter:
         reason = f": {detail.strip().splitlines()[-1]}" if outcome == "skip" and detail else ""
         print(f"{word} {part} {name} ({seconds:.1f} s){reason}", flush=True)
         if outcome == "fail":
-            self.failed.append((part, name, replay))
-            for line in detail.rstrip().splitlines()[-TAIL_LINES:]:
+            shown = what_to_show(detail)
+            why = next((line.strip() for line in shown if WHY.search(line)), "")
+            self.failed.append((part, name, why, replay))
+            for line in shown:
                 print(f"     | {line}")
             print(f"     again: {replay}", flush=True)
 
     def summary(self):
-        for part, name, replay in self.failed:
-            print(f"failed: {part} {name}; again: {replay}")
+        for part, name, why, replay in self.failed:
+            print(f"failed: {part} {name}{why and ': ' + why}; again: {replay}")
         print(f"{self.counts['pass']} passed, {self.counts['fail']} failed, "
               f"{self.counts['skip']} skipped", flush=True)
 

@@ -143,8 +143,13 @@ static void serve(void)
     }
 }
 
+/* Also of what still waits to be accepted: a channel that connected, and was ended before its turn
+ * came, is no connection of the next migration. */
 static void reset_proxy(enum harm harm, int link, int direction, uint64_t byte)
 {
+    for (int fd; (fd = accept4(proxy.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) {
+        (void)close(fd);
+    }
     for (int i = 0; i < LINKS_MAX; i++) {
         close_link(&proxy.link[i]);
         proxy.link[i] = (struct link){.fd = {-1, -1}};
