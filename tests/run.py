@@ -188,8 +188,10 @@ class Fuzzers:
 
     def tests(self, options):
         import fuzz
-        self.seconds = fuzz.SECONDS_ALL if options.all else fuzz.SECONDS
-        return [fuzz.Fuzzer(name) for name in fuzz.PROGRAMS]
+        fuzzers = [fuzz.Fuzzer(name) for name in fuzz.PROGRAMS]
+        for fuzzer in fuzzers:
+            fuzzer.seconds = fuzz.SECONDS_ALL if options.all else fuzzer.seconds
+        return fuzzers
 
     def test_name(self, test):
         return test.name
@@ -202,9 +204,9 @@ class Fuzzers:
         start = time.monotonic()
         try:
             test.build()
-            command, env = test.command(self.seconds)
+            command, env = test.command()
             outcome, detail = run_program(command, LOGS / self.name / f"{test.name}.log",
-                                          self.seconds + 120, env, TOP)
+                                          test.seconds + 120, env, TOP)
         except subprocess.CalledProcessError as error:
             outcome, detail = "fail", str(error)
         counter.report(self.name, test.name, outcome, time.monotonic() - start, detail,
