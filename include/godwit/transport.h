@@ -38,10 +38,11 @@ enum gw_uri_scheme {
 };
 
 enum {
-    GW_URI_HOST_BYTES = 254, /* RFC 1035, 2.3.4: 253 characters, and the NUL */
-    GW_URI_PATH_BYTES = 108, /* unix(7): sun_path */
-    GW_URI_TEXT_BYTES = 272, /* the longest URI and its NUL */
-    GW_URI_FDS_MAX = 10,     /* a control channel, eight bulk channels, an urgent one */
+    GW_URI_HOST_BYTES = 254,   /* RFC 1035, 2.3.4: 253 characters, and the NUL */
+    GW_URI_PATH_BYTES = 108,   /* unix(7): sun_path */
+    GW_URI_TEXT_BYTES = 272,   /* the longest URI and its NUL */
+    GW_URI_ADDRESS_BYTES = 64, /* a v6 address, '%', a scope's number, and the NUL */
+    GW_URI_FDS_MAX = 10,       /* a control channel, eight bulk channels, an urgent one */
 };
 
 /* Context ids that have a name in a URI (vsock(7)). */
@@ -51,13 +52,15 @@ enum {
 
 struct gw_uri {
     enum gw_uri_scheme scheme;
-    uint32_t port;                /* tcp: up to 65535, vsock; 0 only for listening: the kernel
-                                     chooses */
-    uint32_t cid;                 /* vsock */
-    char host[GW_URI_HOST_BYTES]; /* tcp: name, v4, or v6 without brackets ("fe80::1%eth0") */
-    char path[GW_URI_PATH_BYTES]; /* unix: absolute */
-    uint32_t fd_count;            /* fd: 1..GW_URI_FDS_MAX */
-    int fd[GW_URI_FDS_MAX];       /* of this process; none twice */
+    uint32_t port;                      /* tcp: up to 65535, vsock; 0 only for listening: the kernel
+                                           chooses */
+    uint32_t cid;                       /* vsock */
+    char host[GW_URI_HOST_BYTES];       /* tcp: name, v4, or v6 without brackets ("fe80::1%eth0") */
+    char path[GW_URI_PATH_BYTES];       /* unix: absolute */
+    char address[GW_URI_ADDRESS_BYTES]; /* tcp: where to look for host, no part of the text;
+                                           empty: ask the resolver */
+    uint32_t fd_count;                  /* fd: 1..GW_URI_FDS_MAX */
+    int fd[GW_URI_FDS_MAX];             /* of this process; none twice */
 };
 
 /* Pure. GW_ARGUMENT: the fault says which part is wrong, what was found and what is wanted. */
@@ -108,6 +111,10 @@ void gw_sockets_put(struct gw_sockets *sockets, const struct gw_uri *uri);
 
 /* Closes those that were not taken. Idempotent. */
 void gw_sockets_close(struct gw_sockets *sockets);
+
+/* From now on who connects to it goes where that socket got to: a name may stand for several hosts,
+ * and nobody can interrupt a resolver. For TCP; others have one place anyway. */
+void gw_uri_keep_to(struct gw_uri *uri, int fd);
 
 /* The URI of whom a socket is connected to. False: it has no address that a URI could say. */
 bool gw_uri_of_peer(int fd, struct gw_uri *uri);

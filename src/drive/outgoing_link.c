@@ -104,6 +104,7 @@ void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation)
         gw_outgoing_cut_link(outgoing);
     }
     take_uri(outgoing);
+    outgoing->uri.address[0] = '\0'; /* a name may mean another place by now */
     outgoing->generation = generation;
     outgoing->is_orderly = false;
     outgoing->is_unsaid = false;
@@ -214,6 +215,7 @@ static void come_up(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     gw_sender_join(&outgoing->sender[0]);
     gw_outgoing_drop_uri(outgoing);
+    gw_uri_keep_to(&outgoing->uri, gw_connection_fd(&outgoing->control.connection));
     outgoing->link = LINK_UP;
     gw_channel_start(&outgoing->control, outgoing->generation, now_ns);
     watch(outgoing, &outgoing->control_watch, gw_connection_fd(&outgoing->control.connection));

@@ -16,7 +16,8 @@ enum gw_status gw_address_resolve(const struct gw_uri *uri, struct gw_address_li
     const struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    int error = getaddrinfo(uri->host, port, &hints, &found);
+    const char *host = uri->address[0] != '\0' ? uri->address : uri->host;
+    int error = getaddrinfo(host, port, &hints, &found);
     if (error != 0) {
         char text[GW_URI_TEXT_BYTES];
         return gw_fault_set(fault, GW_LINK, "%.140s: host name: %s", gw_uri_encode(uri, text),

@@ -110,6 +110,14 @@ bool gw_uri_of_peer(int fd, struct gw_uri *uri)
     return get_peer(fd, &peer) && get_uri(&peer, uri);
 }
 
+void gw_uri_keep_to(struct gw_uri *uri, int fd)
+{
+    struct gw_uri peer;
+    if (uri->scheme == GW_URI_TCP && gw_uri_of_peer(fd, &peer)) {
+        (void)snprintf(uri->address, sizeof(uri->address), "%s", peer.host);
+    }
+}
+
 /* ---- Listening ---- */
 
 static enum gw_status fd_listen(struct gw_listener *listener, struct gw_fault *fault)

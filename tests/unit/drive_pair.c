@@ -96,7 +96,11 @@ static void listen_as_target(void)
 {
     struct gw_fault fault = {.status = GW_OK};
     char uri[GW_URI_TEXT_BYTES];
-    (void)snprintf(uri, sizeof(uri), "unix:%s/target", directory);
+    if (pair.is_tcp) {
+        (void)snprintf(uri, sizeof(uri), "tcp:127.0.0.1:0");
+    } else {
+        (void)snprintf(uri, sizeof(uri), "unix:%s/target", directory);
+    }
     struct gw_incoming_config config = {
         .target = {.facts = &facts, .is_ram_shared = pair.is_shared},
         .uri = uri,

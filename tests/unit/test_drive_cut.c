@@ -438,11 +438,25 @@ static void what_the_target_had_before_is_gone(void **state)
     }
 }
 
+/* Else a name of several hosts could bring a channel to another one than the control channel. */
+static void all_channels_go_to_the_same_place(void **state)
+{
+    (void)state;
+    pair.is_tcp = true;
+    pair_restart_target();
+    pair_migrate(pair.target_uri);
+    enum gw_source_state ended = pair_finish();
+    assert_int_equal(ended, GW_SOURCE_COMPLETED);
+    pair_check(ended);
+    assert_string_equal(pair_outgoing.uri.address, "127.0.0.1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(moves_through_the_proxy, open_all, close_all),
         cmocka_unit_test_setup_teardown(what_the_target_had_before_is_gone, open_all, close_all),
+        cmocka_unit_test_setup_teardown(all_channels_go_to_the_same_place, open_all, close_all),
         cmocka_unit_test_setup_teardown(stops_at_any_moment, open_all, close_all),
         cmocka_unit_test_setup_teardown(survives_a_cut_at_any_byte, open_all, close_all),
         cmocka_unit_test_setup_teardown(a_cut_costs_a_pause, open_all, close_all),

@@ -220,6 +220,23 @@ static void names_are_resolved(void **state)
     given_pair("tcp:localhost:0");
 }
 
+/* Given a connection, when its URI is kept to where it got to, then the name is not asked for
+ * again, but it is still the peer's. */
+static void a_name_is_looked_up_once(void **state)
+{
+    (void)state;
+    given_pair("tcp:127.0.0.1:0");
+    struct gw_connection second;
+    struct gw_uri uri = listener.uri;
+    (void)snprintf(uri.host, sizeof(uri.host), "no-such-host.invalid");
+    gw_uri_keep_to(&uri, gw_connection_fd(&client));
+    assert_string_equal(uri.address, "127.0.0.1");
+    assert_int_equal(gw_connection_open(&second, &fault), GW_OK);
+    assert_int_equal(gw_connection_connect(&second, &uri, &options, &fault), GW_OK);
+    assert_int_equal(strncmp(second.peer, "tcp:no-such-host.invalid:", 25), 0);
+    gw_connection_close(&second);
+}
+
 static void unknown_name_is_a_link_fault(void **state)
 {
     (void)state;
@@ -479,6 +496,7 @@ int main(void)
         TEST(all_bytes_arrive_over_vsock),
         TEST(vsock_says_what_is_wrong),
         TEST(names_are_resolved),
+        TEST(a_name_is_looked_up_once),
         TEST(unknown_name_is_a_link_fault),
         TEST(nothing_there_is_again),
         TEST(little_waits_unsent_in_a_full_socket),
