@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -146,17 +147,6 @@ enum gw_status gw_console_open(const struct gw_run_config *config, struct gw_fau
     return GW_OK;
 }
 
-void gw_console_close(void)
-{
-    struct gw_console *console = CONSOLE;
-    if (console->is_terminal) {
-        (void)tcsetattr(STDIN_FILENO, TCSANOW, &console->terminal);
-    }
-    if (console->kind == GW_RUN_CONSOLE_UNIX && console->listener_fd >= 0 && console->is_ours) {
-        gw_unix_close(console->listener_fd, gw_run_storage.monitor.config->console_path);
-    }
-}
-
 /* Writes what can be written without waiting; returns how much, or -1 when it cannot be. */
 static ssize_t write_some(struct gw_console *console, const uint8_t *bytes, size_t count)
 {
@@ -214,6 +204,34 @@ static void write_queued(void *context, uint32_t events)
     if (console->out_count == 0) {
         console->out_at = 0;
         gw_loop_change(&console->out_watch, 0);
+    }
+}
+
+/* What a guest said last is not lost to a reader who takes it. */
+static void drain(struct gw_console *console)
+{
+    enum { PATIENCE_MS = 200 };
+    struct pollfd wait = {.fd = console->out_fd, .events = POLLOUT};
+    while (console->out_count > 0 && poll(&wait, 1, PATIENCE_MS) > 0) {
+        if (console->kind == GW_RUN_CONSOLE_STDIO && console->is_out_pollable) {
+            write_queued(console, EPOLLOUT);
+        } else {
+            flush(console);
+        }
+    }
+}
+
+void gw_console_close(void)
+{
+    struct gw_console *console = CONSOLE;
+    if (!console->is_frozen) { /* else another godwit says the rest */
+        drain(console);
+    }
+    if (console->is_terminal) {
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &console->terminal);
+    }
+    if (console->kind == GW_RUN_CONSOLE_UNIX && console->listener_fd >= 0 && console->is_ours) {
+        gw_unix_close(console->listener_fd, gw_run_storage.monitor.config->console_path);
     }
 }
 

@@ -289,6 +289,9 @@ int gw_run(const struct gw_run_config *config)
         gw_vm_halt(&gw_run_storage.vm); /* a vCPU that waits for a page leaves without it */
     }
     gw_incoming_stop(&gw_run_storage.incoming);
+    if (gw_run_storage.vm.is_open) {
+        gw_guest_console_ready(); /* a line that is not whole waits for the rest of it */
+    }
     gw_vm_close(&gw_run_storage.vm);
     gw_console_close();
     gw_clients_close(config->control_path);

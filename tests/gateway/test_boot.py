@@ -18,6 +18,7 @@ def test_linux_counts_and_powers_off(net):
     guest.type("poweroff")
     guest.wait(code=0)
     assert "power" in guest.said().lower(), guest.said()
+    assert "Power down" in guest.console.lines[-1][0], guest.console.lines[-3:]
 
 
 @gateways(2)
