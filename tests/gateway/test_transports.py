@@ -123,10 +123,11 @@ def test_the_embedder_from_a_guest_to_its_host(net):
     init = GUEST_INIT % {"modules": " ".join(GUEST_MODULES)}
     initrd = images.small_initramfs("vsock-guest", init, {"embedder": embedder}, "peer", GUEST_MODULES)
     net[1].push(initrd, "/guest/vsock.initrd")
+    net[1].push(images.gateway_kernel("peer").read_bytes(), "/guest/vsock.Image")  # its modules'
     for case in ("verify", "postcopy", "channels-postcopy-cut"):
         target = start_embedder_target(net[1], case, "vsock:any:4444")
         said = net[1].check(*peer.qemu_words(
-            256, "-kernel", "/guest/Image", "-initrd", "/guest/vsock.initrd",
+            256, "-kernel", "/guest/vsock.Image", "-initrd", "/guest/vsock.initrd",
             "-append", f"console=ttyAMA0 quiet panic=-1 case={case}", "-serial", "stdio",
             "-device", f"vhost-vsock-pci,guest-cid={GUEST_CID}"), timeout=300)
         assert "guest: away ended with 0" in said, said
