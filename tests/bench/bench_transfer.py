@@ -42,15 +42,17 @@ class Runs:
         self._jobs[key] = job
         self._moves[key] = []
 
-    def go_round(self, number):
+    def go_round(self, number, say):
         """In an order of its own: who comes behind whom decides in what memory he finds himself.
         Round 0 does not count."""
         order = list(self._jobs)
         random.Random(number).shuffle(order)
-        for key in order:
+        for done, key in enumerate(order, 1):
             move = self._jobs[key]()
             if number > 0:
                 self._moves[key].append(move)
+            if done % 10 == 0:
+                say(f"round {number}: {done} of {len(order)} moves")
 
     def figure(self, key, name):
         """The median of one figure of its runs."""
@@ -284,6 +286,21 @@ def add_rate_notes(table, rates):
         table.note(f"one CPU, alone: {text}: {rates.get(name):.0f} MB/s")
 
 
+def go_rounds(runs, rates, count, say):
+    """Returns how many were whole: Ctrl-C ends it with what there is."""
+    for number in range(1, count + 1):
+        try:
+            runs.go_round(number, say)
+            rates.measure()
+        except KeyboardInterrupt:
+            if number == 1:
+                raise
+            say(f"interrupted: {number - 1} of {count} rounds, and a part of one")
+            return number - 1
+        say(f"round {number} of {count}")
+    return count
+
+
 def run(options, say):
     count, mib = (RUNS_QUICK, MIB_QUICK) if options.quick else (RUNS, MIB)
     say("building the library and the bench as released")
@@ -297,12 +314,9 @@ def run(options, say):
         plan_tls(runs, program, mib)
         link_mib = LINK_MIB_QUICK if options.quick else LINK_MIB
         no_link = plan_packing(runs, program, folder, link_mib)
-        say("a round that does not count: the first ones to touch memory pay for it")
-        runs.go_round(0)
-        for number in range(1, count + 1):
-            runs.go_round(number)
-            rates.measure()
-            say(f"round {number} of {count}")
+        say("round 0, which does not count: the first ones to touch memory pay for it")
+        runs.go_round(0, say)
+        count = go_rounds(runs, rates, count, say)
     table = Table(f"transfer: {mib} MiB of a stopped guest, medians of {count}", "beside")
     add_random_rows(table, runs)
     add_cpu_rows(table, runs)
