@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "godwit/clock.h"
 #include "godwit/unix_socket.h"
 #include "run/storage.h"
 
@@ -207,12 +208,19 @@ static void write_queued(void *context, uint32_t events)
     }
 }
 
-/* What a guest said last is not lost to a reader who takes it. */
+/* What a guest said last is not lost to a reader who takes it; who reads a byte now and then does
+ * not keep godwit from ending. */
+#define DRAIN_NS (200 * GW_NS_PER_MS)
+
 static void drain(struct gw_console *console)
 {
-    enum { PATIENCE_MS = 200 };
+    uint64_t end_ns = gw_clock_now_ns() + DRAIN_NS;
     struct pollfd wait = {.fd = console->out_fd, .events = POLLOUT};
-    while (console->out_count > 0 && poll(&wait, 1, PATIENCE_MS) > 0) {
+    while (console->out_count > 0) {
+        uint64_t now_ns = gw_clock_now_ns();
+        if (now_ns >= end_ns || poll(&wait, 1, (int)((end_ns - now_ns) / GW_NS_PER_MS)) <= 0) {
+            return;
+        }
         if (console->kind == GW_RUN_CONSOLE_STDIO && console->is_out_pollable) {
             write_queued(console, EPOLLOUT);
         } else {
