@@ -3,8 +3,9 @@
 
 In DIRECTORY a folder each, with the files that --tls x509 wants: good (both sides; the target is
 localhost, target.test, 127.0.0.1 and 10.0.0.1 to 10.0.0.4), p384 (the same by another curve),
-expired, later (not valid yet), foreign (another authority), swapped (each side has the other's),
-rsa, source-only and target-only.
+rsa and rsa4096 (the same by RSA), rsa1024 (too small), mixed (RSA signed by P-256), expired, later
+(not valid yet), foreign (another authority), swapped (each side has the other's), source-only and
+target-only (by RSA).
 """
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ def openssl(*words, folder):
 
 
 def make_key(folder, name, kind):
-    how = ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"] if kind == "rsa" else \
+    how = ["RSA", "-pkeyopt", f"rsa_keygen_bits:{kind}"] if isinstance(kind, int) else \
         ["EC", "-pkeyopt", f"ec_paramgen_curve:{kind}"]
     openssl("genpkey", "-algorithm", *how, "-out", name, folder=folder)
     (folder / name).chmod(0o600)
@@ -57,17 +58,18 @@ def sign(folder, name, key, authority, valid):
     shutil.rmtree(work)
 
 
-def make(folder, curve="P-256", valid=VALID, authority=None):
-    """All files; with an authority of its own unless another's folder is given."""
+def make(folder, kind="P-256", valid=VALID, authority=None):
+    """All files, with keys of a curve, or of so many bits of RSA; with an authority of its own
+    unless another's folder is given."""
     folder.mkdir(parents=True)
     if authority is None:
-        make_key(folder, "ca-key.pem", curve)
+        make_key(folder, "ca-key.pem", kind)
         sign(folder, "ca", "ca-key.pem", None, VALID)
         authority = folder
     else:
         shutil.copy(authority / "ca-cert.pem", folder)
     for side in ("server", "client"):
-        make_key(folder, f"{side}-key.pem", curve)
+        make_key(folder, f"{side}-key.pem", kind)
         sign(folder, side, f"{side}-key.pem", authority.resolve(), valid)
 
 
@@ -79,24 +81,27 @@ def make_swapped(folder, good):
             shutil.copy(good / f"{others}-{kind}.pem", folder / f"{mine}-{kind}.pem")
 
 
-def make_half(folder, good, side):
+def make_half(folder, whole, side):
     folder.mkdir()
     for name in ("ca-cert.pem", f"{side}-cert.pem", f"{side}-key.pem"):
-        shutil.copy(good / name, folder)
+        shutil.copy(whole / name, folder)
 
 
 def main(directory):
     shutil.rmtree(directory, ignore_errors=True)
     good = directory / "good"
     make(good)
-    make(directory / "p384", curve="P-384")
+    make(directory / "p384", kind="P-384")
+    make(directory / "rsa", kind=2048)
+    make(directory / "rsa4096", kind=4096)
+    make(directory / "rsa1024", kind=1024)
+    make(directory / "mixed", kind=2048, authority=good)
     make(directory / "expired", valid=EXPIRED, authority=good)
     make(directory / "later", valid=LATER, authority=good)
     make(directory / "foreign")
-    make(directory / "rsa", curve="rsa")
     make_swapped(directory / "swapped", good)
-    make_half(directory / "source-only", good, "client")
-    make_half(directory / "target-only", good, "server")
+    make_half(directory / "source-only", directory / "rsa", "client")
+    make_half(directory / "target-only", directory / "rsa", "server")
 
 
 if __name__ == "__main__":

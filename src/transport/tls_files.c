@@ -100,15 +100,29 @@ static enum gw_status take_text(struct text *text, const char *directory, const 
 
 /* ---- What is in it ---- */
 
+/* What the library says of a text that it cannot use: it is no `wanted`, or there is too much of
+ * it. */
+static enum gw_status refuse(const struct text *text, int error, const char *wanted,
+                             struct gw_fault *fault)
+{
+    enum { LOW_BITS = 0x7f }; /* of the arithmetic beneath (mbedtls/error.h) */
+    if (error == MBEDTLS_ERR_X509_ALLOC_FAILED || error == MBEDTLS_ERR_PK_ALLOC_FAILED ||
+        (-error & LOW_BITS) == -MBEDTLS_ERR_MPI_ALLOC_FAILED) {
+        return gw_fault_set(fault, GW_LIMIT,
+                            "%.140s: larger than the memory left for keys, of %d KiB", text->path,
+                            (int)(GW_TLS_COMMON_BYTES / GW_KIB));
+    }
+    return gw_fault_set(fault, GW_ARGUMENT, "%.120s: wanted %s (error -0x%04x)", text->path, wanted,
+                        (unsigned)-error);
+}
+
 static enum gw_status parse_certificates(mbedtls_x509_crt *certificates, const struct text *text,
                                          struct gw_fault *fault)
 {
     int error = mbedtls_x509_crt_parse(certificates, text->bytes, text->count);
     if (error != 0) {
-        return gw_fault_set(fault, error == MBEDTLS_ERR_X509_ALLOC_FAILED ? GW_LIMIT : GW_ARGUMENT,
-                            "%.120s: wanted certificates in PEM with keys of the curves P-256 or "
-                            "P-384, no RSA (error -0x%04x)",
-                            text->path, (unsigned)-error);
+        return refuse(text, error,
+                      "certificates in PEM with keys of the curves P-256 or P-384, or RSA", fault);
     }
     const mbedtls_x509_time *end = &certificates->valid_to;
     if (mbedtls_x509_time_is_past(end)) {
@@ -120,6 +134,28 @@ static enum gw_status parse_certificates(mbedtls_x509_crt *certificates, const s
     return GW_OK;
 }
 
+/* The library's own rule for certificates (mbedtls_x509_crt_profile_default), told where it can be
+ * put right. */
+static enum gw_status check_size(const mbedtls_pk_context *key, const struct text *text,
+                                 struct gw_fault *fault)
+{
+    enum { RSA_BITS_MIN = 2048 };
+    size_t bits = mbedtls_pk_get_bitlen(key);
+    if (mbedtls_pk_get_type(key) == MBEDTLS_PK_RSA && bits < RSA_BITS_MIN) {
+        return gw_fault_set(fault, GW_ARGUMENT, "%.140s: an RSA key of %zu bits, wanted %d or more",
+                            text->path, bits, RSA_BITS_MIN);
+    }
+    return GW_OK;
+}
+
+static enum gw_status settle(mbedtls_pk_context *key, bool is_private, const struct text *text,
+                             int (*random)(void *, unsigned char *, size_t), struct gw_fault *fault)
+{
+    enum gw_status status = check_size(key, text, fault);
+    int error = status == GW_OK ? gw_tls_settle_key(key, is_private, random) : 0;
+    return error == 0 ? status : refuse(text, error, "an RSA key that works", fault);
+}
+
 static enum gw_status parse_key(struct gw_tls_keys *keys, int endpoint, const struct text *text,
                                 int (*random)(void *, unsigned char *, size_t),
                                 struct gw_fault *fault)
@@ -127,21 +163,21 @@ static enum gw_status parse_key(struct gw_tls_keys *keys, int endpoint, const st
     mbedtls_pk_context *key = &keys->own_key[endpoint];
     int error = mbedtls_pk_parse_key(key, text->bytes, text->count, NULL, 0, random, NULL);
     if (error != 0) {
-        return gw_fault_set(fault, GW_ARGUMENT,
-                            "%.140s: wanted a private key in PEM of the curve P-256 or P-384, "
-                            "without a password (error -0x%04x)",
-                            text->path, (unsigned)-error);
+        return refuse(
+            text, error,
+            "a private key in PEM of the curve P-256 or P-384, or RSA, without a password", fault);
     }
     if (mbedtls_pk_check_pair(&keys->own[endpoint].pk, key, random, NULL) != 0) {
         return gw_fault_set(fault, GW_ARGUMENT, "%.140s: not the key of the certificate beside it",
                             text->path);
     }
-    return GW_OK;
+    return settle(key, true, text, random, fault);
 }
 
 /* ---- All of them ---- */
 
 static enum gw_status read_authority(struct gw_tls_keys *keys, const char *directory,
+                                     int (*random)(void *, unsigned char *, size_t),
                                      struct gw_fault *fault)
 {
     struct text text;
@@ -152,6 +188,10 @@ static enum gw_status read_authority(struct gw_tls_keys *keys, const char *direc
     }
     if (status == GW_OK) {
         status = parse_certificates(&keys->authority, &text, fault);
+    }
+    for (mbedtls_x509_crt *one = &keys->authority; one != NULL && status == GW_OK;
+         one = one->next) {
+        status = settle(&one->pk, false, &text, random, fault);
     }
     give_text(&text);
     return status;
@@ -189,7 +229,7 @@ enum gw_status gw_tls_read_certificates(struct gw_tls_keys *keys, const char *di
                                         int (*random)(void *, unsigned char *, size_t),
                                         struct gw_fault *fault)
 {
-    enum gw_status status = read_authority(keys, directory, fault);
+    enum gw_status status = read_authority(keys, directory, random, fault);
     for (int endpoint = 0; endpoint < 2 && status == GW_OK; endpoint++) {
         status = read_own(keys, endpoint, directory, random, fault);
     }

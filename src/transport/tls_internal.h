@@ -104,6 +104,13 @@ GW_MUST_USE enum gw_status gw_tls_read_certificates(struct gw_tls_keys *keys, co
 GW_MUST_USE enum gw_status gw_tls_check_secret_file(int fd, const char *path,
                                                     struct gw_fault *fault);
 
+/* ---- RSA (tls_rsa.c) ---- */
+
+/* To be called for each key of an identity, in the common memory: no use of it takes any that stays
+ * from then on. 0, or the library's error. */
+int gw_tls_settle_key(mbedtls_pk_context *key, bool is_private,
+                      int (*random)(void *, unsigned char *, size_t));
+
 /* ---- Tickets (tls_ticket.c) ---- */
 
 /* Certificates are verified once; who was believed gets a ticket, and shows it when it connects

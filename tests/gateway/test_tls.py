@@ -131,7 +131,7 @@ def test_a_target_without_tls(net):
 
 @gateways(2)
 def test_certificates(net):
-    """Four channels, which a ticket makes shorter; a name that the certificate has not."""
+    """By RSA: four channels, which a ticket makes shorter; a name that the certificate has not."""
     share_certificates(net, "source-only", "target-only")
     source, target = Guest(net[1], tls=X509).boot(), listen(net[2], tls=X509)
     report = source.migrate(uri(net[2]), "--tls-hostname", "somebody.else")

@@ -93,6 +93,21 @@ static void the_larger_curve_works(void **state)
     works_with("p384");
 }
 
+static void rsa_works(void **state)
+{
+    (void)state;
+    works_with("rsa");
+}
+
+/* The authority is known here by one kind of key, the peer by another. */
+static void kinds_of_keys_may_differ(void **state)
+{
+    (void)state;
+    given("good", "mixed", NULL);
+    tls_given_listener("tcp:127.0.0.1:0");
+    must_work();
+}
+
 static void a_side_needs_only_its_own(void **state)
 {
     (void)state;
@@ -235,7 +250,7 @@ static void files_are_checked(void **state)
 {
     (void)state;
     an_unusable_folder_is_refused("nothing", "ca-cert.pem: not there");
-    an_unusable_folder_is_refused("rsa", "P-256 or P-384, no RSA");
+    an_unusable_folder_is_refused("rsa1024", "an RSA key of 1024 bits, wanted 2048 or more");
     an_unusable_folder_is_refused("expired", "the certificate expired on 2021-01-01");
     struct gw_listener listener;
     struct gw_transport_options options = gw_transport_defaults;
@@ -316,6 +331,49 @@ static void memory_is_flat_after_the_handshake(void **state)
                   now.common_high_water);
 }
 
+/* Its keys grow as they are used: all of that is over when the identity is open. A source has the
+ * ticket of one host: by another name for it both sides sign and verify again. What stayed in a
+ * session's memory would fail where the session is given back. */
+static void a_large_rsa_key_grows_no_more(void **state)
+{
+    (void)state;
+    struct gw_tls_use first, now;
+    works_with("rsa4096");
+    gw_tls_get_use(&first);
+    for (int i = 0; i < 4; i++) {
+        gw_connection_close(&tls.client);
+        gw_connection_close(&tls.server);
+        (void)strcpy(tls.listener.uri.host, i % 2 == 0 ? "localhost" : "127.0.0.1");
+        must_work();
+        gw_tls_get_use(&now);
+        assert_int_equal(now.resumed, first.resumed);
+        assert_int_equal(now.common_used, first.common_used);
+    }
+    assert_int_equal(now.failed, 0);
+    print_message("RSA, 4096 bits: at most %zu bytes a connection; keys: %zu, at most %zu\n",
+                  now.session_high_water, now.common_used, now.common_high_water);
+}
+
+/* As many identities as there is memory for their keys; then a refusal, and nothing else. (Last: it
+ * counts as failed.) */
+static void keys_have_their_limit(void **state)
+{
+    (void)state;
+    struct gw_tls_identity many[8] = {{.keys = NULL}};
+    enum gw_status status = GW_OK;
+    int count = 0;
+    for (; count < 8 && status == GW_OK; count++) {
+        status = open_folder(&many[count], "rsa4096", NULL);
+    }
+    print_message("%s\n", fault.text);
+    assert_int_equal(status, GW_LIMIT);
+    assert_non_null(strstr(fault.text, "memory"));
+    assert_true(count > 2);
+    for (int i = 0; i < count; i++) {
+        gw_tls_close(&many[i]);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, tls_teardown)
 
 int main(int count, char **words)
@@ -323,6 +381,8 @@ int main(int count, char **words)
     const struct CMUnitTest tests[] = {
         TEST(both_are_believed),
         TEST(the_larger_curve_works),
+        TEST(rsa_works),
+        TEST(kinds_of_keys_may_differ),
         TEST(a_side_needs_only_its_own),
         TEST(a_name_may_be_given),
         TEST(a_foreign_source_is_refused),
@@ -337,6 +397,8 @@ int main(int count, char **words)
         TEST(a_target_without_a_host_needs_a_name),
         TEST(who_was_believed_comes_back_without_certificates),
         TEST(memory_is_flat_after_the_handshake),
+        TEST(a_large_rsa_key_grows_no_more),
+        TEST(keys_have_their_limit),
     };
     if (count != 2) {
         fprintf(stderr, "usage: unit-tls_x509 CERTIFICATES\n");

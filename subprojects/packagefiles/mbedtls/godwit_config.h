@@ -22,8 +22,8 @@ void *gw_tls_calloc(size_t count, size_t size);
 void gw_tls_free(void *block);
 
 /* Cryptography. External keys are tied to SHA-256 (RFC 8446, 4.2.11), so there is no AES-256 suite;
- * SHA-384 and SHA-512 are for certificates' signatures. No RSA: 13 KiB for keys that are ten times
- * as slow where guests leave. */
+ * SHA-384, SHA-512 and PKCS #1 v1.5 are for certificates' signatures; a handshake's by RSA are PSS.
+ */
 #define MBEDTLS_PSA_CRYPTO_C
 #define MBEDTLS_PSA_CRYPTO_CONFIG
 #define MBEDTLS_PSA_CRYPTO_CONFIG_FILE "godwit_crypto_config.h"
@@ -53,6 +53,9 @@ void gw_tls_free(void *block);
 #define MBEDTLS_ECP_FIXED_POINT_OPTIM 0
 #define MBEDTLS_ECDH_C
 #define MBEDTLS_ECDSA_C
+#define MBEDTLS_RSA_C
+#define MBEDTLS_PKCS1_V15
+#define MBEDTLS_PKCS1_V21
 
 /* Certificates and keys as files. */
 #define MBEDTLS_ASN1_PARSE_C
@@ -64,6 +67,7 @@ void gw_tls_free(void *block);
 #define MBEDTLS_PK_PARSE_C
 #define MBEDTLS_X509_USE_C
 #define MBEDTLS_X509_CRT_PARSE_C
+#define MBEDTLS_X509_RSASSA_PSS_SUPPORT
 #define MBEDTLS_X509_REMOVE_INFO
 
 /* TLS 1.3. */
