@@ -368,7 +368,7 @@ static bool is_guest_unharmed(const struct scenario *scenario)
         return false;
     }
     if (!scenario->is_paused) {
-        guest_wait(5000);
+        guest_wait(GUEST_WRITES / 4);
         guest_halt();
     }
     bool is_right = guest_count_wrong() == 0;
@@ -518,7 +518,7 @@ int source_main(const struct scenario *scenario, uint64_t seed, const char *own_
             guest_fill();
         }
         guest_go();
-        guest_wait(20000);
+        guest_wait(GUEST_WRITES);
         if (scenario->is_paused) {
             guest_halt();
         }

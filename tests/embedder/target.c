@@ -130,7 +130,7 @@ static void settle(const struct scenario *scenario)
         look_later(scenario);
     }
     if (!scenario->is_paused) {
-        guest_wait(20000);
+        guest_wait(GUEST_WRITES);
         guest_halt();
     }
     say(guest_count_wrong() == 0 ? "result ok" : "result damaged");
