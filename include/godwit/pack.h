@@ -24,7 +24,7 @@ enum gw_packing {
 };
 
 enum {
-    GW_PACK_STATE_BYTES = 16416, /* LZ4_STREAM_MINSIZE, lz4.h */
+    GW_PACK_STATE_BYTES = 32800, /* LZ4_STREAM_MINSIZE, lz4.h, by our LZ4_MEMORY_USAGE */
     GW_PACK_WORTH_DIVISOR = 16,  /* packed must be shorter by one part in so many */
 };
 

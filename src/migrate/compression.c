@@ -19,6 +19,8 @@ enum {
     PACK_PS_MIN = 1000,
     PACK_WORKS_MIN = 3,
 };
+/* The first window ends earlier where the link limits: all of it travels as it is. */
+#define FIRST_WINDOW_NS  (UINT64_C(60) * 1000 * 1000)
 #define SAMPLE_BYTES_MIN (UINT64_C(32) << 10) /* a batch that says something of packing */
 #define HOLD_BYTES_MIN   (UINT64_C(64) << 20)
 #define HOLD_BYTES_MAX   (UINT64_C(1) << 30)
@@ -182,13 +184,18 @@ static bool give_up(struct gw_compression *compression)
     return true;
 }
 
+static bool is_link_limiting(const struct gw_batch_cost *window)
+{
+    return window->wait_ns >= time_of(window) / WAITING_DIVISOR;
+}
+
 /* The link's rate shows when the thread had to wait for it. When it had not, the link is at least
  * as fast as what it took; that is forgotten after a while, since it may be much faster. */
 static void judge_link(struct gw_compression *compression)
 {
     const struct gw_batch_cost *window = &compression->window;
     uint64_t seen_ps = ps_per_byte(time_of(window), window->packed_bytes);
-    if (window->wait_ns >= time_of(window) / WAITING_DIVISOR) {
+    if (is_link_limiting(window)) {
         compression->link_ps = seen_ps;
     } else if (compression->packing == GW_PACKING_NONE ||
                compression->window_count * WINDOW_BYTES >= HOLD_BYTES_MAX) {
@@ -196,6 +203,19 @@ static void judge_link(struct gw_compression *compression)
     } else if (seen_ps < compression->link_ps) {
         compression->link_ps = seen_ps;
     }
+}
+
+static bool is_first_window(const struct gw_compression *compression)
+{
+    return compression->window_count == 0 && compression->packing == GW_PACKING_NONE;
+}
+
+static bool is_window_over(const struct gw_compression *compression)
+{
+    const struct gw_batch_cost *window = &compression->window;
+    return window->raw_bytes >= WINDOW_BYTES ||
+           (is_first_window(compression) && time_of(window) >= FIRST_WINDOW_NS &&
+            is_link_limiting(window));
 }
 
 static bool end_window(struct gw_compression *compression)
@@ -265,8 +285,11 @@ bool gw_compression_sent(struct gw_compression *compression, const struct gw_bat
         return compression->wish == GW_COMPRESS_AUTO && cost->packing == GW_PACKING_LZ4 &&
                !is_held(compression) && end_trial(compression, cost);
     }
+    if (is_first_window(compression) && compression->window.wait_ns == 0 && cost->wait_ns > 0) {
+        begin_window(compression); /* what a socket had room for says nothing of the link */
+    }
     add(&compression->window, cost);
-    return compression->window.raw_bytes >= WINDOW_BYTES && end_window(compression);
+    return is_window_over(compression) && end_window(compression);
 }
 
 uint32_t gw_compression_permille(const struct gw_compression *compression)

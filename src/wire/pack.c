@@ -3,7 +3,7 @@
 #include "godwit/pack.h"
 
 #include <lz4.h>
-static_assert(sizeof(LZ4_stream_t) <= sizeof(struct gw_packer), "a packer holds lz4's state");
+static_assert(sizeof(LZ4_stream_t) == sizeof(struct gw_packer), "a packer holds lz4's state");
 static_assert(_Alignof(LZ4_stream_t) <= _Alignof(struct gw_packer), "and is aligned for it");
 
 uint32_t gw_pack(struct gw_packer *packer, const uint8_t *bytes, uint32_t count, uint8_t *packed)

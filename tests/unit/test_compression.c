@@ -88,6 +88,43 @@ static void text_on_a_gigabit_is_packed(void **state)
     assert_int_equal(changes, 1);
 }
 
+/* A slow link is known before much of it was used: by three batches at 100 Mb/s, by one at 10. */
+static void a_slow_link_is_found_early(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    const struct {
+        uint64_t link, batches;
+    } links[] = {{80000, 3}, {800000, 1}};
+    for (int i = 0; i < 2; i++) {
+        world.link = links[i].link;
+        begin(GW_COMPRESS_AUTO);
+        send(&world, links[i].batches * BATCH);
+        assert_int_equal(trial_batches, 0);
+        send(&world, BATCH);
+        assert_int_equal(trial_batches, 1);
+        assert_int_equal(compression.packing, GW_PACKING_LZ4);
+        send(&world, 256 * MIB);
+        assert_int_equal(changes, 1);
+    }
+}
+
+/* What a socket takes at first would make the link look twice as fast, and packing no gain. */
+static void what_a_socket_swallows_is_not_the_link(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 80000;
+    world.kind[GW_PACKING_LZ4].permille = 700;
+    struct world swallowing = world;
+    swallowing.link = 0;
+    begin(GW_COMPRESS_AUTO);
+    send(&swallowing, 2 * MIB);
+    send(&world, 256 * MIB);
+    assert_int_equal(changes, 1);
+    assert_int_equal(compression.packing, GW_PACKING_LZ4);
+}
+
 static void nothing_is_tried_on_a_link_without_limit(void **state)
 {
     (void)state;
@@ -244,6 +281,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_on_a_gigabit_is_packed),
+        cmocka_unit_test(a_slow_link_is_found_early),
+        cmocka_unit_test(what_a_socket_swallows_is_not_the_link),
         cmocka_unit_test(nothing_is_tried_on_a_link_without_limit),
         cmocka_unit_test(a_target_that_is_slow_is_no_slow_link),
         cmocka_unit_test(what_was_under_way_changes_nothing),
