@@ -52,8 +52,7 @@ class Side:
         if postcopy:
             source.qmp.event_us("MIGRATION", "active")
             source.qmp.execute("migrate-start-postcopy")
-        ended_us = source.qmp.event_us("MIGRATION", "completed")
-        target.qmp.event_us("MIGRATION", "completed")
+        ended_us = max(side.qmp.event_us("MIGRATION", "completed") for side in (source, target))
         resumed_us = target.qmp.event_us("RESUME")
         self.sent_mb.append((self._loopback_bytes() - before) / 1e6)
         self.stopped_ms.append((resumed_us - source.qmp.event_us("STOP")) / 1000)
