@@ -3,7 +3,7 @@
 
 In DIRECTORY a folder each, with the files that --tls x509 wants: good (both sides; the target is
 localhost, target.test, 127.0.0.1 and 10.0.0.1 to 10.0.0.4), p384 (the same by another curve),
-rsa and rsa4096 (the same by RSA), rsa1024 (too small), mixed (RSA signed by P-256), expired, later
+rsa, rsa2050 and rsa4096 (the same by RSA), rsa1024 (too small), mixed (RSA signed by P-256), expired, later
 (not valid yet), foreign (another authority), swapped (each side has the other's), source-only and
 target-only (by RSA).
 """
@@ -94,6 +94,7 @@ def main(directory):
     make(directory / "p384", kind="P-384")
     make(directory / "rsa", kind=2048)
     make(directory / "rsa4096", kind=4096)
+    make(directory / "rsa2050", kind=2050)
     make(directory / "rsa1024", kind=1024)
     make(directory / "mixed", kind=2048, authority=good)
     make(directory / "expired", valid=EXPIRED, authority=good)

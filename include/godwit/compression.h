@@ -67,6 +67,7 @@ struct gw_compression {
     uint64_t spent_ns;                /* since the last trial */
     uint64_t trial_ns;                /* what the last trial cost */
     uint32_t trials_in_vain;          /* since something changed */
+    uint32_t waited;                  /* channels, by bit, that have waited for the link */
     uint64_t hold_bytes, held_bytes;  /* no trial before so many bytes, and how many were */
     uint64_t raw_bytes, packed_bytes; /* of all that was packed, or tried */
 };
@@ -80,7 +81,8 @@ bool gw_compression_set_able(struct gw_compression *compression, bool is_able);
 enum gw_packing gw_compression_next(struct gw_compression *compression);
 
 /* A batch was sent. True when `packing` is another now: `reason` says why. */
-bool gw_compression_sent(struct gw_compression *compression, const struct gw_batch_cost *cost);
+bool gw_compression_sent(struct gw_compression *compression, uint32_t channel,
+                         const struct gw_batch_cost *cost);
 
 /* What is left of a page as they are packed now: 1..1000, as the last ones show it. */
 uint32_t gw_compression_permille(const struct gw_compression *compression);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "godwit/limits.h"
+
 enum {
     WINDOW_BYTES = 4 << 20, /* of pages: then it is thought over */
     WAITING_DIVISOR = 8,    /* the link limits when so much of the time is waiting */
@@ -20,12 +22,14 @@ enum {
     PACK_WORKS_MIN = 3,
 };
 /* The first window ends earlier where the link limits: all of it travels as it is. */
-#define FIRST_WINDOW_NS  (UINT64_C(60) * 1000 * 1000)
+#define FIRST_WINDOW_NS  (UINT64_C(60) * 1000 * 1000) /* of each channel's thread */
+#define FIRST_BYTES_MIN  (UINT64_C(512) << 10)
 #define SAMPLE_BYTES_MIN (UINT64_C(32) << 10) /* a batch that says something of packing */
-#define HOLD_BYTES_MIN   (UINT64_C(64) << 20)
-#define HOLD_BYTES_MAX   (UINT64_C(1) << 30)
-#define PS_PER_NS        UINT64_C(1000)
-#define PS_PER_S         UINT64_C(1000000000000)
+static_assert(GW_BULK_CHANNELS_MAX <= 32, "a bit for each channel");
+#define HOLD_BYTES_MIN (UINT64_C(64) << 20)
+#define HOLD_BYTES_MAX (UINT64_C(1) << 30)
+#define PS_PER_NS      UINT64_C(1000)
+#define PS_PER_S       UINT64_C(1000000000000)
 
 static uint64_t ps_per_byte(uint64_t ns, uint64_t bytes)
 {
@@ -213,9 +217,25 @@ static bool is_first_window(const struct gw_compression *compression)
 static bool is_window_over(const struct gw_compression *compression)
 {
     const struct gw_batch_cost *window = &compression->window;
+    uint64_t least_ns = FIRST_WINDOW_NS * (uint64_t)__builtin_popcount(compression->waited);
     return window->raw_bytes >= WINDOW_BYTES ||
-           (is_first_window(compression) && time_of(window) >= FIRST_WINDOW_NS &&
-            is_link_limiting(window));
+           (is_first_window(compression) && window->raw_bytes >= FIRST_BYTES_MIN &&
+            time_of(window) >= least_ns && is_link_limiting(window));
+}
+
+/* What a socket has room for at first says nothing of the link: of a channel that has to wait
+ * counts only what follows its first wait, and of the others nothing from then on. */
+static bool is_swallowed(struct gw_compression *compression, uint32_t channel, bool is_waiting)
+{
+    uint32_t before = compression->waited;
+    compression->waited |= is_waiting ? UINT32_C(1) << channel : 0;
+    if (!is_first_window(compression) || compression->waited == 0) {
+        return false;
+    }
+    if (before == 0) {
+        begin_window(compression);
+    }
+    return (before >> channel & 1) == 0;
 }
 
 static bool end_window(struct gw_compression *compression)
@@ -270,7 +290,8 @@ static bool end_trial(struct gw_compression *compression, const struct gw_batch_
     return false;
 }
 
-bool gw_compression_sent(struct gw_compression *compression, const struct gw_batch_cost *cost)
+bool gw_compression_sent(struct gw_compression *compression, uint32_t channel,
+                         const struct gw_batch_cost *cost)
 {
     if (cost->raw_bytes == 0) {
         return false;
@@ -285,8 +306,8 @@ bool gw_compression_sent(struct gw_compression *compression, const struct gw_bat
         return compression->wish == GW_COMPRESS_AUTO && cost->packing == GW_PACKING_LZ4 &&
                !is_held(compression) && end_trial(compression, cost);
     }
-    if (is_first_window(compression) && compression->window.wait_ns == 0 && cost->wait_ns > 0) {
-        begin_window(compression); /* what a socket had room for says nothing of the link */
+    if (is_swallowed(compression, channel, cost->wait_ns > 0)) {
+        return false;
     }
     add(&compression->window, cost);
     return is_window_over(compression) && end_window(compression);

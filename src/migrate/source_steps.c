@@ -137,7 +137,7 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
     source->raw_pages += event->sent.raw_pages;
     source->zero_pages += event->sent.zero_pages;
     source->repeat_pages += event->sent.repeat_pages;
-    if (gw_compression_sent(&source->compression, &event->sent.cost)) {
+    if (gw_compression_sent(&source->compression, event->sent.channel, &event->sent.cost)) {
         gw_source_emit(source, GW_SOURCE_DO_EXPLAIN)->choice = GW_CHOICE_PACKING;
     }
     gw_pace_set_permille(&source->pace, gw_compression_permille(&source->compression));

@@ -149,12 +149,24 @@ static void take_application_keys(struct gw_tls_session *session)
     }
 }
 
+/* In the next step this side signs, and has no memory left for it. */
+static bool is_short_of_memory(const struct gw_tls_session *session)
+{
+    bool is_target = gw_tls_is_target(session);
+    int endpoint = is_target ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT;
+    int signing =
+        is_target ? MBEDTLS_SSL_CERTIFICATE_VERIFY : MBEDTLS_SSL_CLIENT_CERTIFICATE_VERIFY;
+    return session->ssl.MBEDTLS_PRIVATE(state) == signing &&
+           !gw_tls_can_sign(&session->keys->own_key[endpoint]);
+}
+
 static int step_hands(struct gw_tls_session *session)
 {
     int error = 0;
     while (error == 0 && !mbedtls_ssl_is_handshake_over(&session->ssl)) {
         take_application_keys(session);
-        error = mbedtls_ssl_handshake_step(&session->ssl);
+        error = is_short_of_memory(session) ? MBEDTLS_ERR_SSL_ALLOC_FAILED
+                                            : mbedtls_ssl_handshake_step(&session->ssl);
     }
     return error;
 }

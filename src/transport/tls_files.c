@@ -46,16 +46,24 @@ enum gw_status gw_tls_check_secret_file(int fd, const char *path, struct gw_faul
 struct text {
     char path[GW_TLS_SPEC_BYTES + 32];
     unsigned char *bytes;
-    size_t count; /* with the NUL */
+    size_t count;  /* with the NUL */
+    size_t failed; /* allocations, before it */
 };
 
-static void give_text(struct text *text)
+/* The end of a file: its text is given back. The library has many words for too little memory. */
+static enum gw_status give_text(struct text *text, enum gw_status status, struct gw_fault *fault)
 {
     if (text->bytes != NULL) {
         explicit_bzero(text->bytes, FILE_BYTES_MAX + 1);
     }
     gw_tls_free(text->bytes);
     text->bytes = NULL;
+    if (status == GW_OK || status == GW_AGAIN || gw_tls_count_failed() == text->failed) {
+        return status;
+    }
+    gw_fault_clear(fault);
+    return gw_fault_set(fault, GW_LIMIT, "%.140s: more than the memory left for keys, of %d KiB",
+                        text->path, (int)(GW_TLS_COMMON_BYTES / GW_KIB));
 }
 
 static enum gw_status read_fd(struct text *text, int fd, bool is_secret, struct gw_fault *fault)
@@ -82,9 +90,10 @@ static enum gw_status take_text(struct text *text, const char *directory, const 
                                 bool is_secret, struct gw_fault *fault)
 {
     (void)snprintf(text->path, sizeof(text->path), "%s/%s", directory, name);
+    text->failed = gw_tls_count_failed();
     text->bytes = gw_tls_calloc(1, FILE_BYTES_MAX + 1);
     if (text->bytes == NULL) {
-        return gw_fault_set(fault, GW_LIMIT, "%.120s: no memory left for keys", text->path);
+        return GW_LIMIT; /* give_text says it */
     }
     int fd = open(text->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT) {
@@ -100,20 +109,13 @@ static enum gw_status take_text(struct text *text, const char *directory, const 
 
 /* ---- What is in it ---- */
 
-/* What the library says of a text that it cannot use: it is no `wanted`, or there is too much of
- * it. */
 static enum gw_status refuse(const struct text *text, int error, const char *wanted,
                              struct gw_fault *fault)
 {
-    enum { LOW_BITS = 0x7f }; /* of the arithmetic beneath (mbedtls/error.h) */
-    if (error == MBEDTLS_ERR_X509_ALLOC_FAILED || error == MBEDTLS_ERR_PK_ALLOC_FAILED ||
-        (-error & LOW_BITS) == -MBEDTLS_ERR_MPI_ALLOC_FAILED) {
-        return gw_fault_set(fault, GW_LIMIT,
-                            "%.140s: larger than the memory left for keys, of %d KiB", text->path,
-                            (int)(GW_TLS_COMMON_BYTES / GW_KIB));
-    }
-    return gw_fault_set(fault, GW_ARGUMENT, "%.120s: wanted %s (error -0x%04x)", text->path, wanted,
-                        (unsigned)-error);
+    return error > 0 ? gw_fault_set(fault, GW_ARGUMENT, "%.120s: wanted %s; %d in it are none",
+                                    text->path, wanted, error)
+                     : gw_fault_set(fault, GW_ARGUMENT, "%.120s: wanted %s (error -0x%04x)",
+                                    text->path, wanted, (unsigned)-error);
 }
 
 static enum gw_status parse_certificates(mbedtls_x509_crt *certificates, const struct text *text,
@@ -121,8 +123,10 @@ static enum gw_status parse_certificates(mbedtls_x509_crt *certificates, const s
 {
     int error = mbedtls_x509_crt_parse(certificates, text->bytes, text->count);
     if (error != 0) {
-        return refuse(text, error,
-                      "certificates in PEM with keys of the curves P-256 or P-384, or RSA", fault);
+        return refuse(
+            text, error,
+            "certificates in PEM with keys of the curves P-256 or P-384, or RSA of up to 4096 bits",
+            fault);
     }
     const mbedtls_x509_time *end = &certificates->valid_to;
     if (mbedtls_x509_time_is_past(end)) {
@@ -139,11 +143,12 @@ static enum gw_status parse_certificates(mbedtls_x509_crt *certificates, const s
 static enum gw_status check_size(const mbedtls_pk_context *key, const struct text *text,
                                  struct gw_fault *fault)
 {
-    enum { RSA_BITS_MIN = 2048 };
+    enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 8 * MBEDTLS_MPI_MAX_SIZE };
     size_t bits = mbedtls_pk_get_bitlen(key);
     if (mbedtls_pk_get_type(key) == MBEDTLS_PK_RSA && bits < RSA_BITS_MIN) {
-        return gw_fault_set(fault, GW_ARGUMENT, "%.140s: an RSA key of %zu bits, wanted %d or more",
-                            text->path, bits, RSA_BITS_MIN);
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.140s: an RSA key of %zu bits, wanted %d to %d bits", text->path,
+                            bits, RSA_BITS_MIN, RSA_BITS_MAX);
     }
     return GW_OK;
 }
@@ -163,9 +168,10 @@ static enum gw_status parse_key(struct gw_tls_keys *keys, int endpoint, const st
     mbedtls_pk_context *key = &keys->own_key[endpoint];
     int error = mbedtls_pk_parse_key(key, text->bytes, text->count, NULL, 0, random, NULL);
     if (error != 0) {
-        return refuse(
-            text, error,
-            "a private key in PEM of the curve P-256 or P-384, or RSA, without a password", fault);
+        return refuse(text, error,
+                      "a private key in PEM of the curve P-256 or P-384, or RSA of up to 4096 "
+                      "bits, without a password",
+                      fault);
     }
     if (mbedtls_pk_check_pair(&keys->own[endpoint].pk, key, random, NULL) != 0) {
         return gw_fault_set(fault, GW_ARGUMENT, "%.140s: not the key of the certificate beside it",
@@ -193,8 +199,7 @@ static enum gw_status read_authority(struct gw_tls_keys *keys, const char *direc
          one = one->next) {
         status = settle(&one->pk, false, &text, random, fault);
     }
-    give_text(&text);
-    return status;
+    return give_text(&text, status, fault);
 }
 
 static enum gw_status read_own(struct gw_tls_keys *keys, int endpoint, const char *directory,
@@ -208,7 +213,7 @@ static enum gw_status read_own(struct gw_tls_keys *keys, int endpoint, const cha
     if (status == GW_OK) {
         status = parse_certificates(&keys->own[endpoint], &text, fault);
     }
-    give_text(&text);
+    status = give_text(&text, status, fault);
     if (status != GW_OK) {
         return status == GW_AGAIN ? GW_OK : status;
     }
@@ -220,7 +225,7 @@ static enum gw_status read_own(struct gw_tls_keys *keys, int endpoint, const cha
     if (status == GW_OK) {
         status = parse_key(keys, endpoint, &text, random, fault);
     }
-    give_text(&text);
+    status = give_text(&text, status, fault);
     keys->has_own[endpoint] = status == GW_OK;
     return status;
 }

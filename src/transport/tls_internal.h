@@ -81,6 +81,9 @@ struct gw_tls_session {
 struct gw_tls_session *gw_tls_take_session(void);
 void gw_tls_give_session(struct gw_tls_session *session);
 
+/* How often the common memory had too little. */
+size_t gw_tls_count_failed(void);
+
 /* For gw_tls_use: a ticket made a handshake shorter. */
 void gw_tls_note_resumed(void);
 
@@ -106,10 +109,15 @@ GW_MUST_USE enum gw_status gw_tls_check_secret_file(int fd, const char *path,
 
 /* ---- RSA (tls_rsa.c) ---- */
 
+enum { GW_TLS_SIGNING_TIMES = 24 }; /* so many times a key's length takes a signature, or less */
+
 /* To be called for each key of an identity, in the common memory: no use of it takes any that stays
  * from then on. 0, or the library's error. */
 int gw_tls_settle_key(mbedtls_pk_context *key, bool is_private,
                       int (*random)(void *, unsigned char *, size_t));
+
+/* Has the memory in use enough for a signature by this key? */
+bool gw_tls_can_sign(const mbedtls_pk_context *key);
 
 /* ---- Tickets (tls_ticket.c) ---- */
 

@@ -80,6 +80,14 @@ void gw_tls_note_resumed(void)
     pthread_mutex_unlock(&pool_lock);
 }
 
+size_t gw_tls_count_failed(void)
+{
+    pthread_mutex_lock(&common_lock);
+    size_t count = common.failed;
+    pthread_mutex_unlock(&common_lock);
+    return count;
+}
+
 void gw_tls_get_use(struct gw_tls_use *use)
 {
     *use = (struct gw_tls_use){0};

@@ -1,19 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An RSA key grows as it is used: what blinds a private one, and constants of its modulus, are made
- * by its first use and are as large as they ever get after its second. They would be made in the
- * memory of whatever session signs or verifies first, and outlive it. So a key of an identity is
- * used before there are sessions. (Mbed TLS 3.6, library/rsa.c: rsa_prepare_blinding, RN, RP, RQ;
- * its own lock is around each use.)
+ * RSA keys of an identity. What they grow to as they are used belongs to the identity and must not
+ * be made in the memory of the session that happens to use them. Mbed TLS 3.6, library/rsa.c:
+ *
+ * - RN, RP and RQ, constants of the moduli, are made by the first use, and stay as they are.
+ * - Vi and Vf, which blind a private key, are made by its first use and squared by each later one,
+ *   in place, before they are reduced: that needs twice the words of N, or fewer while a value
+ *   happens to be short. So they get all of that at once.
+ * - If memory ends between a squaring and its reduction, or between Vi's and Vf's, the key is
+ *   spoiled for good. So no session begins to sign that has not memory enough.
+ *
+ * The library's own lock is around each use.
  */
+#define MBEDTLS_ALLOW_PRIVATE_ACCESS
 #include <mbedtls/rsa.h>
 
 #include "transport/tls_internal.h"
 
+void *gw_tls_calloc(size_t count, size_t size);
+void gw_tls_free(void *block);
+
 int gw_tls_settle_key(mbedtls_pk_context *key, bool is_private,
                       int (*random)(void *, unsigned char *, size_t))
 {
-    enum { USES = 2 };
     unsigned char bytes[MBEDTLS_MPI_MAX_SIZE] = {0};
     if (mbedtls_pk_get_type(key) != MBEDTLS_PK_RSA) {
         return 0;
@@ -21,8 +30,22 @@ int gw_tls_settle_key(mbedtls_pk_context *key, bool is_private,
     mbedtls_rsa_context *rsa = mbedtls_pk_rsa(*key);
     bytes[mbedtls_rsa_get_len(rsa) - 1] = 2;
     int error = mbedtls_rsa_public(rsa, bytes, bytes);
-    for (int i = 0; i < USES && is_private && error == 0; i++) {
-        error = mbedtls_rsa_private(rsa, random, NULL, bytes, bytes);
+    if (error != 0 || !is_private) {
+        return error;
     }
-    return error;
+    error = mbedtls_rsa_private(rsa, random, NULL, bytes, bytes);
+    if (error == 0) {
+        error = mbedtls_mpi_grow(&rsa->Vi, 2 * rsa->N.n);
+    }
+    return error == 0 ? mbedtls_mpi_grow(&rsa->Vf, 2 * rsa->N.n) : error;
+}
+
+bool gw_tls_can_sign(const mbedtls_pk_context *key)
+{
+    if (mbedtls_pk_get_type(key) != MBEDTLS_PK_RSA) {
+        return true;
+    }
+    void *room = gw_tls_calloc(GW_TLS_SIGNING_TIMES, mbedtls_rsa_get_len(mbedtls_pk_rsa(*key)));
+    gw_tls_free(room);
+    return room != NULL;
 }

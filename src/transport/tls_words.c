@@ -222,6 +222,10 @@ enum gw_status gw_tls_explain(struct gw_tls_session *session, int error, struct 
     if (session->io_error != 0 && error != MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) {
         return gw_socket_fault(peer_of(session), session->io_error, fault);
     }
+    if (session->blocks.failed > 0 && !session->is_up &&
+        error != MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) {
+        error = MBEDTLS_ERR_SSL_ALLOC_FAILED; /* for which the library has many words */
+    }
     switch (error) {
     case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
         return gw_fault_set(fault, GW_LINK, "%.140s: the peer closed the connection",

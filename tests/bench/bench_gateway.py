@@ -105,7 +105,7 @@ def boot_gateway(say):
     images.build_programs()
     programs = {f"bin/{name}": BUILD / f"aarch64/tests/bench/{name}" for name in ("ready", "bare")}
     say("booting one gateway with two cores")
-    network = Network(own_folder("bench"), 1, extra=programs, **peer.OPTIONS)
+    network = Network(own_folder("bench"), 1, extra=programs, touched=True, **peer.OPTIONS)
     network.up()
     peer.mount_peer(network[1])
     return network

@@ -62,7 +62,7 @@ static void send(const struct world *world, uint64_t bytes)
         struct gw_batch_cost cost = cost_of(world, packing);
         trial_batches += packing != compression.packing;
         took_ns += cost.pack_ns + cost.work_ns + cost.write_ns + cost.wait_ns;
-        changes += gw_compression_sent(&compression, &cost);
+        changes += gw_compression_sent(&compression, 0, &cost);
     }
 }
 
@@ -88,14 +88,14 @@ static void text_on_a_gigabit_is_packed(void **state)
     assert_int_equal(changes, 1);
 }
 
-/* A slow link is known before much of it was used: by three batches at 100 Mb/s, by one at 10. */
+/* A slow link is known before much of it was used: by four batches at 100 Mb/s, by three at 10. */
 static void a_slow_link_is_found_early(void **state)
 {
     (void)state;
     struct world world = text_on_gigabit;
     const struct {
         uint64_t link, batches;
-    } links[] = {{80000, 3}, {800000, 1}};
+    } links[] = {{80000, 4}, {800000, 3}};
     for (int i = 0; i < 2; i++) {
         world.link = links[i].link;
         begin(GW_COMPRESS_AUTO);
@@ -109,20 +109,51 @@ static void a_slow_link_is_found_early(void **state)
     }
 }
 
+/* A batch of each of some channels, of which the socket has room for `room` bytes. */
+static void send_first(const struct world *world, uint32_t channels, uint64_t room)
+{
+    for (uint32_t channel = 0; channel < channels; channel++) {
+        struct gw_batch_cost cost = cost_of(world, GW_PACKING_NONE);
+        uint64_t spared_ns = room * world->link / 1000;
+        cost.wait_ns -= spared_ns < cost.wait_ns ? spared_ns : cost.wait_ns;
+        changes += gw_compression_sent(&compression, channel, &cost);
+    }
+}
+
 /* What a socket takes at first would make the link look twice as fast, and packing no gain. */
 static void what_a_socket_swallows_is_not_the_link(void **state)
 {
     (void)state;
     struct world world = text_on_gigabit;
+    const struct {
+        uint64_t link;
+        uint32_t channels, permille;
+    } links[] = {{80000, 1, 700}, {800000, 1, 536}, {80000, 8, 700}, {800000, 8, 536}};
+    for (int i = 0; i < 4; i++) {
+        world.link = links[i].link;
+        world.kind[GW_PACKING_LZ4].permille = links[i].permille;
+        begin(GW_COMPRESS_AUTO);
+        send_first(&world, links[i].channels, BATCH);
+        send_first(&world, links[i].channels, 160 << 10);
+        send(&world, 64 * MIB);
+        assert_int_equal(compression.packing, GW_PACKING_LZ4);
+        assert_int_equal(changes, 1);
+    }
+}
+
+/* Of several channels each is slow by itself: together they are as one. */
+static void one_channel_does_not_speak_for_all(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
     world.link = 80000;
-    world.kind[GW_PACKING_LZ4].permille = 700;
-    struct world swallowing = world;
-    swallowing.link = 0;
     begin(GW_COMPRESS_AUTO);
-    send(&swallowing, 2 * MIB);
-    send(&world, 256 * MIB);
-    assert_int_equal(changes, 1);
-    assert_int_equal(compression.packing, GW_PACKING_LZ4);
+    send_first(&world, 4, 0); /* the first wait of each */
+    send_first(&world, 4, 0);
+    send_first(&world, 4, 0);
+    assert_int_equal(compression.window_count, 0); /* 168 of 240 ms */
+    send_first(&world, 4, 0);
+    assert_int_equal(compression.window_count, 1);
 }
 
 static void nothing_is_tried_on_a_link_without_limit(void **state)
@@ -176,7 +207,7 @@ static void what_was_under_way_changes_nothing(void **state)
         send(&world, BATCH);
     }
     struct gw_batch_cost late = cost_of(&world, GW_PACKING_LZ4);
-    assert_false(gw_compression_sent(&compression, &late));
+    assert_false(gw_compression_sent(&compression, 0, &late));
     assert_int_equal(compression.packing, GW_PACKING_NONE);
     assert_int_equal(compression.reason, GW_PACKING_NO_GAIN);
 }
@@ -268,11 +299,11 @@ static void empty_and_late_batches_do_no_harm(void **state)
     (void)state;
     begin(GW_COMPRESS_AUTO);
     struct gw_batch_cost none = {.work_ns = 1000};
-    assert_false(gw_compression_sent(&compression, &none));
+    assert_false(gw_compression_sent(&compression, 0, &none));
     send(&text_on_gigabit, 64 * MIB);
     struct gw_batch_cost late = cost_of(&text_on_gigabit, GW_PACKING_NONE);
     for (int i = 0; i < 8; i++) {
-        assert_false(gw_compression_sent(&compression, &late));
+        assert_false(gw_compression_sent(&compression, 0, &late));
     }
     assert_int_equal(compression.packing, GW_PACKING_LZ4);
 }
@@ -283,6 +314,7 @@ int main(void)
         cmocka_unit_test(text_on_a_gigabit_is_packed),
         cmocka_unit_test(a_slow_link_is_found_early),
         cmocka_unit_test(what_a_socket_swallows_is_not_the_link),
+        cmocka_unit_test(one_channel_does_not_speak_for_all),
         cmocka_unit_test(nothing_is_tried_on_a_link_without_limit),
         cmocka_unit_test(a_target_that_is_slow_is_no_slow_link),
         cmocka_unit_test(what_was_under_way_changes_nothing),

@@ -54,6 +54,8 @@ void gw_tls_free(void *block);
 #define MBEDTLS_ECDH_C
 #define MBEDTLS_ECDSA_C
 #define MBEDTLS_RSA_C
+#define MBEDTLS_MPI_MAX_SIZE             512 /* RSA of 4096 bits; a connection's memory is for that */
+#define MBEDTLS_X509_MAX_INTERMEDIATE_CA 3
 #define MBEDTLS_PKCS1_V15
 #define MBEDTLS_PKCS1_V21
 

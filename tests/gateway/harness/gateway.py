@@ -22,13 +22,13 @@ class Gateway:
     """Attributes: number, address ("10.0.0.N"), folder, clock_uncertainty_ns."""
 
     def __init__(self, folder, number, network, cpu=FAST_CPU, gic=3, pages="4k", smp=1,
-                 memory="1G", mtu=65000, extra=None, disk=None):
+                 memory="1G", mtu=65000, extra=None, disk=None, touched=False):
         self.folder, self.number = Path(folder), number
         self.address = f"10.0.0.{number}"
         self._network = network
         self._cpu, self._gic, self._pages, self._smp = cpu, gic, pages, smp
         self._memory, self._mtu, self._extra = memory, mtu, extra
-        self._disk = disk
+        self._disk, self._touched = disk, touched
         self._connection = None
         self._process = None
         self.clock_uncertainty_ns = None
@@ -185,9 +185,11 @@ class Gateway:
         if self._disk is not None:
             disk = ["-drive", f"file={self._disk},format=raw,if=none,id=d0,readonly=on",
                     "-device", "virtio-blk-pci,drive=d0"]
+        backend = f"memory-backend-ram,id=ram,size={self._memory}"
         return [
             EMULATOR, "-name", f"gateway{self.number}",
-            "-M", f"virt,virtualization=on,gic-version={self._gic}", "-cpu", self._cpu,
+            "-M", f"virt,virtualization=on,gic-version={self._gic},memory-backend=ram",
+            "-object", backend + (",prealloc=on" if self._touched else ""), "-cpu", self._cpu,
             "-smp", str(self._smp), "-m", self._memory, "-accel", "tcg,thread=multi",
             "-display", "none", "-monitor", "none", "-nodefaults", "-no-reboot",
             "-serial", "file:console.log", "-qmp", "unix:qmp.sock,server=on,wait=off",

@@ -18,7 +18,8 @@ from .paths import GATEWAYS
 
 
 class Network:
-    """Options of Gateway for all: cpu, gic, pages, smp, memory, mtu, extra, disk; each={2: {...}} for one."""
+    """Options of Gateway for all: cpu, gic, pages, smp, memory, mtu, extra, disk, touched (its memory is
+    there from the start, not found at its first touch); each={2: {...}} for one."""
 
     def __init__(self, folder, count, each=None, **options):
         self.folder, self.count = Path(folder), count
