@@ -32,7 +32,7 @@ FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fno-omit-frame-pointer",
          "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all",
          "-Iinclude", "-Isrc", "-Iboard/qemu-virt", "-Itests/fuzz"]
 # lz4 reads words at any address on purpose, where the CPU can.
-LZ4_FLAGS = ["-DLZ4_HEAPMODE=0", "-DLZ4_STATIC_LINKING_ONLY_DISABLE_MEMORY_ALLOCATION"]
+LZ4_FLAGS = re.findall("'(-D[^']+)'", (TOP / "subprojects/packagefiles/lz4/meson.build").read_text())
 # Instrumented, and fast: a handshake is most of what the fuzzer of TLS does.
 MBEDTLS = TOP / "subprojects/mbedtls-3.6.6"
 MBEDTLS_FLAGS = ['-DMBEDTLS_CONFIG_FILE="godwit_config.h"', "-isystem", MBEDTLS / "include", "-isystem", MBEDTLS]
@@ -41,10 +41,12 @@ AESNI_FLAGS = ["-maes", "-mpclmul", "-msse4.1"]
 
 
 def build_mbedtls():
-    """Its objects, made once."""
+    """Its objects, made once for our configuration."""
+    ours = max(path.stat().st_mtime for path in (TOP / "subprojects/packagefiles/mbedtls").iterdir())
+
     def compile_one(source):
         object_file = BUILD / f"mbedtls-{source.stem}.o"
-        if not object_file.exists():
+        if not object_file.exists() or object_file.stat().st_mtime < ours:
             own = AESNI_FLAGS if source.stem == "aesni" and platform.machine() == "x86_64" else []
             subprocess.run(["clang", *MBEDTLS_BUILD, *own, *MBEDTLS_FLAGS, "-c", source, "-o", object_file],
                            cwd=TOP, check=True)
