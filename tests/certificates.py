@@ -2,10 +2,11 @@
 """Makes certificates for tests of TLS, by openssl: certificates.py DIRECTORY
 
 In DIRECTORY a folder each, with the files that --tls x509 wants: good (both sides; the target is
-localhost, target.test, 127.0.0.1 and 10.0.0.1 to 10.0.0.4), p384 (the same by another curve),
-rsa, rsa2050 and rsa4096 (the same by RSA), rsa1024 (too small), mixed (RSA signed by P-256), expired, later
-(not valid yet), foreign (another authority), swapped (each side has the other's), source-only and
-target-only (by RSA).
+localhost, target.test, 127.0.0.1 and 10.0.0.1 to 10.0.0.4), p384 (the same by another curve), rsa,
+rsa2050 and rsa4096 (the same by RSA), rsa1024 (too small), mixed (RSA signed by P-256), chain
+(rsa4096 with three authorities in between), longchain (with four), expired, later (not valid yet),
+foreign (another authority), swapped (each side has the other's), source-only and target-only (by
+RSA).
 """
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ def sign(folder, name, key, authority, valid):
         "[ca]\ndefault_ca=own\n[own]\ndatabase=work/index\nserial=work/serial\nnew_certs_dir=work\n"
         "default_md=sha384\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n[extensions]\n"
         + EXTENSIONS[name] + "\n")
-    openssl("req", "-new", "-key", key, "-subj", f"/CN=godwit test {name}", "-out", "work/request",
+    openssl("req", "-new", "-key", key, "-subj", f"/CN=godwit test {name} {folder.name}", "-out", "work/request",
             folder=folder)
     signer = ["-selfsign", "-keyfile", key] if authority is None else \
         ["-keyfile", f"{authority}/ca-key.pem", "-cert", f"{authority}/ca-cert.pem"]
@@ -71,6 +72,26 @@ def make(folder, kind="P-256", valid=VALID, authority=None):
     for side in ("server", "client"):
         make_key(folder, f"{side}-key.pem", kind)
         sign(folder, side, f"{side}-key.pem", authority.resolve(), valid)
+
+
+def make_chain(folder, kind, count):
+    """So many authorities between the one that is believed and the certificates of both sides."""
+    folder.mkdir(parents=True)
+    make_key(folder, "ca-key.pem", kind)
+    sign(folder, "ca", "ca-key.pem", None, VALID)
+    authority, between = folder.resolve(), ""
+    for number in range(count):
+        own = folder.resolve() / f"between{number}"
+        own.mkdir()
+        make_key(own, "ca-key.pem", kind)
+        sign(own, "ca", "ca-key.pem", authority, VALID)
+        between = (own / "ca-cert.pem").read_text() + between
+        authority = own
+    for side in ("server", "client"):
+        make_key(folder, f"{side}-key.pem", kind)
+        sign(folder, side, f"{side}-key.pem", authority, VALID)
+        with open(folder / f"{side}-cert.pem", "a", encoding="ascii") as file:
+            file.write(between)
 
 
 def make_swapped(folder, good):
@@ -97,6 +118,8 @@ def main(directory):
     make(directory / "rsa2050", kind=2050)
     make(directory / "rsa1024", kind=1024)
     make(directory / "mixed", kind=2048, authority=good)
+    make_chain(directory / "chain", 4096, 3)
+    make_chain(directory / "longchain", "P-256", 4)
     make(directory / "expired", valid=EXPIRED, authority=good)
     make(directory / "later", valid=LATER, authority=good)
     make(directory / "foreign")

@@ -47,8 +47,8 @@
 #define GW_BOARD_ARENA_BYTES (UINT64_C(16) << 10)
 
 /* As qemu-virt: a record's buffers are the protocol's. */
-#define GW_BOARD_TLS_SESSION_BYTES (UINT64_C(64) << 10)
-#define GW_BOARD_TLS_COMMON_BYTES  (UINT64_C(96) << 10)
+#define GW_BOARD_TLS_SESSION_BYTES (UINT64_C(72) << 10)
+#define GW_BOARD_TLS_COMMON_BYTES  (UINT64_C(128) << 10)
 
 #define GW_BOARD_STATIC_BYTES_MAX (UINT64_C(7) << 20)
 

@@ -62,6 +62,7 @@ static void set(struct gw_compression *compression, enum gw_packing packing,
 
 static void apply(struct gw_compression *compression)
 {
+    compression->waited = 0;
     if (compression->wish == GW_COMPRESS_NONE) {
         set(compression, GW_PACKING_NONE, GW_PACKING_WANTED);
     } else if (!compression->is_able) {

@@ -125,7 +125,7 @@ static enum gw_status end_of_write(struct gw_tls_session *session, int error,
     unsigned char alert[2];
     const struct iovec part = {.iov_base = alert, .iov_len = sizeof(alert)};
     size_t count;
-    if (error == IO_FAILED && mbedtls_ssl_get_bytes_avail(&session->ssl) == 0) {
+    if (error == IO_FAILED && session->is_up && mbedtls_ssl_get_bytes_avail(&session->ssl) == 0) {
         int said = is_read_by_kernel(session) ? gw_tls_kernel_read(session, &part, 1, &count)
                                               : mbedtls_ssl_read(&session->ssl, alert, 0);
         error = said == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? said : error;
@@ -149,24 +149,15 @@ static void take_application_keys(struct gw_tls_session *session)
     }
 }
 
-/* In the next step this side signs, and has no memory left for it. */
-static bool is_short_of_memory(const struct gw_tls_session *session)
-{
-    bool is_target = gw_tls_is_target(session);
-    int endpoint = is_target ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT;
-    int signing =
-        is_target ? MBEDTLS_SSL_CERTIFICATE_VERIFY : MBEDTLS_SSL_CLIENT_CERTIFICATE_VERIFY;
-    return session->ssl.MBEDTLS_PRIVATE(state) == signing &&
-           !gw_tls_can_sign(&session->keys->own_key[endpoint]);
-}
-
 static int step_hands(struct gw_tls_session *session)
 {
     int error = 0;
     while (error == 0 && !mbedtls_ssl_is_handshake_over(&session->ssl)) {
         take_application_keys(session);
-        error = is_short_of_memory(session) ? MBEDTLS_ERR_SSL_ALLOC_FAILED
-                                            : mbedtls_ssl_handshake_step(&session->ssl);
+        if (gw_tls_is_short_of_memory(session)) {
+            return MBEDTLS_ERR_SSL_ALLOC_FAILED;
+        }
+        error = mbedtls_ssl_handshake_step(&session->ssl);
     }
     return error;
 }

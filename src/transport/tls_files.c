@@ -202,6 +202,22 @@ static enum gw_status read_authority(struct gw_tls_keys *keys, const char *direc
     return give_text(&text, status, fault);
 }
 
+/* A peer would not believe it. */
+static enum gw_status check_chain(const mbedtls_x509_crt *own, const struct text *text,
+                                  struct gw_fault *fault)
+{
+    int between = -1;
+    for (const mbedtls_x509_crt *one = own; one != NULL; one = one->next) {
+        between++;
+    }
+    return between <= MBEDTLS_X509_MAX_INTERMEDIATE_CA
+               ? GW_OK
+               : gw_fault_set(fault, GW_ARGUMENT,
+                              "%.140s: %d certificates behind the first, wanted %d at most (the "
+                              "authority's own is not needed)",
+                              text->path, between, MBEDTLS_X509_MAX_INTERMEDIATE_CA);
+}
+
 static enum gw_status read_own(struct gw_tls_keys *keys, int endpoint, const char *directory,
                                int (*random)(void *, unsigned char *, size_t),
                                struct gw_fault *fault)
@@ -212,6 +228,9 @@ static enum gw_status read_own(struct gw_tls_keys *keys, int endpoint, const cha
     enum gw_status status = take_text(&text, directory, names[endpoint][0], false, fault);
     if (status == GW_OK) {
         status = parse_certificates(&keys->own[endpoint], &text, fault);
+    }
+    if (status == GW_OK) {
+        status = check_chain(&keys->own[endpoint], &text, fault);
     }
     status = give_text(&text, status, fault);
     if (status != GW_OK) {

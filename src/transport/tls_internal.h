@@ -119,6 +119,9 @@ int gw_tls_settle_key(mbedtls_pk_context *key, bool is_private,
 /* Has the memory in use enough for a signature by this key? */
 bool gw_tls_can_sign(const mbedtls_pk_context *key);
 
+/* Would the handshake's next step sign, and has not? Then the peer was told. */
+bool gw_tls_is_short_of_memory(struct gw_tls_session *session);
+
 /* ---- Tickets (tls_ticket.c) ---- */
 
 /* Certificates are verified once; who was believed gets a ticket, and shows it when it connects

@@ -179,6 +179,12 @@ static enum gw_status explain_handshake(struct gw_tls_session *session, int erro
         error == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE) {
         return explain_certificate(session, fault);
     }
+    if (error == MBEDTLS_ERR_X509_FATAL_ERROR) {
+        return gw_fault_set(fault, GW_REFUSED,
+                            "%.120s: the peer's certificate has more than %d others between it and "
+                            "one of ca-cert.pem",
+                            peer_of(session), MBEDTLS_X509_MAX_INTERMEDIATE_CA);
+    }
     if (gw_tls_is_target(session) && !session->keys->is_x509 &&
         (error == MBEDTLS_ERR_SSL_HANDSHAKE_FAILURE || session->offered[0] != '\0')) {
         return explain_key(session, fault);
@@ -235,7 +241,7 @@ enum gw_status gw_tls_explain(struct gw_tls_session *session, int error, struct 
     case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
         return explain_alert(session, session->ssl.MBEDTLS_PRIVATE(in_msg)[1], fault);
     case MBEDTLS_ERR_SSL_ALLOC_FAILED:
-        return gw_fault_set(fault, GW_LIMIT,
+        return gw_fault_set(fault, session->is_up ? GW_LIMIT : GW_REFUSED,
                             "%.120s: TLS wants more than a connection's share of memory, %d KiB",
                             peer_of(session), (int)(GW_TLS_SESSION_BYTES / GW_KIB));
     case MBEDTLS_ERR_SSL_COUNTER_WRAPPING:

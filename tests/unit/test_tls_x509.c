@@ -121,6 +121,17 @@ static void kinds_of_keys_may_differ(void **state)
     must_work();
 }
 
+/* As much of a peer's certificates as there may be, by the largest keys. */
+static void a_chain_of_authorities_works(void **state)
+{
+    (void)state;
+    struct gw_tls_use use;
+    works_with("chain");
+    gw_tls_get_use(&use);
+    assert_int_equal(use.failed, 0);
+    print_message("at most %zu bytes a connection\n", use.session_high_water);
+}
+
 static void a_side_needs_only_its_own(void **state)
 {
     (void)state;
@@ -264,6 +275,7 @@ static void files_are_checked(void **state)
     (void)state;
     an_unusable_folder_is_refused("nothing", "ca-cert.pem: not there");
     an_unusable_folder_is_refused("rsa1024", "an RSA key of 1024 bits, wanted 2048 to 4096");
+    an_unusable_folder_is_refused("longchain", "4 certificates behind the first, wanted 3");
     an_unusable_folder_is_refused("expired", "the certificate expired on 2021-01-01");
     struct gw_listener listener;
     struct gw_transport_options options = gw_transport_defaults;
@@ -436,10 +448,11 @@ static void a_handshake_without_memory_says_so(void **state)
     gw_connection_close(&tls.client);
     gw_connection_close(&tls.server);
     (void)strcpy(tls.listener.uri.host, "localhost");
-    tls.server_short = 18 << 10;
+    tls.server_short = 26 << 10;
     tls_shake();
-    assert_int_equal(tls.server_fault.status, GW_LIMIT);
+    assert_int_equal(tls.server_fault.status, GW_REFUSED);
     assert_non_null(strstr(tls.server_fault.text, "more than a connection's share of memory"));
+    assert_int_equal(tls.client_status, GW_LINK);
     gw_connection_close(&tls.client);
     gw_connection_close(&tls.server);
     gw_fault_clear(&tls.client_fault);
@@ -477,6 +490,7 @@ int main(int count, char **words)
         TEST(the_larger_curve_works),
         TEST(rsa_works),
         TEST(kinds_of_keys_may_differ),
+        TEST(a_chain_of_authorities_works),
         TEST(a_side_needs_only_its_own),
         TEST(a_name_may_be_given),
         TEST(a_foreign_source_is_refused),
