@@ -31,11 +31,20 @@ def openssl(*words, folder):
         sys.exit(f"certificates: openssl {' '.join(words)}: {done.stderr}")
 
 
+rsa_keys = {}  # by their bits: one is enough for all, and takes a second to find
+
+
 def make_key(folder, name, kind):
-    how = ["RSA", "-pkeyopt", f"rsa_keygen_bits:{kind}"] if isinstance(kind, int) else \
+    if kind in rsa_keys:
+        shutil.copy(rsa_keys[kind], folder / name)
+        return
+    is_rsa = isinstance(kind, int)
+    how = ["RSA", "-pkeyopt", f"rsa_keygen_bits:{kind}"] if is_rsa else \
         ["EC", "-pkeyopt", f"ec_paramgen_curve:{kind}"]
     openssl("genpkey", "-algorithm", *how, "-out", name, folder=folder)
     (folder / name).chmod(0o600)
+    if is_rsa:
+        rsa_keys[kind] = folder.resolve() / name
 
 
 def sign(folder, name, key, authority, valid):

@@ -389,7 +389,7 @@ static void an_rsa_key_of_an_odd_length_grows_no_more(void **state)
 {
     (void)state;
     works_with("rsa2050");
-    shake_by_two_names(30);
+    shake_by_two_names(16);
 }
 
 static int sign(mbedtls_pk_context *key, unsigned char *signature, size_t *count)
