@@ -80,7 +80,8 @@ bool gw_compression_set_able(struct gw_compression *compression, bool is_able);
 /* How to pack the next batch. */
 enum gw_packing gw_compression_next(struct gw_compression *compression);
 
-/* A batch was sent. True when `packing` is another now: `reason` says why. */
+/* A batch was sent, on bulk channel `channel`. True when `packing` is another now: `reason` says
+ * why. */
 bool gw_compression_sent(struct gw_compression *compression, uint32_t channel,
                          const struct gw_batch_cost *cost);
 

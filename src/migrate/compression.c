@@ -25,11 +25,12 @@ enum {
 #define FIRST_WINDOW_NS  (UINT64_C(60) * 1000 * 1000) /* of each channel's thread */
 #define FIRST_BYTES_MIN  (UINT64_C(512) << 10)
 #define SAMPLE_BYTES_MIN (UINT64_C(32) << 10) /* a batch that says something of packing */
-static_assert(GW_BULK_CHANNELS_MAX <= 32, "a bit for each channel");
-#define HOLD_BYTES_MIN (UINT64_C(64) << 20)
-#define HOLD_BYTES_MAX (UINT64_C(1) << 30)
-#define PS_PER_NS      UINT64_C(1000)
-#define PS_PER_S       UINT64_C(1000000000000)
+#define HOLD_BYTES_MIN   (UINT64_C(64) << 20)
+#define HOLD_BYTES_MAX   (UINT64_C(1) << 30)
+#define PS_PER_NS        UINT64_C(1000)
+#define PS_PER_S         UINT64_C(1000000000000)
+
+static_assert(GW_BULK_CHANNELS_MAX <= 32, "a bit of `waited` for each");
 
 static uint64_t ps_per_byte(uint64_t ns, uint64_t bytes)
 {

@@ -10,9 +10,6 @@
 
 #include "transport/tls_internal.h"
 
-void *gw_tls_calloc(size_t count, size_t size);
-void gw_tls_free(void *block);
-
 enum { FILE_BYTES_MAX = 16384 }; /* a chain of certificates */
 
 /* ---- A file ---- */

@@ -17,9 +17,6 @@
 
 #include "transport/tls_internal.h"
 
-void *gw_tls_calloc(size_t count, size_t size);
-void gw_tls_free(void *block);
-
 int gw_tls_settle_key(mbedtls_pk_context *key, bool is_private,
                       int (*random)(void *, unsigned char *, size_t))
 {

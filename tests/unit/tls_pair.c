@@ -124,9 +124,6 @@ void tls_connect_raw(void)
     accept_server();
 }
 
-void *gw_tls_calloc(size_t count, size_t size);
-void gw_tls_free(void *block);
-
 /* Of the server's own memory. */
 static void *take_away(size_t bytes)
 {
