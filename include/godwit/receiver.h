@@ -60,10 +60,11 @@ struct gw_receiver {
     struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */
-    bool is_stopped;      /* no guest runs on either side: nothing waits longer than it must */
-    bool is_without_huge; /* this host has no huge pages to give */
-    bool is_owing;        /* an acknowledgement that waits for more batches */
-    uint64_t woken_ns;    /* when the owner was last woken for one that did not */
+    bool is_stopped;       /* no guest runs on either side: nothing waits longer than it must */
+    bool is_without_huge;  /* this host has no huge pages to give */
+    bool is_owing;         /* an acknowledgement that waits for more batches */
+    uint64_t stretch_made; /* the last that was asked to be made huge; UINT64_MAX: none was */
+    uint64_t woken_ns;     /* when the owner was last woken for one that did not */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
     uint8_t packed[GW_BATCH_BYTES_MAX]; /* as it came */
     struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];

@@ -167,13 +167,19 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     }
 }
 
-/* Before this thread sleeps for long for want of bytes, what it has placed is acknowledged. */
-static void catch_up(struct gw_receiver *receiver)
+/* Before this thread sleeps for long for want of bytes, what it has placed is acknowledged. True:
+ * there are bytes. */
+static bool catch_up(struct gw_receiver *receiver)
 {
-    if (receiver->is_owing && !gw_exchange_is_readable(receiver->connection, ACK_PATIENCE_MS)) {
-        receiver->is_owing = false;
-        gw_notify_signal(receiver->wake);
+    if (!receiver->is_owing) {
+        return false;
     }
+    if (gw_exchange_is_readable(receiver->connection, ACK_PATIENCE_MS)) {
+        return true;
+    }
+    receiver->is_owing = false;
+    gw_notify_signal(receiver->wake);
+    return false;
 }
 
 /* A fresh page that is made by a fault of its own costs more than one of a run made at one go. */
@@ -192,12 +198,17 @@ static void populate(const struct gw_receiver *receiver)
  * sooner there then. */
 #define HUGE_PAGE_NS (50 * GW_NS_PER_MS)
 
+/* Once a stretch: several batches bring it. */
 static void make_huge(struct gw_receiver *receiver)
 {
     uint64_t stretch_pages = GW_STRETCH_BYTES / receiver->ram->page_bytes;
-    uint64_t page = receiver->records.record[0].page;
+    uint64_t stretch = receiver->records.record[0].page / stretch_pages;
+    if (stretch == receiver->stretch_made) {
+        return;
+    }
+    receiver->stretch_made = stretch;
     uint64_t start_ns = gw_clock_thread_ns();
-    receiver->is_without_huge = !gw_ram_make_huge(receiver->ram, page - page % stretch_pages) ||
+    receiver->is_without_huge = !gw_ram_make_huge(receiver->ram, stretch * stretch_pages) ||
                                 gw_clock_thread_ns() - start_ns > HUGE_PAGE_NS;
 }
 
@@ -465,10 +476,10 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
 
 static enum gw_status wait_for_frame(struct gw_receiver *receiver, struct gw_fault *fault)
 {
-    catch_up(receiver);
-    return receiver->is_urgent
-               ? gw_faults_await(receiver->faults, receiver->connection, receiver->answered, fault)
-               : gw_exchange_wait(receiver->connection, fault);
+    if (receiver->is_urgent) {
+        return gw_faults_await(receiver->faults, receiver->connection, receiver->answered, fault);
+    }
+    return catch_up(receiver) ? GW_OK : gw_exchange_wait(receiver->connection, fault);
 }
 
 static enum gw_status receive_frame(struct gw_receiver *receiver, struct gw_fault *fault)
@@ -540,6 +551,7 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->answered = 0;
     receiver->is_owing = false;
     receiver->is_without_huge = false;
+    receiver->stretch_made = UINT64_MAX;
     receiver->woken_ns = 0;
     gw_connection_read_ahead(connection, receiver->ahead, sizeof(receiver->ahead));
     gw_fault_clear(&receiver->fault);
