@@ -4,7 +4,8 @@
 In DIRECTORY a folder each, with the files that --tls x509 wants: good (both sides; the target is
 localhost, target.test, 127.0.0.1 and 10.0.0.1 to 10.0.0.4), p384 (the same by another curve), rsa,
 rsa2050 and rsa4096 (the same by RSA), rsa1024 (too small), mixed (RSA signed by P-256), chain
-(rsa4096 with three authorities in between), longchain (with four), expired, later (not valid yet),
+(rsa4096 with three authorities in between), longchain (with four), cutchain (longchain, of which
+each side shows three; the fourth is in longchain/between0), expired, later (not valid yet),
 foreign (another authority), swapped (each side has the other's), source-only and target-only (by
 RSA).
 """
@@ -111,6 +112,14 @@ def make_swapped(folder, good):
             shutil.copy(good / f"{others}-{kind}.pem", folder / f"{mine}-{kind}.pem")
 
 
+def make_cut(folder, whole):
+    shutil.copytree(whole, folder)
+    for side in ("server", "client"):
+        file = folder / f"{side}-cert.pem"
+        text = file.read_text()
+        file.write_text(text[:text.rindex("-----BEGIN")])
+
+
 def make_half(folder, whole, side):
     folder.mkdir()
     for name in ("ca-cert.pem", f"{side}-cert.pem", f"{side}-key.pem"):
@@ -129,6 +138,7 @@ def main(directory):
     make(directory / "mixed", kind=2048, authority=good)
     make_chain(directory / "chain", 4096, 3)
     make_chain(directory / "longchain", "P-256", 4)
+    make_cut(directory / "cutchain", directory / "longchain")
     make(directory / "expired", valid=EXPIRED, authority=good)
     make(directory / "later", valid=LATER, authority=good)
     make(directory / "foreign")

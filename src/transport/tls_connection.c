@@ -135,33 +135,6 @@ static enum gw_status end_of_write(struct gw_tls_session *session, int error,
 
 /* ---- Hands ---- */
 
-void mbedtls_ssl_set_outbound_transform(mbedtls_ssl_context *ssl, mbedtls_ssl_transform *transform);
-
-/* After a target's Finished all it says is sealed by the application's keys (RFC 8446, 4.4.4 and
- * 7.1), and a source reads so. The library keeps the handshake's until the source's Finished is
- * here: what it thinks of a certificate could not be read. */
-static void take_application_keys(struct gw_tls_session *session)
-{
-    mbedtls_ssl_context *ssl = &session->ssl;
-    if (ssl->MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_CLIENT_CERTIFICATE &&
-        gw_tls_is_target(session) && ssl->MBEDTLS_PRIVATE(out_left) == 0) {
-        mbedtls_ssl_set_outbound_transform(ssl, ssl->MBEDTLS_PRIVATE(transform_application));
-    }
-}
-
-static int step_hands(struct gw_tls_session *session)
-{
-    int error = 0;
-    while (error == 0 && !mbedtls_ssl_is_handshake_over(&session->ssl)) {
-        take_application_keys(session);
-        if (gw_tls_is_short_of_memory(session)) {
-            return MBEDTLS_ERR_SSL_ALLOC_FAILED;
-        }
-        error = mbedtls_ssl_handshake_step(&session->ssl);
-    }
-    return error;
-}
-
 /* GW_AGAIN: *events is what to wait for. */
 static enum gw_status shake(struct gw_tls_session *session, short *events, struct gw_fault *fault)
 {
@@ -171,7 +144,7 @@ static enum gw_status shake(struct gw_tls_session *session, short *events, struc
     if (session->is_up) {
         return GW_OK;
     }
-    int error = step_hands(session);
+    int error = gw_tls_step_hands(session);
     if (is_again(error)) {
         *events = error == MBEDTLS_ERR_SSL_WANT_READ ? POLLIN : POLLOUT;
         return GW_AGAIN;

@@ -119,8 +119,14 @@ int gw_tls_settle_key(mbedtls_pk_context *key, bool is_private,
 /* Has the memory in use enough for a signature by this key? */
 bool gw_tls_can_sign(const mbedtls_pk_context *key);
 
-/* Would the handshake's next step sign, and has not? Then the peer was told. */
-bool gw_tls_is_short_of_memory(struct gw_tls_session *session);
+/* Would the handshake's next step sign, and has not? */
+bool gw_tls_is_short_of_memory(const struct gw_tls_session *session);
+
+/* ---- Hands (tls_hands.c) ---- */
+
+/* 0: they are shaken; MBEDTLS_ERR_SSL_WANT_READ or _WRITE: as far as it goes now; else the
+ * library's error, and where it was want of memory, the peer was told that this side failed. */
+int gw_tls_step_hands(struct gw_tls_session *session);
 
 /* ---- Tickets (tls_ticket.c) ---- */
 

@@ -47,27 +47,11 @@ bool gw_tls_can_sign(const mbedtls_pk_context *key)
     return room != NULL;
 }
 
-/* What waits to be sent goes first, and is all that the library's first call sends then. */
-static void say_no(struct gw_tls_session *session)
-{
-    bool is_flushed = false;
-    for (int i = 0; i < 2 && !is_flushed; i++) {
-        is_flushed = session->ssl.out_left == 0;
-        (void)mbedtls_ssl_send_alert_message(&session->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
-                                             MBEDTLS_SSL_ALERT_MSG_INTERNAL_ERROR);
-    }
-}
-
-bool gw_tls_is_short_of_memory(struct gw_tls_session *session)
+bool gw_tls_is_short_of_memory(const struct gw_tls_session *session)
 {
     bool is_target = gw_tls_is_target(session);
     int endpoint = is_target ? MBEDTLS_SSL_IS_SERVER : MBEDTLS_SSL_IS_CLIENT;
     int signing =
         is_target ? MBEDTLS_SSL_CERTIFICATE_VERIFY : MBEDTLS_SSL_CLIENT_CERTIFICATE_VERIFY;
-    bool is_short =
-        session->ssl.state == signing && !gw_tls_can_sign(&session->keys->own_key[endpoint]);
-    if (is_short) {
-        say_no(session);
-    }
-    return is_short;
+    return session->ssl.state == signing && !gw_tls_can_sign(&session->keys->own_key[endpoint]);
 }

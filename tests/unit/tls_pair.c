@@ -124,22 +124,6 @@ void tls_connect_raw(void)
     accept_server();
 }
 
-/* Of the server's own memory. */
-static void *take_away(size_t bytes)
-{
-    struct gw_tls_session *before = gw_tls_use_memory_of(tls.server.tls);
-    void *block = bytes == 0 ? NULL : gw_tls_calloc(1, bytes);
-    (void)gw_tls_use_memory_of(before);
-    return block;
-}
-
-static void give_back(void *block)
-{
-    struct gw_tls_session *before = gw_tls_use_memory_of(tls.server.tls);
-    gw_tls_free(block);
-    (void)gw_tls_use_memory_of(before);
-}
-
 /* Until the client is back and the server has read all that came: its hands are shaken then. */
 void tls_shake(void)
 {
@@ -148,7 +132,6 @@ void tls_shake(void)
     assert_int_equal(gw_connection_open(&tls.server, NULL), GW_OK);
     assert_int_equal(pthread_create(&thread, NULL, tls_connect_thread, NULL), 0);
     accept_server();
-    void *taken = take_away(tls.server_short);
     bool is_back = false;
     tls.server_status = GW_AGAIN;
     while (!is_back || tls.server_status == GW_AGAIN) {
@@ -172,7 +155,6 @@ void tls_shake(void)
     if (!is_back) {
         assert_int_equal(pthread_join(thread, NULL), 0);
     }
-    give_back(taken);
 }
 
 void tls_given_pair(void)

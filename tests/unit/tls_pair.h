@@ -20,7 +20,6 @@ struct tls_pair {
     struct gw_connection client, server;
     enum gw_status client_status, server_status; /* of the handshake */
     struct gw_fault client_fault, server_fault;
-    size_t server_short; /* bytes that its memory lacks while hands are shaken */
 };
 
 extern struct tls_pair tls;
