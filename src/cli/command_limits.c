@@ -38,6 +38,9 @@ static void print_limits(void)
     print_bytes("arena for libraries", GW_ARENA_BYTES);
 }
 
+/* The linker's names for where static memory that begins as zeros lies. */
+extern const char __bss_start[], _end[];
+
 static void print_budget(void)
 {
     const struct gw_budget_item *items = NULL;
@@ -54,7 +57,9 @@ static void print_budget(void)
     }
     print_bytes("command line's client, unused by run", sizeof(gw_cli_shared_client));
     total += sizeof(gw_cli_shared_client);
-    print_bytes("total, besides guest RAM and the program", total);
+    uint64_t all = (uintptr_t)_end - (uintptr_t)__bss_start;
+    print_bytes("libraries, texts and what lies between", all - total);
+    print_bytes("total, besides guest RAM and the program", all);
 }
 
 static int run_limits(struct gw_cli_values *values)
