@@ -66,7 +66,7 @@ void gw_faults_attach(struct gw_faults *faults, struct gw_connection *channel, u
 
 /* For the receiver of that channel, where a frame may begin: waits until there is something to
  * read, or the channel was interrupted, and serves faults meanwhile once it is started. `answered`:
- * the last demand that was. gw_faults_leave: it ends, and serves no more. */
+ * how many demands were. gw_faults_leave: it ends, and serves no more. */
 GW_MUST_USE enum gw_status gw_faults_await(struct gw_faults *faults, struct gw_connection *channel,
                                            uint64_t answered, struct gw_fault *fault);
 void gw_faults_leave(struct gw_faults *faults, const struct gw_connection *channel);

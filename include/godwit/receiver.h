@@ -56,7 +56,7 @@ struct gw_receiver {
     struct gw_message welcome;
     uint32_t generation;
     bool has_map;            /* RECEIVED follows WELCOME */
-    uint64_t answered;       /* the last batch's number */
+    uint64_t answered;       /* urgent: DEMANDs that were */
     struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */

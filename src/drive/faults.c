@@ -11,6 +11,7 @@
 #include "godwit/clock.h"
 
 enum { WATCHED = 3 }; /* userfaultfd, the channel's socket, its interrupt */
+enum { RETRY_MS = 10 };
 
 /* ---- The thread ---- */
 
@@ -37,14 +38,20 @@ static void demand(struct gw_faults *faults, uint64_t page)
     }
 }
 
+/* Nobody sends a page of zeros again: if the host has no memory for it, whoever waits asks again.
+ */
 static enum gw_status place_zero(struct gw_faults *faults, uint64_t page, struct gw_fault *fault)
 {
-    enum gw_status status =
-        gw_missing_place_zero(&faults->missing, page, faults->ram->unit_pages, fault);
+    uint32_t count = faults->ram->unit_pages;
+    enum gw_status status = gw_missing_place_zero(&faults->missing, page, count, fault);
+    if (status != GW_OK) {
+        gw_missing_wake(&faults->missing, page, count);
+        return status;
+    }
     pthread_mutex_lock(faults->lock);
     gw_target_zero_placed(faults->target, page, gw_clock_now_ns());
     pthread_mutex_unlock(faults->lock);
-    return status;
+    return GW_OK;
 }
 
 /* One, if there is one: if there are more, the next poll says so. With channel_lock. */
@@ -100,33 +107,44 @@ static void get_orders(struct gw_faults *faults, bool *is_stopping, bool *is_ser
     pthread_mutex_unlock(faults->lock);
 }
 
+static enum gw_status step(struct gw_faults *faults, bool is_served, struct gw_fault *fault)
+{
+    struct pollfd wait[2] = {
+        {.fd = is_served ? -1 : gw_missing_fd(&faults->missing), .events = POLLIN},
+        {.fd = faults->kick.fd, .events = POLLIN},
+    };
+    if (poll(wait, 2, -1) < 0) {
+        return errno == EINTR ? GW_OK : gw_fault_set_os(fault, errno, "waiting for missing pages");
+    }
+    if ((wait[1].revents & POLLIN) != 0) {
+        (void)gw_notify_drain(&faults->kick);
+        demand_again(faults);
+    }
+    return wait[0].revents != 0 ? serve(faults, fault) : GW_OK;
+}
+
+/* The channel is given up, and the thread goes on: what the host lacks now it may have a little
+ * later, and a guest whose link is lost has nobody else. */
+static void fail(struct gw_faults *faults, const struct gw_fault *fault)
+{
+    struct pollfd kick = {.fd = faults->kick.fd, .events = POLLIN};
+    pthread_mutex_lock(&faults->channel_lock);
+    note_failure(faults, fault);
+    pthread_mutex_unlock(&faults->channel_lock);
+    (void)poll(&kick, 1, RETRY_MS);
+}
+
 static void run(void *context)
 {
     struct gw_faults *faults = context;
-    struct gw_fault fault = {.status = GW_OK};
+    bool is_stopping;
+    bool is_served;
     gw_thread_set_slice(GW_THREAD_BRIEF_NS);
-    for (;;) {
-        bool is_stopping;
-        bool is_served;
-        get_orders(faults, &is_stopping, &is_served);
-        if (is_stopping) {
-            return;
-        }
-        struct pollfd wait[2] = {
-            {.fd = is_served ? -1 : gw_missing_fd(&faults->missing), .events = POLLIN},
-            {.fd = faults->kick.fd, .events = POLLIN},
-        };
-        if (poll(wait, 2, -1) < 0 && errno != EINTR) {
-            (void)gw_fault_set_os(&fault, errno, "waiting for missing pages");
-        } else if ((wait[1].revents & POLLIN) != 0) {
-            (void)gw_notify_drain(&faults->kick);
-            demand_again(faults);
-        }
-        if (fault.status != GW_OK || (wait[0].revents != 0 && serve(faults, &fault) != GW_OK)) {
-            pthread_mutex_lock(&faults->channel_lock);
-            note_failure(faults, &fault);
-            pthread_mutex_unlock(&faults->channel_lock);
-            return;
+    for (get_orders(faults, &is_stopping, &is_served); !is_stopping;
+         get_orders(faults, &is_stopping, &is_served)) {
+        struct gw_fault fault = {.status = GW_OK};
+        if (step(faults, is_served, &fault) != GW_OK) {
+            fail(faults, &fault);
         }
     }
 }
@@ -162,9 +180,9 @@ static enum gw_status begin_serving(struct gw_faults *faults, struct gw_connecti
 static bool may_demand(struct gw_faults *faults, uint64_t answered)
 {
     pthread_mutex_lock(&faults->channel_lock);
-    uint64_t open = faults->sequence - answered;
+    bool may = faults->sequence < answered + GW_FAULTS_DEMANDS_MAX;
     pthread_mutex_unlock(&faults->channel_lock);
-    return open < GW_FAULTS_DEMANDS_MAX;
+    return may;
 }
 
 /* By epoll: it costs half as much as poll, and both are on the way of every page. */

@@ -389,7 +389,8 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
                    .whole = whole},
     };
     tell(receiver, &event);
-    receiver->answered = header->sequence;
+    bool is_answer = receiver->is_urgent && gw_target_is_answer(receiver->target, &event.placed);
+    receiver->answered += is_answer ? 1 : 0;
     return GW_OK;
 }
 

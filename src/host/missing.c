@@ -214,6 +214,11 @@ static void wake(const struct gw_missing *missing, uint64_t address, uint64_t by
     (void)gw_ioctl(missing->uffd.fd, UFFDIO_WAKE, &range);
 }
 
+void gw_missing_wake(const struct gw_missing *missing, uint64_t page, uint64_t count)
+{
+    wake(missing, (uintptr_t)gw_ram_page(missing->ram, page), count * missing->ram->page_bytes);
+}
+
 /* One request; *done: bytes of it. 0 or errno. */
 static int copy(int uffd, uint64_t address, uint64_t bytes, const uint8_t *from, uint64_t *done)
 {

@@ -53,6 +53,12 @@ enum gw_status gw_target_next_demand(struct gw_target *target, uint64_t *page)
     return GW_AGAIN;
 }
 
+bool gw_target_is_answer(const struct gw_target *target, const struct gw_batch_placed *placed)
+{
+    return target->config.unit_pages == 1 || placed->whole.count > 0 ||
+           placed->table->record[0].kind == GW_RECORD_GONE;
+}
+
 void gw_target_zero_placed(struct gw_target *target, uint64_t page, uint64_t now_ns)
 {
     gw_blocktime_resolve(&target->blocktime, gw_target_unit_of(target, page), now_ns);

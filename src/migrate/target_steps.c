@@ -325,13 +325,10 @@ static void take_in_batch(struct gw_target *target, const struct gw_batch_placed
     }
 }
 
-/* That demand is answered, by the last of its batches. */
 static void note_answered(struct gw_target *target, const struct gw_batch_placed *placed)
 {
-    bool is_whole = target->config.unit_pages == 1 || placed->whole.count > 0 ||
-                    placed->table->record[0].kind == GW_RECORD_GONE;
     target->urgent_sequence = placed->sequence;
-    if (is_whole) {
+    if (gw_target_is_answer(target, placed)) {
         gw_bit_clear(target->demanded, gw_target_unit_of(target, placed->table->record[0].page));
     }
 }

@@ -48,6 +48,7 @@ struct scenario {
     bool is_paused;                         /* the guest stands still before, and after */
     enum { PRECOPY, POSTCOPY, HYBRID } way; /* HYBRID: switched as round 2 begins */
     uint64_t postcopy_bandwidth;            /* bytes a second; 0: no limit */
+    uint64_t demands_min;                   /* B asks for so many pages, or units, at least */
     bool is_huge_here, is_huge_there;       /* A's, and B's RAM is in huge pages */
     bool is_releasing;                      /* A gives back what B has (release-ram) */
     enum gw_uffd_wp_mode tracker;

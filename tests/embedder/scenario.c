@@ -8,7 +8,7 @@
 #include "godwit/tls.h"
 
 /* 32 MiB where pages have 4 KiB, of which 1 MiB is written most. */
-#define SMALL       .guest = {.pages = 8192, .regions = 1, .threads = 2, .hot = 256}
+#define SMALL .guest = {.pages = 8192, .regions = 1, .threads = 2, .hot = 256}
 #if defined(__SANITIZE_THREAD__)
 enum { HOT_HALF = 512 }; /* its eight channels send less a second than its guest writes */
 #else
@@ -107,6 +107,10 @@ static const struct scenario scenarios[] = {
     {"huge-cancel-at-stop", SMALL, ALL_DIRTY, HUGE_BOTH, .mishap = MISHAP_CANCEL_AT_STOP,
      .wanted = GW_SOURCE_CANCELLED},
     {"huge-postcopy", SMALL, LIMITS, HUGE_BOTH, .way = POSTCOPY, .wanted = GW_SOURCE_COMPLETED},
+    /* Most of it comes because it is asked for, and not with the bulk, which would take half a
+     * minute. */
+    {"huge-postcopy-demanded", WIDE, HUGE_BOTH, .way = POSTCOPY, .postcopy_bandwidth = 1000000,
+     .demands_min = 8, .wanted = GW_SOURCE_COMPLETED},
     {"huge-postcopy-from-normal", SMALL, LIMITS, .is_huge_there = true, .way = POSTCOPY,
      .is_unix = true, .wanted = GW_SOURCE_COMPLETED},
     {"huge-postcopy-to-normal", SMALL, LIMITS, .is_huge_here = true, .way = POSTCOPY,

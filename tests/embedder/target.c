@@ -98,7 +98,7 @@ static void run(const struct scenario *scenario, const struct gw_target_action *
 }
 
 /* Every page is here: the figures, and the first look at all of it. */
-static void look_later(const struct scenario *scenario)
+static bool look_later(const struct scenario *scenario)
 {
     struct gw_target_figures figures;
     const struct gw_blocktime *blocktime = &figures.blocktime;
@@ -117,6 +117,7 @@ static void look_later(const struct scenario *scenario)
     if (!scenario->is_paused) {
         guest_go();
     }
+    return figures.demands >= scenario->demands_min;
 }
 
 /* The guest is ours: it goes on for a while, and must still be right. */
@@ -126,8 +127,9 @@ static void settle(const struct scenario *scenario)
         say("result: it runs though it was paused, or the other way round");
         return;
     }
-    if (is_verified_later) {
-        look_later(scenario);
+    if (is_verified_later && !look_later(scenario)) {
+        say("result: too little was asked for");
+        return;
     }
     if (!scenario->is_paused) {
         guest_wait(GUEST_WRITES);
