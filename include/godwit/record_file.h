@@ -36,6 +36,11 @@ GW_MUST_USE enum gw_status gw_record_file_get(const char *directory, const char 
                                               size_t size_max, size_t *size, bool *is_found,
                                               struct gw_fault *fault);
 
+/* Holds the file `name`, made if need be, until *fd and all its duplicates, in whatever process,
+ * are closed. GW_REFUSED: somebody else holds it. Never waits; needs no storage to be stable. */
+GW_MUST_USE enum gw_status gw_record_file_lock(const char *directory, const char *name, int *fd,
+                                               struct gw_fault *fault);
+
 /* Removes the file durably; GW_OK when there is none. */
 GW_MUST_USE enum gw_status gw_record_file_clear(const char *directory, const char *name,
                                                 struct gw_fault *fault);

@@ -122,27 +122,37 @@ static int run_quit(struct gw_cli_values *values)
 
 static int tell_cancelled(const struct gw_info_migrate *info)
 {
-    unsigned int status = info->status;
-    if (status == GW_INFO_MIGRATION_NONE) {
-        (void)printf("no migration was under way\n");
-        return GW_RUN_EXIT_DONE;
-    }
     gw_cli_print_outcome(info);
     (void)printf("\n");
     if (info->held.is_held)
         return GW_RUN_EXIT_HELD;
-    return status == GW_INFO_MIGRATION_CANCELLED ? GW_RUN_EXIT_DONE : GW_RUN_EXIT_FAILED;
+    return info->status == GW_INFO_MIGRATION_CANCELLED ? GW_RUN_EXIT_DONE : GW_RUN_EXIT_FAILED;
+}
+
+/* One that comes is its source's to cancel; the outcome of an earlier one is not this command's. */
+static bool is_idle(const struct gw_info_migrate *info)
+{
+    return !info->held.is_held &&
+           (info->role == GW_INFO_TARGET || gw_info_migration_is_final(info->status) ||
+            info->status == GW_INFO_MIGRATION_NONE);
 }
 
 static int run_migrate_cancel(struct gw_cli_values *values)
 {
     struct gw_fault fault = {.status = GW_OK};
     struct gw_info_migrate info = {.status = GW_INFO_MIGRATION_NONE};
-    int code = say(values, GW_QMP_MIGRATE_CANCEL);
+    int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
-    enum gw_status status;
-    for (;;) {
+    enum gw_status status = gw_cli_client_query(client, &info, &fault);
+    if (status == GW_OK && is_idle(&info)) {
+        gw_cli_client_close(client);
+        (void)printf("no migration was under way\n");
+        return GW_RUN_EXIT_DONE;
+    }
+    if (status == GW_OK)
+        status = gw_cli_client_call(client, GW_QMP_MIGRATE_CANCEL, &fault);
+    while (status == GW_OK) {
         status = gw_cli_client_query(client, &info, &fault);
         bool is_over = info.status == GW_INFO_MIGRATION_NONE || info.held.is_held ||
                        gw_info_migration_is_final(info.status);

@@ -234,8 +234,9 @@ const struct gw_cli_command gw_cli_command_run = {
         "\"console=ttyAMA0\" --memory 256M --cpus 2\n"
         "godwit run router --incoming tcp:0.0.0.0:4444 --tls psk:key --memory 256M --cpus 2",
     .exits = "0 the guest powered off; 1 or 23 the monitor failed; 2 usage; 3 this host lacks\n"
-             "something (see godwit doctor); 20 the guest moved away; 21 the guest asked for a\n"
-             "reset, which is not done; 22 the guest crashed",
+             "something (see godwit doctor); 7 the guest is lost: it ran here, or at its target,\n"
+             "without all of its memory, and the rest is gone; 20 the guest moved away; 21 the\n"
+             "guest asked for a reset, which is not done; 22 the guest crashed",
     .positional = {{"NAME", GW_CLI_AT(run_name), false}},
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),

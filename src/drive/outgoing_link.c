@@ -448,6 +448,11 @@ static bool say_goodbye(struct gw_outgoing *outgoing)
 static bool step_leaving(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     bool is_over = now_ns >= outgoing->leave_ns || say_goodbye(outgoing);
+    if (is_over) { /* threads may take their time: a name is looked up, which nobody can interrupt
+                    */
+        outgoing->leave_ns = 0;
+        gw_loop_remove(&outgoing->control_watch);
+    }
     if (!are_threads_back(outgoing)) {
         return false;
     }
@@ -490,5 +495,6 @@ uint64_t gw_outgoing_link_deadline(const struct gw_outgoing *outgoing)
     if (outgoing->link == LINK_UP) {
         return gw_channel_deadline(&outgoing->control);
     }
-    return outgoing->link == LINK_LEAVING ? outgoing->leave_ns : UINT64_MAX;
+    bool is_saying = outgoing->link == LINK_LEAVING && outgoing->leave_ns > 0;
+    return is_saying ? outgoing->leave_ns : UINT64_MAX;
 }

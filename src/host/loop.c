@@ -26,11 +26,18 @@ void gw_loop_close(struct gw_loop *loop)
     *loop = (struct gw_loop){.epoll_fd = -1};
 }
 
+/* The kernel reports EPOLLHUP and EPOLLERR whatever is asked for, and again and again: who wants
+ * nothing now could do nothing about them, and would be woken for ever. */
+static uint32_t asked_for(uint32_t events)
+{
+    return events != 0 ? events : EPOLLONESHOT;
+}
+
 enum gw_status gw_loop_add(struct gw_loop *loop, struct gw_watch *watch, int fd, uint32_t events,
                            gw_loop_handler *handler, void *context, struct gw_fault *fault)
 {
     GW_ASSERT(watch->loop == NULL);
-    struct epoll_event event = {.events = events, .data.ptr = watch};
+    struct epoll_event event = {.events = asked_for(events), .data.ptr = watch};
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
         return gw_fault_set_os(fault, errno, "watching descriptor %d", fd);
     }
@@ -45,7 +52,7 @@ void gw_loop_change(struct gw_watch *watch, uint32_t events)
     if (watch->events == events) {
         return;
     }
-    struct epoll_event event = {.events = events, .data.ptr = watch};
+    struct epoll_event event = {.events = asked_for(events), .data.ptr = watch};
     int result = epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event);
     GW_ASSERT(result == 0);
     watch->events = events;

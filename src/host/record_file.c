@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,6 +131,27 @@ enum gw_status gw_record_file_put(const char *directory, const char *name, const
     }
     (void)close(directory_fd);
     return error == 0 ? GW_OK : gw_fault_set_os(fault, error, "writing %s/%s", directory, name);
+}
+
+enum gw_status gw_record_file_lock(const char *directory, const char *name, int *fd,
+                                   struct gw_fault *fault)
+{
+    int directory_fd;
+    enum gw_status status = open_directory(directory, name, &directory_fd, fault);
+    if (status != GW_OK) {
+        return status;
+    }
+    *fd = openat(directory_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
+    int error = *fd < 0 ? errno : 0;
+    (void)close(directory_fd);
+    if (error == 0 && flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+        error = errno;
+        (void)close(*fd);
+    }
+    if (error == EWOULDBLOCK) {
+        return gw_fault_set(fault, GW_REFUSED, "%s/%s: another process holds it", directory, name);
+    }
+    return error == 0 ? GW_OK : gw_fault_set_os(fault, error, "holding %s/%s", directory, name);
 }
 
 /* Reads up to size_max + 1 bytes in effect: one more than allowed shows that there is more. */

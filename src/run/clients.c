@@ -103,32 +103,29 @@ static void keep_fds(struct gw_client *client, const struct gw_parcel *parcel)
     }
 }
 
-static void read_some(struct gw_client *client)
+/* False: nothing was there, or it cannot be read any more. */
+static bool read_some(struct gw_client *client)
 {
     struct gw_parcel parcel = {.bytes = client->in, .capacity = sizeof(client->in)};
     enum gw_status status = gw_parcel_receive(client->fd, &parcel, NULL);
     if (status == GW_AGAIN) {
-        return;
+        return false;
     }
     if (status != GW_OK && status != GW_LINK) {
         drop(client);
-        return;
+        return false;
     }
     keep_fds(client, &parcel);
     client->is_ended = status == GW_LINK;
     client->in_at = 0;
     client->in_count = parcel.size;
+    return client->in_count > 0;
 }
 
-static void handle(void *context, uint32_t events)
+/* Reads, does and answers what there is. False: there was nothing new. */
+static bool step(struct gw_client *client)
 {
-    struct gw_client *client = context;
-    if (events & (EPOLLERR | EPOLLHUP)) {
-        client->is_ended = true;
-    }
-    if (client->in_count == 0 && !client->is_ended) {
-        read_some(client);
-    }
+    bool has_read = client->in_count == 0 && !client->is_ended && read_some(client);
     if (client->fd >= 0) {
         serve(client);
     }
@@ -137,6 +134,15 @@ static void handle(void *context, uint32_t events)
     }
     if (client->fd >= 0 && client->in_count > 0) {
         serve(client); /* the flush made room */
+    }
+    return has_read && client->fd >= 0;
+}
+
+/* One that has written its commands and gone still means them. */
+static void handle(void *context, uint32_t events)
+{
+    struct gw_client *client = context;
+    while (step(client) && (events & EPOLLHUP) != 0) {
     }
     if (client->fd >= 0 && (events & (EPOLLERR | EPOLLHUP))) {
         drop(client);

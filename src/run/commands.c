@@ -274,8 +274,9 @@ static enum gw_status run_anyway(const struct gw_token *token, struct gw_info_re
         status = gw_fault_set(fault, GW_ARGUMENT, "nothing to resolve: no migration is under way");
     }
     if (status == GW_OK) {
-        (void)snprintf(result->text, sizeof(result->text), "guest %s runs here",
-                       MONITOR->config->name);
+        (void)snprintf(result->text, sizeof(result->text),
+                       "guest %s is this side's, and goes on here (see `godwit status %s`)",
+                       MONITOR->config->name, MONITOR->config->name);
     }
     return status;
 }

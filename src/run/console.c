@@ -165,6 +165,17 @@ static ssize_t write_some(struct gw_console *console, const uint8_t *bytes, size
     return done;
 }
 
+/* Who connects is one socket for both ways. */
+static void watch_more(struct gw_console *console)
+{
+    bool has_room = console->in_count < sizeof(console->in);
+    bool is_waiting = console->kind == GW_RUN_CONSOLE_UNIX && console->out_count > 0;
+    if (console->in_fd >= 0 && !console->is_frozen) {
+        gw_loop_change(&console->in_watch,
+                       (has_room ? EPOLLIN : 0u) | (is_waiting ? EPOLLOUT : 0u));
+    }
+}
+
 static void flush(struct gw_console *console)
 {
     while (console->out_count > 0) {
@@ -184,6 +195,7 @@ static void flush(struct gw_console *console)
     if (console->out_count == 0) {
         console->out_at = 0;
     }
+    watch_more(console);
 }
 
 /* Standard output may be shared with others, so it is not switched to non-blocking: it is written
@@ -279,9 +291,7 @@ static void feed(struct gw_console *console)
     size_t taken = gw_vm_console_put(&gw_run_storage.vm, console->in, console->in_count);
     memmove(console->in, console->in + taken, console->in_count - taken);
     console->in_count -= taken;
-    if (console->in_fd >= 0 && !console->is_frozen) {
-        gw_loop_change(&console->in_watch, console->in_count < sizeof(console->in) ? EPOLLIN : 0);
-    }
+    watch_more(console);
 }
 
 void gw_console_feed(void)
@@ -313,7 +323,12 @@ static size_t take_escapes(struct gw_console *console, uint8_t *bytes, size_t co
 static void read_input(void *context, uint32_t events)
 {
     struct gw_console *console = context;
-    (void)events;
+    if ((events & EPOLLOUT) != 0) {
+        flush(console);
+    }
+    if (console->in_count == sizeof(console->in) || (events & ~(uint32_t)EPOLLOUT) == 0) {
+        return; /* full: to read nothing would look like the end */
+    }
     uint8_t *end = console->in + console->in_count;
     ssize_t got = read(console->in_fd, end, sizeof(console->in) - console->in_count);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {

@@ -33,7 +33,7 @@ static void ended(enum gw_info_run_state state, enum gw_qmp_event event, int cod
     gw_outbound_guest_ended();
     gw_monitor_set_state(state);
     gw_monitor_event(event);
-    gw_monitor_end(code);
+    gw_monitor_guest_ended(code);
 }
 
 static void halted(void)

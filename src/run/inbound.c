@@ -84,6 +84,9 @@ static void record(const struct gw_target_action *action)
 {
     struct gw_fault fault = {0};
     enum gw_status status = gw_records_put_history(MONITOR->config, &action->history, &fault);
+    if (status) {
+        gw_monitor_say("guest %s: %s", MONITOR->config->name, fault.text);
+    }
     gw_incoming_recorded(INCOMING, status ? &fault : NULL);
 }
 
@@ -94,14 +97,18 @@ static void finish(void)
         gw_loop_remove(&MONITOR->incoming_watch);
         gw_incoming_stop(INCOMING);
         MONITOR->is_arriving = false;
-        MONITOR->is_unsettled = false;
         forget_departure();
         gw_upgrade_drop_facts();
         gw_monitor_say("guest %s came and is settled", MONITOR->config->name);
         gw_monitor_event_migration();
+        gw_monitor_settled();
         return;
     }
     gw_incoming_get_fault(INCOMING, &fault);
+    if (gw_incoming_state(INCOMING) == GW_TARGET_LOST && MONITOR->has_guest_ended) {
+        gw_monitor_settled();
+        return;
+    }
     if (gw_incoming_state(INCOMING) == GW_TARGET_LOST) {
         gw_monitor_say("guest %s is lost: %s", MONITOR->config->name, fault.text);
         gw_monitor_set_state(GW_INFO_RUN_INTERNAL_ERROR);

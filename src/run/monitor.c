@@ -3,6 +3,7 @@
 #include "run/monitor.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,15 +18,34 @@
 #define MONITOR (&gw_run_storage.monitor)
 
 #define LAST_WORD_NS (1 * GW_NS_PER_S) /* clients' time to hear how it ended */
+#define SETTLE_NS    (3600 * GW_NS_PER_S)
 
+/* A pipe that polls as writable takes a whole line (PIPE_BUF). */
+static bool is_log_read(void)
+{
+    struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
+    return poll(&wait, 1, 0) != 0;
+}
+
+/* A guest does not stand still because nobody reads the log. */
 void gw_monitor_say(const char *format, ...)
 {
     char line[GW_FAULT_TEXT_BYTES + 128];
     va_list arguments;
+    if (!is_log_read()) {
+        MONITOR->lines_lost++;
+        return;
+    }
     va_start(arguments, format);
     (void)vsnprintf(line, sizeof(line), format, arguments);
     va_end(arguments);
-    (void)dprintf(STDERR_FILENO, "godwit: %s\n", line);
+    if (MONITOR->lines_lost > 0) {
+        (void)dprintf(STDERR_FILENO, "godwit: (%u lines lost: nobody read them) %s\n",
+                      MONITOR->lines_lost, line);
+        MONITOR->lines_lost = 0;
+    } else {
+        (void)dprintf(STDERR_FILENO, "godwit: %s\n", line);
+    }
 }
 
 void gw_monitor_set_state(enum gw_info_run_state state)
@@ -43,6 +63,28 @@ void gw_monitor_end(int code)
     MONITOR->end_ns = gw_clock_now_ns() + LAST_WORD_NS;
 }
 
+void gw_monitor_guest_ended(int code)
+{
+    if (!MONITOR->is_unsettled) {
+        gw_monitor_end(code);
+    } else if (!MONITOR->has_guest_ended) {
+        MONITOR->has_guest_ended = true;
+        MONITOR->guest_exit_code = code;
+        MONITOR->settle_ns = gw_clock_now_ns() + SETTLE_NS;
+        gw_monitor_say("guest %s ended before its source has settled that it came: this process "
+                       "stays until it has, an hour at most",
+                       MONITOR->config->name);
+    }
+}
+
+void gw_monitor_settled(void)
+{
+    MONITOR->is_unsettled = false;
+    if (MONITOR->has_guest_ended) {
+        gw_monitor_end(MONITOR->guest_exit_code);
+    }
+}
+
 bool gw_monitor_quit(void)
 {
     struct gw_fault fault = {0};
@@ -52,6 +94,7 @@ bool gw_monitor_quit(void)
                        MONITOR->config->name);
         return false;
     }
+    (void)gw_upgrade_cancel();
     if (MONITOR->is_leaving && gw_outgoing_cancel(&gw_run_storage.outgoing, &fault) != GW_OK) {
         gw_monitor_say("%s", fault.text);
     }
@@ -167,6 +210,13 @@ static enum gw_status open_control(const struct gw_run_config *config, struct gw
     return status ? status : gw_console_open(config, fault);
 }
 
+/* With the old process, if that holds it: the records are never without one of the two. */
+static enum gw_status hold_records(const struct gw_run_config *config, struct gw_fault *fault)
+{
+    MONITOR->lock_fd = config->is_taking_over ? gw_take_over_fd(GW_TAKE_OVER_LOCK) : -1;
+    return MONITOR->lock_fd >= 0 ? GW_OK : gw_records_hold(config, &MONITOR->lock_fd, fault);
+}
+
 static enum gw_status start(const struct gw_run_config *config, struct gw_fault *fault)
 {
     enum gw_status status = check_limits(config, fault);
@@ -192,6 +242,9 @@ static enum gw_status start(const struct gw_run_config *config, struct gw_fault 
         status = open_control(config, fault);
     }
     if (!status) {
+        status = hold_records(config, fault);
+    }
+    if (!status) {
         status = gw_guest_open(fault);
     }
     if (!status) {
@@ -200,21 +253,31 @@ static enum gw_status start(const struct gw_run_config *config, struct gw_fault 
     return status;
 }
 
+/* What was told of the end goes out, to clients and, where a migration was cancelled for it, to the
+ * record and the target. */
 static bool is_over(void)
 {
-    return MONITOR->is_ending && (!gw_clients_is_any() || gw_clock_now_ns() >= MONITOR->end_ns);
+    return MONITOR->is_ending &&
+           ((!gw_clients_is_any() && !MONITOR->is_leaving) || gw_clock_now_ns() >= MONITOR->end_ns);
+}
+
+static uint64_t time_left(void)
+{
+    uint64_t at_ns = MONITOR->is_ending         ? MONITOR->end_ns
+                     : MONITOR->has_guest_ended ? MONITOR->settle_ns
+                                                : GW_LOOP_FOREVER;
+    uint64_t now_ns = gw_clock_now_ns();
+    return at_ns == GW_LOOP_FOREVER ? GW_LOOP_FOREVER : at_ns > now_ns ? at_ns - now_ns : 0;
 }
 
 static void loop(void)
 {
     struct gw_fault fault = {0};
     while (!is_over()) {
-        uint64_t timeout_ns = GW_LOOP_FOREVER;
-        if (MONITOR->is_ending) {
-            uint64_t at = gw_clock_now_ns();
-            timeout_ns = MONITOR->end_ns > at ? MONITOR->end_ns - at : 0;
+        if (MONITOR->has_guest_ended && time_left() == 0) {
+            gw_monitor_end(MONITOR->guest_exit_code);
         }
-        if (gw_loop_run_once(&MONITOR->loop, timeout_ns, &fault) != GW_OK) {
+        if (gw_loop_run_once(&MONITOR->loop, time_left(), &fault) != GW_OK) {
             gw_monitor_say("%s", fault.text);
             gw_monitor_end(GW_RUN_EXIT_MONITOR);
             return;

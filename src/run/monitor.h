@@ -34,9 +34,14 @@ struct gw_monitor {
     uint64_t start_ns;
     bool is_ending;
     int exit_code;
-    uint64_t end_ns; /* ending: at the latest then */
+    uint64_t end_ns;      /* ending: at the latest then */
+    bool has_guest_ended; /* and its source is not settled yet */
+    int guest_exit_code;
+    uint64_t settle_ns;  /* has_guest_ended: no longer than until then */
+    uint32_t lines_lost; /* of the log, since the last that was written */
 
     struct gw_watch vm_watch, signal_watch, outgoing_watch, incoming_watch;
+    int lock_fd; /* on the guest's records, until this process ends */
     int signal_fd;
     bool is_tracker_ready;
 
@@ -68,6 +73,13 @@ struct gw_monitor {
 
 /* The one place where the run state changes. */
 void gw_monitor_set_state(enum gw_info_run_state state);
+
+/* The guest ended here: so does the process, with `code`, but not before its source is settled:
+ * that may have memory that is to come yet, or hold the guest until it hears that it ran here. */
+void gw_monitor_guest_ended(int code);
+
+/* It is. */
+void gw_monitor_settled(void);
 
 /* Ends the process with `code` once control clients have heard the last word, within a second. */
 void gw_monitor_end(int code);
@@ -121,6 +133,8 @@ GW_MUST_USE enum gw_status gw_inbound_start(struct gw_fault *fault);
 bool gw_inbound_is_held(void);
 
 /* records.c */
+GW_MUST_USE enum gw_status gw_records_hold(const struct gw_run_config *config, int *lock_fd,
+                                           struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_records_check_boot(const struct gw_run_config *config,
                                                  struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_records_get_history(const struct gw_run_config *config,

@@ -137,6 +137,9 @@ static void record(struct gw_source_action *action)
     (void)snprintf(action->departure.peer, sizeof(action->departure.peer), "%.*s",
                    GW_PEER_BYTES - 1, MONITOR->peer);
     enum gw_status status = gw_records_put_departure(MONITOR->config, &action->departure, &fault);
+    if (status) {
+        gw_monitor_say("guest %s: %s", MONITOR->config->name, fault.text);
+    }
     gw_outgoing_recorded(OUTGOING, status ? &fault : NULL);
 }
 
@@ -217,8 +220,10 @@ static void finish(void)
     gw_outgoing_stop(OUTGOING);
     (void)!gw_throttle_set(0, NULL); /* it moved: nothing is left to slow down */
     MONITOR->is_leaving = false;
-    MONITOR->withdrawn = MONITOR->session;
     bool is_upgrade = gw_upgrade_is_moving();
+    if (!is_upgrade) { /* of which no target over there knows */
+        MONITOR->withdrawn = MONITOR->session;
+    }
     gw_upgrade_over(gw_outgoing_runner(OUTGOING) == GW_RUNNER_SOURCE);
     if (state == GW_SOURCE_COMPLETED) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
@@ -329,6 +334,10 @@ enum gw_status gw_outbound_check(struct gw_fault *fault)
 
 enum gw_status gw_outbound_check_start(struct gw_fault *fault)
 {
+    if (MONITOR->is_ending) {
+        return gw_fault_set(fault, GW_ARGUMENT, "this godwit is about to end, and guest %s with it",
+                            MONITOR->config->name);
+    }
     if (gw_run_storage.upgrade.phase == GW_UPGRADE_OFFERED) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "an upgrade is under way: wait for it, or end it with `godwit "
@@ -447,11 +456,16 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    MONITOR->config->name);
 }
 
-static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_fault *fault)
+/* `handed`, if any, is the engine's once it has started. */
+static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_handed *handed,
+                             struct gw_fault *fault)
 {
     gw_fault_clear(&gw_run_storage.upgrade.fault); /* of an earlier try */
     enum gw_status status = gw_outgoing_start(OUTGOING, config, fault);
     if (status) {
+        if (handed != NULL) {
+            gw_handed_close(handed);
+        }
         return status;
     }
     MONITOR->is_leaving = true;
@@ -494,13 +508,11 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
     (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", handed.peer);
     fill_config(&config, migrate, &handed);
     status = gw_identity_choose(MONITOR->config, migrate, &config.transport, fault);
-    if (!status) {
-        status = launch(&config, fault);
-    }
     if (status) {
         gw_handed_close(&handed);
+        return status;
     }
-    return status;
+    return launch(&config, &handed, fault);
 }
 
 enum gw_status gw_outbound_start_shared(const char *uri, struct gw_fault *fault)
@@ -525,7 +537,7 @@ enum gw_status gw_outbound_start_shared(const char *uri, struct gw_fault *fault)
                                              .transport = gw_transport_defaults};
         (void)snprintf(config.source.guest_name, sizeof(config.source.guest_name), "%s",
                        MONITOR->config->name);
-        status = launch(&config, fault);
+        status = launch(&config, NULL, fault);
         (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "another process of this host");
     }
     if (status) {

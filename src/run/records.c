@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Handover records on disk: NAME.outgoing says where a guest went, NAME.incoming which sessions
- * came (godwit/record.h). Blocks for the disk. Main thread, or a command without a monitor.
+ * came (godwit/record.h). They belong to whoever holds NAME.lock: the guest's monitor while there
+ * is one, which hands it to the process that takes the guest over. Blocks for the disk. Main
+ * thread, or a command without a monitor.
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "godwit/record_file.h"
 #include "run/monitor.h"
@@ -99,6 +102,23 @@ enum gw_status gw_records_put_history(const struct gw_run_config *config,
     return put_history(config->state_dir, config->name, history, fault);
 }
 
+enum gw_status gw_records_hold(const struct gw_run_config *config, int *lock_fd,
+                               struct gw_fault *fault)
+{
+    char name[FILE_NAME_BYTES];
+    file_name(name, config->name, "lock");
+    enum gw_status status = gw_record_file_lock(config->state_dir, name, lock_fd, fault);
+    if (status == GW_REFUSED) {
+        gw_fault_clear(fault);
+        return gw_fault_set(
+            fault, GW_ARGUMENT,
+            "another godwit has guest %s, and its records in %s (--state-dir): give "
+            "this guest another name, or end that one",
+            config->name, config->state_dir);
+    }
+    return status;
+}
+
 enum gw_status gw_records_check_boot(const struct gw_run_config *config, struct gw_fault *fault)
 {
     struct gw_departure departure;
@@ -187,29 +207,33 @@ static void explain_history(const char *guest, const struct gw_history *history,
                    guest);
 }
 
-enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
-                                   enum gw_run_dead_action action, struct gw_run_dead *dead,
-                                   struct gw_fault *fault)
+static enum gw_status read_records(const char *state_dir, const char *name,
+                                   struct gw_departure *departure, struct gw_history *history,
+                                   bool *is_source, bool *has_record, struct gw_fault *fault)
+{
+    bool has_departure = false;
+    bool has_history = false;
+    enum gw_status status = get_departure(state_dir, name, departure, &has_departure, fault);
+    if (!status) {
+        status = get_history(state_dir, name, history, &has_history, fault);
+    }
+    *is_source = !status && has_departure && departure->state != GW_DEPARTURE_KEPT;
+    *has_record = *is_source || (!status && has_history && history->count > 0);
+    return status;
+}
+
+/* Its records are those of nobody now, and stay so during the call. */
+static enum gw_status settle(const char *state_dir, const char *name,
+                             enum gw_run_dead_action action, struct gw_run_dead *dead,
+                             struct gw_fault *fault)
 {
     struct gw_departure departure;
     struct gw_history history;
-    bool has_departure = false;
-    bool has_history = false;
-    *dead = (struct gw_run_dead){0};
-    enum gw_status status = get_departure(state_dir, name, &departure, &has_departure, fault);
-    if (!status) {
-        status = get_history(state_dir, name, &history, &has_history, fault);
-    }
-    if (status) {
+    bool is_source;
+    enum gw_status status =
+        read_records(state_dir, name, &departure, &history, &is_source, &dead->has_record, fault);
+    if (status || !dead->has_record) {
         return status;
-    }
-    bool is_source = has_departure && departure.state != GW_DEPARTURE_KEPT;
-    dead->has_record = is_source || (has_history && history.count > 0);
-    if (!dead->has_record) {
-        (void)snprintf(dead->result.text, sizeof(dead->result.text),
-                       "no monitor runs %s here, and no record says that it ever left or came",
-                       name);
-        return GW_OK;
     }
     if (is_source) {
         explain_departure(name, &departure, dead);
@@ -232,4 +256,38 @@ enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
     }
     return is_source ? give_up_departure(state_dir, name, &departure, dead, fault)
                      : give_up_history(state_dir, name, &history, dead, fault);
+}
+
+/* Without a record there is nothing to hold, and no file is made for a name that was misspelt. */
+enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
+                                   enum gw_run_dead_action action, struct gw_run_dead *dead,
+                                   struct gw_fault *fault)
+{
+    struct gw_departure departure;
+    struct gw_history history;
+    char file[FILE_NAME_BYTES];
+    bool is_source;
+    int lock_fd;
+    *dead = (struct gw_run_dead){0};
+    (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                   "no monitor runs %s here, and no record says that it ever left or came", name);
+    enum gw_status status =
+        read_records(state_dir, name, &departure, &history, &is_source, &dead->has_record, fault);
+    if (status || !dead->has_record) {
+        return status;
+    }
+    file_name(file, name, "lock");
+    status = gw_record_file_lock(state_dir, file, &lock_fd, fault);
+    if (status == GW_REFUSED) {
+        gw_fault_clear(fault);
+        return gw_fault_set(fault, GW_REFUSED,
+                            "a godwit that has guest %s is there, although it does not answer: its "
+                            "records are not touched (give its --control, or end it first)",
+                            name);
+    }
+    if (!status) {
+        status = settle(state_dir, name, action, dead, fault);
+        (void)close(lock_fd);
+    }
+    return status;
 }

@@ -239,6 +239,7 @@ static enum gw_status check_fds(const struct gw_take_over_offer *offer, uint32_t
                                 struct gw_fault *fault)
 {
     uint32_t seen = 0;
+    const uint32_t lock = 1U << GW_TAKE_OVER_LOCK;
     uint32_t wanted = (1U << GW_TAKE_OVER_FD_COUNT) - 2;
     if (offer->console == GW_RUN_CONSOLE_STDIO) {
         wanted &= ~(1U << GW_TAKE_OVER_CONSOLE);
@@ -261,7 +262,7 @@ static enum gw_status check_fds(const struct gw_take_over_offer *offer, uint32_t
         }
         seen |= 1U << is;
     }
-    if (seen != wanted) {
+    if ((seen | lock) != wanted) {
         return gw_fault_set(fault, GW_CORRUPT,
                             "the old godwit offers descriptors of kinds 0x%x, wanted 0x%x", seen,
                             wanted);

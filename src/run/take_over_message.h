@@ -46,6 +46,7 @@ enum gw_take_over_fd {
     GW_TAKE_OVER_OUTPUT = 5,
     GW_TAKE_OVER_ERRORS = 6,
     GW_TAKE_OVER_CONSOLE = 7, /* the console's file, or its listener; none for stdio */
+    GW_TAKE_OVER_LOCK = 8,    /* on the guest's records; an older godwit has none */
     GW_TAKE_OVER_FD_COUNT,
 };
 
@@ -130,8 +131,8 @@ GW_MUST_USE enum gw_status gw_take_over_open(const uint8_t *bytes, size_t size,
                                              struct gw_fault *fault);
 
 /* Each reads the section of an opened message of its type. GW_CORRUPT, naming what is wrong. OFFER
- * has exactly the descriptors that it says (fd_count), each known and none twice, and none lacks.
- */
+ * has exactly the descriptors that it says (fd_count), each known and none twice, and none lacks
+ * but, perhaps, the lock. */
 GW_MUST_USE enum gw_status gw_take_over_decode_offer(struct gw_state_section *section,
                                                      uint32_t fd_count,
                                                      struct gw_take_over_offer *offer,

@@ -7,7 +7,7 @@
  *   GIVEN     RUNNING came: clients and console have passed, the process ends
  *
  * Nothing is recorded of the departure: the guest does not leave this host. That NAME is not booted
- * beside it is the control socket's doing, whose listener both processes hold.
+ * beside it is the doing of the control socket and of the records' lock, which both processes hold.
  */
 #include "run/upgrade.h"
 
@@ -23,7 +23,8 @@
 #define UPGRADE  (&gw_run_storage.upgrade)
 #define OUTGOING (&gw_run_storage.outgoing)
 
-#define SEND_NS (1 * GW_NS_PER_S)
+#define SEND_NS   (1 * GW_NS_PER_S)
+#define MOVING_NS UINT64_MAX
 
 /* ---- The pair ---- */
 
@@ -46,10 +47,11 @@ static enum gw_status say(size_t size, const int *fds, uint32_t fd_count, uint64
     return gw_parcel_send(UPGRADE->fd, &parcel, timeout_ns, fault);
 }
 
-/* The new process must never run the guest. It hears so before the guest goes on here: had it heard
- * nothing and found this process dead, it would run what it has. That it is slow to read can only
- * be for a moment, as nothing waits before this message; or it is gone. */
-static void withdraw(void)
+/* The new process must never run the guest. While it is being moved it hears so before the guest
+ * goes on here (MOVING_NS): had it heard nothing and found this process dead, it would run what it
+ * has. That it is slow to read can only be for a moment then, as nothing waits before this message;
+ * or it is gone. Before that it has nothing to run. */
+static void withdraw(uint64_t patience_ns)
 {
     size_t size;
     struct gw_fault fault = {0};
@@ -57,7 +59,7 @@ static void withdraw(void)
         return;
     }
     if (gw_take_over_encode_withdraw(UPGRADE->bytes, sizeof(UPGRADE->bytes), &size) == GW_OK) {
-        (void)!say(size, NULL, 0, UINT64_MAX, &fault);
+        (void)!say(size, NULL, 0, patience_ns, &fault);
     }
     close_pair();
 }
@@ -103,7 +105,7 @@ static void fail(enum gw_status status, const char *text)
     gw_fault_clear(&UPGRADE->fault);
     (void)gw_fault_set(&UPGRADE->fault, status, "%s", text);
     UPGRADE->phase = GW_UPGRADE_NONE;
-    withdraw();
+    withdraw(SEND_NS);
     gw_monitor_say("guest %s stays in this process: %s", MONITOR->config->name, text);
     gw_monitor_event_migration();
 }
@@ -155,6 +157,7 @@ static enum gw_status say_offer(int directory_fd, struct gw_fault *fault)
     put_fd(&offer, fds, GW_TAKE_OVER_INPUT, STDIN_FILENO);
     put_fd(&offer, fds, GW_TAKE_OVER_OUTPUT, STDOUT_FILENO);
     put_fd(&offer, fds, GW_TAKE_OVER_ERRORS, STDERR_FILENO);
+    put_fd(&offer, fds, GW_TAKE_OVER_LOCK, MONITOR->lock_fd);
     if (offer.console != GW_RUN_CONSOLE_STDIO) {
         put_fd(&offer, fds, GW_TAKE_OVER_CONSOLE,
                offer.console == GW_RUN_CONSOLE_UNIX ? console->listener_fd : console->out_fd);
@@ -258,7 +261,7 @@ enum gw_status gw_upgrade_start(int fd, struct gw_fault *fault)
         status = gw_loop_add(&MONITOR->loop, &UPGRADE->watch, fd, EPOLLIN, handle, NULL, fault);
     }
     if (status != GW_OK) {
-        withdraw();
+        withdraw(SEND_NS);
         return status;
     }
     UPGRADE->phase = GW_UPGRADE_OFFERED;
@@ -292,7 +295,7 @@ void gw_upgrade_halted(void)
 void gw_upgrade_resumes(void)
 {
     if (UPGRADE->phase == GW_UPGRADE_MOVING) {
-        withdraw();
+        withdraw(MOVING_NS);
         gw_console_thaw();
     }
 }
@@ -352,7 +355,7 @@ void gw_upgrade_over(bool is_kept)
     gw_upgrade_drop_facts();
     if (is_kept) {
         UPGRADE->phase = GW_UPGRADE_NONE;
-        withdraw();
+        withdraw(MOVING_NS);
         gw_console_thaw();
     }
 }

@@ -179,6 +179,11 @@ def test_target_killed_behind_commit(net):
 def test_resolved_by_token_on_the_source(net):
     cut = Cut(net, COMMIT, "before")
     cut.expect_held()
+    for side, guest in (net[1], cut.source), (net[2], cut.target):  # its own to settle, not a file's
+        for words in ["--give-up"], ["--run", "--other-is-dead"]:
+            refused = side.run("godwit", "resolve", guest.name, *words, "--control", "/tmp/none.sock")
+            assert refused.code == 1 and b"it does not answer" in refused.error, refused
+    cut.expect_held()
     given_up = net[2].check("godwit", "resolve", cut.target.name, "--give-up")
     token = given_up.split("token: ")[1].split()[0]
     own = net[2].run("godwit", "resolve", cut.target.name, "--run", token)

@@ -162,6 +162,22 @@ def test_links_lost_with_four_bulk_channels(net):
 
 
 @gateways(2)
+def test_it_ends_before_its_memory_is_there(net):
+    """A guest that powers off ended well, whatever lay where: its source hears that it ran there."""
+    source, target = boot(net)
+    migration = source.start_migration(uri(net[2]), "--postcopy", "--postcopy-bandwidth", "1M")
+    target.console.wait_for_counts(3)
+    target.type("poweroff")
+    target.expect_said("ended before its source has settled")
+    assert target.status()["status"] == "shutdown", target.status()
+    source.set_parameters({"max-postcopy-bandwidth": 0})
+    report = Report(migration.wait(120))
+    assert report.code == 0 and report.status == "completed", report
+    target.wait(0)
+    source.wait(MIGRATED_AWAY)
+
+
+@gateways(2)
 def test_let_go_and_recovered_by_hand(net):
     """The operator's client may come and go: the monitors know how it stands."""
     source, target = boot(net)

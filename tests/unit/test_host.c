@@ -288,6 +288,35 @@ static void changed_watch_is_silent(void **state)
     close_both();
 }
 
+static void count_call(void *context, uint32_t events)
+{
+    int *calls = context;
+    (void)events;
+    ++*calls;
+}
+
+/* Whoever wants nothing hears once that the other end is closed, and is not woken for ever. */
+static void unwanted_hang_up_is_told_once(void **state)
+{
+    (void)state;
+    given_two_watches(handle_and_drain);
+    struct gw_watch watch = {.loop = NULL};
+    int ends[2], calls = 0;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(gw_loop_add(&loop, &watch, ends[1], 0, count_call, &calls, &fault), GW_OK);
+    (void)close(ends[0]);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(gw_loop_run_once(&loop, 0, &fault), GW_OK);
+    }
+    assert_int_equal(calls, 1);
+    gw_loop_change(&watch, EPOLLOUT);
+    assert_int_equal(gw_loop_run_once(&loop, 0, &fault), GW_OK);
+    assert_int_equal(calls, 2);
+    gw_loop_remove(&watch);
+    (void)close(ends[1]);
+    close_both();
+}
+
 static void regular_file_cannot_be_watched(void **state)
 {
     (void)state;
@@ -303,6 +332,23 @@ static void regular_file_cannot_be_watched(void **state)
 }
 
 /* ---- Record files ---- */
+
+/* Who has a duplicate of the descriptor holds it too: another process, in an upgrade. */
+static void a_held_file_is_refused_to_others(void **state)
+{
+    (void)state;
+    int first, second;
+    assert_int_equal(gw_record_file_lock(directory, "guest.lock", &first, &fault), GW_OK);
+    assert_int_equal(gw_record_file_lock(directory, "guest.lock", &second, &fault), GW_REFUSED);
+    assert_non_null(strstr(fault.text, "another process holds it"));
+    int passed = dup(first);
+    (void)close(first);
+    gw_fault_clear(&fault);
+    assert_int_equal(gw_record_file_lock(directory, "guest.lock", &second, &fault), GW_REFUSED);
+    (void)close(passed);
+    assert_int_equal(gw_record_file_lock(directory, "guest.lock", &second, &fault), GW_OK);
+    (void)close(second);
+}
 
 static void record_is_replaced_as_a_whole(void **state)
 {
@@ -513,8 +559,10 @@ int main(void)
         TEST(removed_watch_is_not_called),
         TEST(signals_add_up_to_one),
         TEST(changed_watch_is_silent),
+        TEST(unwanted_hang_up_is_told_once),
         TEST(regular_file_cannot_be_watched),
         TEST(record_is_replaced_as_a_whole),
+        TEST(a_held_file_is_refused_to_others),
         TEST(record_too_large_is_refused),
         TEST(record_names_are_checked),
         TEST(full_disk_keeps_the_old_record),

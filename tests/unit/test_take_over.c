@@ -40,8 +40,8 @@ static struct gw_take_over_offer an_offer(void)
                                        .dirty_ring_entries = 4096,
                                        .console = GW_RUN_CONSOLE_FILE,
                                        .is_lingering = true,
-                                       .fd_count = 7,
-                                       .fd_is = {1, 2, 3, 4, 5, 6, 7}};
+                                       .fd_count = 8,
+                                       .fd_is = {1, 2, 3, 4, 5, 6, 7, 8}};
     return offer;
 }
 
@@ -73,7 +73,7 @@ static void an_offer_arrives_as_it_was(void **state)
     struct gw_take_over_offer offer = an_offer();
     const struct gw_take_over_offer sent = an_offer();
     (void)state;
-    assert_int_equal(offer_again(&offer, 7), GW_OK);
+    assert_int_equal(offer_again(&offer, 8), GW_OK);
     assert_memory_equal(&offer, &sent, sizeof(sent));
 }
 
@@ -89,10 +89,10 @@ static void an_offer_takes_the_key_along(void **state)
     assert_int_equal(section.version, 1);
     (void)strcpy(offer.tls, "psk:/etc/godwit/key");
     (void)strcpy(offer.tls_hostname, "target.test");
-    assert_int_equal(offer_again(&offer, 7), GW_OK);
+    assert_int_equal(offer_again(&offer, 8), GW_OK);
     assert_string_equal(offer.tls, "psk:/etc/godwit/key");
     assert_string_equal(offer.tls_hostname, "target.test");
-    assert_int_equal(offer.fd_count, 7);
+    assert_int_equal(offer.fd_count, 8);
 }
 
 static void the_others_arrive_as_they_were(void **state)
@@ -154,33 +154,37 @@ static void descriptors_are_those_it_says(void **state)
 {
     (void)state;
     struct gw_take_over_offer offer = an_offer();
-    assert_int_equal(offer_again(&offer, 6), GW_CORRUPT); /* one did not come */
+    assert_int_equal(offer_again(&offer, 7), GW_CORRUPT); /* one did not come */
     offer = an_offer();
-    assert_int_equal(offer_again(&offer, 8), GW_CORRUPT); /* one too many came */
+    assert_int_equal(offer_again(&offer, 9), GW_CORRUPT); /* one too many came */
     offer = an_offer();
     offer.fd_is[3] = 2;
-    assert_int_equal(offer_again(&offer, 7), GW_CORRUPT);
+    assert_int_equal(offer_again(&offer, 8), GW_CORRUPT);
     assert_non_null(strstr(fault.text, "kind 2 twice"));
     offer = an_offer();
     offer.fd_is[0] = 31;
-    assert_int_equal(offer_again(&offer, 7), GW_REFUSED);
+    assert_int_equal(offer_again(&offer, 8), GW_REFUSED);
     assert_non_null(strstr(fault.text, "kind 31"));
     offer = an_offer();
     offer.fd_is[0] = UINT32_MAX;
-    assert_int_equal(offer_again(&offer, 7), GW_REFUSED);
+    assert_int_equal(offer_again(&offer, 8), GW_REFUSED);
     offer = an_offer();
     offer.fd_is[0] = 0;
-    assert_int_equal(offer_again(&offer, 7), GW_REFUSED);
+    assert_int_equal(offer_again(&offer, 8), GW_REFUSED);
+    offer = an_offer();
+    offer.fd_count = 7; /* an older one's, without the lock */
+    assert_int_equal(offer_again(&offer, 7), GW_OK);
     offer = an_offer();
     offer.fd_count = 6; /* the console's lacks */
     assert_int_equal(offer_again(&offer, 6), GW_CORRUPT);
     offer = an_offer();
     offer.console = GW_RUN_CONSOLE_STDIO;
-    assert_int_equal(offer_again(&offer, 7), GW_REFUSED); /* stdio has none */
+    assert_int_equal(offer_again(&offer, 8), GW_REFUSED); /* stdio has none */
     offer = an_offer();
     offer.console = GW_RUN_CONSOLE_STDIO;
-    offer.fd_count = 6;
-    assert_int_equal(offer_again(&offer, 6), GW_OK);
+    offer.fd_count = 7;
+    offer.fd_is[6] = 8;
+    assert_int_equal(offer_again(&offer, 7), GW_OK);
 }
 
 static void senseless_offers_are_refused(void **state)

@@ -106,6 +106,13 @@ class Guest:
     def said(self):
         return self.command.error().decode(errors="replace").strip()
 
+    def expect_said(self, text, timeout=60):
+        """Waits until its godwit has said this."""
+        end = time.monotonic() + timeout
+        while text not in self.said():
+            assert time.monotonic() < end, (text, self.said())
+            time.sleep(0.05)
+
     def status(self):
         return json.loads(self.host.check("godwit", "status", self.name, "--json"))
 
@@ -131,9 +138,12 @@ class Guest:
         end = time.monotonic() + 120
         while self.status()["migrate"].get("ram", {}).get("remaining", left_bytes + 1) > left_bytes:
             assert time.monotonic() < end, self.status()
-        limit = {"execute": "migrate-set-parameters", "arguments": {"max-bandwidth": bytes_per_s}}
+        self.set_parameters({"max-bandwidth": bytes_per_s})
+
+    def set_parameters(self, parameters):
+        words = {"execute": "migrate-set-parameters", "arguments": parameters}
         self.host.check("talk", f"/run/godwit/{self.name}.sock", stdin=(
-            '{"execute":"qmp_capabilities"}\n' + json.dumps(limit) + "\n").encode())
+            '{"execute":"qmp_capabilities"}\n' + json.dumps(words) + "\n").encode())
 
     def migrate(self, uri, *options, timeout=180):
         """Moves the guest; returns the Report whatever came of it."""
