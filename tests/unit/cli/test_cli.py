@@ -432,8 +432,12 @@ class Words(Case):
     def test_migrate_cancel(self):
         for values, code, text in [
                 ([{}], 0, "no migration was under way"),
-                ([migration("cancelling"), migration("cancelled")], 0, "the guest runs on here"),
-                ([COMPLETED], 1, "migrated to")]:
+                ([migration("active"), migration("cancelling"), migration("cancelled")], 0,
+                 "the guest runs on here"),
+                ([migration("active"), COMPLETED], 1, "migrated to"),
+                ([COMPLETED], 0, "no migration was under way"),
+                ([migration("active", role="target")], 0,
+                 "no migration was under way")]:
             if os.path.exists(self.socket):
                 os.unlink(self.socket)
             self.play(in_turn(*values))
