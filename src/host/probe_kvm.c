@@ -54,10 +54,12 @@ static void probe_machine(struct gw_probe *probe, int vm_fd)
 {
     bool is_v3 = is_creatable(vm_fd, KVM_DEV_TYPE_ARM_VGIC_V3);
     bool is_v2 = is_creatable(vm_fd, KVM_DEV_TYPE_ARM_VGIC_V2);
-    gw_probe_put(probe, "virtual GIC", is_v3 || is_v2 ? GW_PROBE_OK : GW_PROBE_MISSING,
-                 is_v3 || is_v2 ? NULL
-                                : "this kernel offers no virtual interrupt controller: see its "
-                                  "log for vgic, and the firmware's GIC description",
+    gw_probe_put(probe, "virtual GIC", is_v3 ? GW_PROBE_OK : GW_PROBE_MISSING,
+                 is_v3   ? NULL
+                 : is_v2 ? "godwit's guests have a GICv3, which this host's own controller cannot "
+                           "give them"
+                         : "this kernel offers no virtual interrupt controller: see its log for "
+                           "vgic, and the firmware's GIC description",
                  "%s%s%s", is_v3 ? "GICv3" : "", is_v3 && is_v2 ? ", " : "",
                  is_v2   ? "GICv2"
                  : is_v3 ? ""

@@ -68,6 +68,27 @@ static uint32_t choose_features(struct gw_vm *vm)
     return features;
 }
 
+/* Older kernels want the target of the very core that asks, and this thread may be moved to another
+ * kind of core between the two calls. */
+enum { INIT_TRIES = 16 };
+
+static enum gw_status init_vcpu(struct gw_vm *vm, uint32_t index, struct gw_fault *fault)
+{
+    int result = -1;
+    for (int i = 0; i < INIT_TRIES && result < 0 && (i == 0 || errno == EINVAL); i++) {
+        struct kvm_vcpu_init init;
+        if (gw_kvm_call(vm->fd, KVM_ARM_PREFERRED_TARGET, &init) < 0)
+            return gw_fault_set_os(fault, errno, "KVM does not know this host's CPU");
+        init.features[0] = vm->features;
+        if (index > 0)
+            init.features[0] |= 1U << KVM_ARM_VCPU_POWER_OFF; /* until PSCI's CPU_ON */
+        result = gw_kvm_call(vm->vcpu[index].fd, KVM_ARM_VCPU_INIT, &init);
+    }
+    return result < 0
+               ? gw_fault_set_os(fault, errno, "KVM refused to initialize vCPU %" PRIu32, index)
+               : GW_OK;
+}
+
 static enum gw_status add_vcpu(struct gw_vm *vm, uint32_t index, struct gw_fault *fault)
 {
     struct gw_vm_vcpu *vcpu = &vm->vcpu[index];
@@ -86,15 +107,9 @@ static enum gw_status add_vcpu(struct gw_vm *vm, uint32_t index, struct gw_fault
                                    "the dirty ring of vCPU %" PRIu32 " cannot be mapped", index);
     }
 
-    struct kvm_vcpu_init init;
-    if (gw_kvm_call(vm->fd, KVM_ARM_PREFERRED_TARGET, &init) < 0)
-        return gw_fault_set_os(fault, errno, "KVM does not know this host's CPU");
-    init.features[0] = vm->features;
-    if (index > 0)
-        init.features[0] |= 1U << KVM_ARM_VCPU_POWER_OFF; /* until the guest calls PSCI CPU_ON */
-    if (gw_kvm_call(vcpu->fd, KVM_ARM_VCPU_INIT, &init) < 0)
-        return gw_fault_set_os(fault, errno, "KVM refused to initialize vCPU %" PRIu32, index);
-
+    enum gw_status status = init_vcpu(vm, index, fault);
+    if (status != GW_OK)
+        return status;
     int finalized = KVM_ARM_VCPU_SVE;
     if ((vm->features & 1U << KVM_ARM_VCPU_SVE) &&
         gw_kvm_call(vcpu->fd, KVM_ARM_VCPU_FINALIZE, &finalized) < 0)

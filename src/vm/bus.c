@@ -56,6 +56,18 @@ static void settle_lines(struct gw_vm *vm, bool is_forced)
     }
 }
 
+/* When it is so late for the guest, by this host's clock: 1 (0 would turn a timer off) to
+ * INT64_MAX. A deadline may come from a peer, and may be any number. */
+static uint64_t host_time(const struct gw_vm *vm, uint64_t guest_ns)
+{
+    uint64_t offset = (uint64_t)vm->wall_offset_ns;
+    uint64_t at = guest_ns < INT64_MAX ? guest_ns : INT64_MAX;
+    if (vm->wall_offset_ns > 0)
+        return at > offset ? at - offset : 1;
+    at = at < INT64_MAX + offset ? at - offset : INT64_MAX; /* less what is below 0 */
+    return at > 0 ? at : 1;
+}
+
 /* Under device_lock. The earliest deadline, in the time of this host's clock, whose steps it
  * follows. */
 static void settle_alarm(struct gw_vm *vm)
@@ -66,15 +78,14 @@ static void settle_alarm(struct gw_vm *vm)
             first = vm->devices[i]->deadline_ns;
     }
     if (first != GW_DEVICE_NEVER)
-        first -= (uint64_t)vm->wall_offset_ns;
+        first = host_time(vm, first);
     if (first == vm->alarm_ns)
         return;
     vm->alarm_ns = first;
     struct itimerspec alarm = {0};
     if (first != GW_DEVICE_NEVER) {
-        uint64_t at = first == 0 || first > INT64_MAX ? 1 : first; /* 0 would turn it off */
-        alarm.it_value.tv_sec = (time_t)(at / GW_NS_PER_S);
-        alarm.it_value.tv_nsec = (long)(at % GW_NS_PER_S);
+        alarm.it_value.tv_sec = (time_t)(first / GW_NS_PER_S);
+        alarm.it_value.tv_nsec = (long)(first % GW_NS_PER_S);
     }
     (void)timerfd_settime(vm->alarm_fd, TFD_TIMER_ABSTIME, &alarm, NULL);
 }

@@ -3,9 +3,10 @@
  * The interrupt controller: KVM's GICv3, without ITS and so without message interrupts.
  *
  * Its state is one row of registers, read and written in the same order (Linux
- * Documentation/virt/kvm/devices/arm-vgic-v3.rst). GICD_IIDR comes first because it chooses the
- * behaviour of the rest. ISPENDR holds only latches, so line levels are read beside it. Registers
- * that KVM keeps constant without an ITS (STATUSR, WAKER, GICR_CTLR) are left out.
+ * Documentation/virt/kvm/devices/arm-vgic-v3.rst), but that what is pending or active is written
+ * last. GICD_IIDR comes first because it chooses the behaviour of the rest. ISPENDR holds only
+ * latches, so line levels are read beside it. Registers that KVM keeps constant without an ITS
+ * (STATUSR, WAKER, GICR_CTLR) are left out.
  *
  * Owner: the machine, while halted. Blocks for its system calls.
  */
@@ -42,6 +43,20 @@ static const struct {
     {IGROUPR, 1}, {ISENABLER, 1}, {ICFGR, 2}, {ISPENDR, 1}, {ISACTIVER, 1}, {IPRIORITYR, 8},
 };
 
+/* Of a fresh controller (Linux arch/arm64/kvm/vgic/vgic-init.c) every interrupt is in group 1, and
+ * a shared one is an edge: there 0 is something else. */
+static bool is_zero_fresh(uint32_t offset)
+{
+    return offset != IGROUPR && offset != ICFGR;
+}
+
+/* KVM gives an interrupt that becomes pending or active to the CPU that it is routed to then, and
+ * one that is active stays there (vgic.c, vgic_target_oracle). */
+static bool is_last(uint32_t offset)
+{
+    return offset == ISPENDR || offset == ISACTIVER;
+}
+
 #define ICC(op1, crn, crm, op2) \
     ((UINT64_C(3) << 14) | ((uint64_t)(op1) << 11) | ((crn) << 7) | ((crm) << 3) | (op2))
 
@@ -60,11 +75,13 @@ static const uint64_t interface_registers[] = {
 #define ICC_AP1R(n)  ICC(0, 12, 9, (n))
 #define ICC_CTLR_EL1 ICC(0, 12, 12, 4)
 
-/* One pass over the registers, saving (writer) or loading (reader). The first error sticks. */
+/* One pass over the registers, saving (writer) or loading (reader): all but the last, then the
+ * last. The first error sticks. */
 struct pass {
     int fd;
     struct gw_state_writer *writer; /* NULL when loading */
     struct gw_state_reader *reader;
+    bool is_of_last;
     int error;
     uint32_t group;
     uint64_t attribute;
@@ -77,31 +94,40 @@ static void fail(struct pass *pass, int error, uint32_t group, uint64_t attribut
     pass->attribute = attribute;
 }
 
-/* Moves one register of 32 bits. A value of zero is what a fresh controller has wherever
- * `is_zero_fresh` says so; writing it again is a system call for nothing. */
-static uint32_t move32(struct pass *pass, uint32_t group, uint64_t attribute, bool is_zero_fresh)
+/* A value of zero is what a fresh controller has wherever `is_fresh` says so; writing it again is a
+ * system call for nothing. */
+enum order { FIRST, LAST };
+
+static void move32(struct pass *pass, uint32_t group, uint64_t attribute, bool is_fresh,
+                   enum order order)
 {
     uint32_t value = 0;
     int error = 0;
     if (pass->error)
-        return 0;
+        return;
     if (pass->writer) {
         error = gw_kvm_get_attribute(pass->fd, group, attribute, &value);
         gw_state_put_u32(pass->writer, value);
     } else {
         value = gw_state_get_u32(pass->reader);
-        if (value != 0 || !is_zero_fresh)
+        if ((order == LAST) == pass->is_of_last && (value != 0 || !is_fresh))
             error = gw_kvm_set_attribute(pass->fd, group, attribute, &value);
     }
     if (error)
         fail(pass, error, group, attribute);
-    return value;
+}
+
+/* One of `fields`. */
+static void move_field(struct pass *pass, uint32_t group, uint64_t frame, uint32_t offset,
+                       uint32_t at)
+{
+    move32(pass, group, frame + offset + at, is_zero_fresh(offset), is_last(offset) ? LAST : FIRST);
 }
 
 static uint64_t move64(struct pass *pass, uint32_t group, uint64_t attribute)
 {
     uint64_t value = 0;
-    int error;
+    int error = 0;
     if (pass->error)
         return 0;
     if (pass->writer) {
@@ -109,7 +135,8 @@ static uint64_t move64(struct pass *pass, uint32_t group, uint64_t attribute)
         gw_state_put_u64(pass->writer, value);
     } else {
         value = gw_state_get_u64(pass->reader);
-        error = gw_kvm_set_attribute(pass->fd, group, attribute, &value);
+        if (!pass->is_of_last)
+            error = gw_kvm_set_attribute(pass->fd, group, attribute, &value);
     }
     if (error)
         fail(pass, error, group, attribute);
@@ -120,22 +147,22 @@ static uint64_t move64(struct pass *pass, uint32_t group, uint64_t attribute)
 static void move_levels(struct pass *pass, uint64_t cpu, uint32_t first)
 {
     uint64_t info = (uint64_t)VGIC_LEVEL_INFO_LINE_LEVEL << KVM_DEV_ARM_VGIC_LINE_LEVEL_INFO_SHIFT;
-    (void)move32(pass, KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO, cpu | info | first, true);
+    move32(pass, KVM_DEV_ARM_VGIC_GRP_LEVEL_INFO, cpu | info | first, true, FIRST);
 }
 
 static void move_distributor(struct pass *pass)
 {
     const uint32_t group = KVM_DEV_ARM_VGIC_GRP_DIST_REGS;
-    (void)move32(pass, group, GICD_IIDR, false);
-    (void)move32(pass, group, GICD_CTLR, false);
+    move32(pass, group, GICD_IIDR, false, FIRST);
+    move32(pass, group, GICD_CTLR, false, FIRST);
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         uint32_t bits = fields[i].bits;
         for (uint32_t first = 32; first < GW_LAYOUT_INTERRUPTS; first += 32 / bits)
-            (void)move32(pass, group, fields[i].offset + first * bits / 8, true);
+            move_field(pass, group, 0, fields[i].offset, first * bits / 8);
     }
     /* The upper word is affinity 3, which is always 0. A fresh interrupt is routed to CPU 0. */
     for (uint32_t i = 32; i < GW_LAYOUT_INTERRUPTS; i++)
-        (void)move32(pass, group, GICD_IROUTER + 8 * i, true);
+        move32(pass, group, GICD_IROUTER + 8 * i, true, FIRST);
     for (uint32_t first = 32; first < GW_LAYOUT_INTERRUPTS; first += 32)
         move_levels(pass, 0, first);
 }
@@ -143,7 +170,7 @@ static void move_distributor(struct pass *pass)
 static void move_redistributor(struct pass *pass, uint64_t cpu)
 {
     const uint32_t group = KVM_DEV_ARM_VGIC_GRP_REDIST_REGS;
-    if (!pass->writer) {
+    if (!pass->writer && !pass->is_of_last) {
         /* A fresh controller has its 16 software interrupts enabled. */
         uint32_t all = UINT32_MAX;
         int error = gw_kvm_set_attribute(pass->fd, group, cpu | GICR_SGI | ICENABLER, &all);
@@ -153,8 +180,7 @@ static void move_redistributor(struct pass *pass, uint64_t cpu)
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         uint32_t bits = fields[i].bits;
         for (uint32_t first = 0; first < 32; first += 32 / bits)
-            (void)move32(pass, group, cpu | (GICR_SGI + fields[i].offset + first * bits / 8),
-                         fields[i].offset != ICFGR && fields[i].offset != IGROUPR);
+            move_field(pass, group, cpu | GICR_SGI, fields[i].offset, first * bits / 8);
     }
     move_levels(pass, cpu, 0);
 }
@@ -208,7 +234,7 @@ enum gw_status gw_vm_gic_save(struct gw_vm *vm, struct gw_state_writer *writer,
 enum gw_status gw_vm_gic_load(struct gw_vm *vm, struct gw_state_section *section,
                               struct gw_fault *fault)
 {
-    struct pass pass = {.fd = vm->gic_fd, .reader = &section->payload};
+    struct pass pass = {.fd = vm->gic_fd};
     uint32_t interrupts = gw_state_get_u32(&section->payload);
     uint32_t vcpus = gw_state_get_u32(&section->payload);
     if (interrupts != GW_LAYOUT_INTERRUPTS || vcpus != vm->config.vcpu_count)
@@ -216,6 +242,11 @@ enum gw_status gw_vm_gic_load(struct gw_vm *vm, struct gw_state_section *section
                             "section gicv3 is of %" PRIu32 " interrupts and %" PRIu32
                             " vCPUs, wanted %d and %" PRIu32,
                             interrupts, vcpus, GW_LAYOUT_INTERRUPTS, vm->config.vcpu_count);
+    struct gw_state_reader again = section->payload;
+    pass.reader = &again;
+    move_all(&pass, vcpus);
+    pass.reader = &section->payload;
+    pass.is_of_last = true;
     move_all(&pass, vcpus);
     if (pass.error)
         return gw_fault_set(fault, GW_REFUSED,

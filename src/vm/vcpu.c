@@ -268,13 +268,15 @@ void gw_vm_threads_stop(struct gw_vm *vm)
 
 enum gw_status gw_vm_run(struct gw_vm *vm, struct gw_fault *fault)
 {
+    (void)pthread_mutex_lock(&vm->lock);
     const char *missing = !vm->has_guest    ? "nothing was booted or loaded"
                           : vm->ending      ? "it has ended"
                           : !vm->is_settled ? "its time is not set"
                                             : NULL;
-    if (missing)
+    if (missing) {
+        (void)pthread_mutex_unlock(&vm->lock);
         return gw_fault_set(fault, GW_ARGUMENT, "there is no guest to run: %s", missing);
-    (void)pthread_mutex_lock(&vm->lock);
+    }
     vm->is_halt_asked = false;
     vm->pending &= ~(1U << GW_VM_HALTED);
     vm->is_fresh = false;

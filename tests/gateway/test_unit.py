@@ -28,6 +28,11 @@ def test_kvm_dirty_ring_loses_nothing(net):
     run_unit(net[1], "kvm_ring")
 
 
+@gateways(1)
+def test_machine_is_moved_as_it_was(net):
+    run_unit(net[1], "machine")
+
+
 @gateways(2)
 def test_userfaultfd_tracker_loses_nothing(net):
     run_unit(net[1], "dirty")
