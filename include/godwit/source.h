@@ -340,6 +340,7 @@ struct gw_source_figures {
     bool can_postcopy; /* the target can */
     bool is_held;      /* COMMIT sent, outcome unknown */
     bool is_verified;  /* every digest was sent and none differed */
+    bool is_different; /* one did */
 };
 
 struct gw_source;
@@ -433,7 +434,7 @@ struct gw_source {
     bool is_continued;  /* the operator said so */
     bool is_round_open; /* a round is under way: it goes to the history when it is over */
     uint32_t explained; /* bit per enum gw_source_choice that is said only once */
-    bool is_verified;
+    bool is_verified, is_different;
     bool is_postcopy;  /* no page is sent any more before the switch */
     bool is_partial;   /* stopped, with pages that come after the switch */
     bool is_map_told;  /* MISSING was picked */

@@ -322,7 +322,8 @@ static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
 {
     bool is_waiting =
         source->state == GW_SOURCE_RETRY_WAITING || source->state == GW_SOURCE_PUSH_WAITING;
-    return is_waiting && now_ns - source->lost_ns >= gw_source_patience_ns(source);
+    return is_waiting && source->lost_ns != 0 &&
+           now_ns - source->lost_ns >= gw_source_patience_ns(source);
 }
 
 static void handle_tick(struct gw_source *source, uint64_t now_ns)

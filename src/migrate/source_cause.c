@@ -70,6 +70,7 @@ void gw_source_note_cause(struct gw_source *source, const struct gw_source_event
         break;
     case GW_SOURCE_EV_MISMATCH:
         source->is_verified = false; /* the acknowledgement may have come first */
+        source->is_different = true;
         (void)gw_fault_set(
             &source->fault, GW_CORRUPT,
             "RAM differs after the copy: %u pages from page %llu have digest 0x%016llx on the "

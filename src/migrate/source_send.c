@@ -112,13 +112,14 @@ static bool has_all(const struct gw_source *source, uint64_t page, uint32_t coun
     return true;
 }
 
-/* Since COMMIT the guest may run there, and want pages before RUNNING is heard here. */
+/* Since COMMIT the guest may run there, and want pages before RUNNING is heard here. One page's
+ * demand may have crossed COMPLETE: the target has it by now, and drops what it is sent. */
 enum gw_status gw_source_demand(struct gw_source *source, uint64_t page, struct gw_batch *batch,
                                 struct gw_fault *fault)
 {
     bool is_due = source->is_partial &&
                   (source->state == GW_SOURCE_HELD || source->state == GW_SOURCE_PUSHING ||
-                   source->state == GW_SOURCE_PUSH_OPENING);
+                   source->state == GW_SOURCE_PUSH_OPENING || source->state == GW_SOURCE_SETTLING);
     uint32_t unit = source->pages.unit_pages;
     if (page < source->config.page_count && page % unit != 0) {
         return gw_fault_set(fault, GW_PROTOCOL,
@@ -148,7 +149,9 @@ bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
     source->answering.count = 0;
     source->demands_open -= source->demands_open > 0;
     source->demands++;
-    source->lost_ns = 0;
+    if (source->state == GW_SOURCE_HELD || source->state == GW_SOURCE_PUSHING) {
+        source->lost_ns = 0; /* progress, and not of a link that was given up meanwhile */
+    }
     source->wire_bytes += sent->wire_bytes;
     source->postcopy_bytes += sent->wire_bytes;
     source->raw_pages += sent->raw_pages;

@@ -137,7 +137,10 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
     source->raw_pages += event->sent.raw_pages;
     source->zero_pages += event->sent.zero_pages;
     source->repeat_pages += event->sent.repeat_pages;
-    if (gw_compression_sent(&source->compression, event->sent.channel, &event->sent.cost)) {
+    bool is_changed =
+        gw_compression_sent(&source->compression, event->sent.channel, &event->sent.cost);
+    if (is_changed &&
+        source->action_count < GW_SOURCE_ACTIONS_MAX / 2) { /* else not worth a line */
         gw_source_emit(source, GW_SOURCE_DO_EXPLAIN)->choice = GW_CHOICE_PACKING;
     }
     gw_pace_set_permille(&source->pace, gw_compression_permille(&source->compression));
@@ -153,7 +156,8 @@ static void drop_on_fault(struct gw_source *source, enum gw_status status,
 }
 
 /* The quickest acknowledgement since the link was last new, less the time that its batch took on
- * the link, is a round trip. */
+ * the link, is a round trip. One that came sooner than the link is thought to be able to tells
+ * nothing: the link's speed is not known yet. */
 static void take_probe(struct gw_source *source, uint64_t now_ns)
 {
     const struct gw_pages_channel *channel = &source->pages.channel[source->probe_channel];
@@ -162,11 +166,14 @@ static void take_probe(struct gw_source *source, uint64_t now_ns)
     }
     uint64_t sending_ns = gw_pace_time_ns(&source->pace, source->probe_bytes);
     uint64_t took_ns = now_ns - source->probe_ns;
-    uint64_t trip_ns = sending_ns < took_ns ? took_ns - sending_ns : 1;
+    source->probe_sequence = 0;
+    if (sending_ns >= took_ns) {
+        return;
+    }
+    uint64_t trip_ns = took_ns - sending_ns;
     if (source->round_trip_ns == 0 || trip_ns < source->round_trip_ns) {
         source->round_trip_ns = trip_ns;
     }
-    source->probe_sequence = 0;
 }
 
 /* What was acknowledged behind batch `before` of a channel the target has for good: its guest runs,

@@ -99,6 +99,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
             (source->state >= GW_SOURCE_PUSH_WAITING && source->state <= GW_SOURCE_PUSH_OPENING),
         .is_held = is_held(source->state),
         .is_verified = source->is_verified,
+        .is_different = source->is_different,
     };
     copy_history(source, figures);
 }

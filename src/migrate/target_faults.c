@@ -55,8 +55,8 @@ enum gw_status gw_target_next_demand(struct gw_target *target, uint64_t *page)
 
 bool gw_target_is_answer(const struct gw_target *target, const struct gw_batch_placed *placed)
 {
-    return target->config.unit_pages == 1 || placed->whole.count > 0 ||
-           placed->table->record[0].kind == GW_RECORD_GONE;
+    const struct gw_record *last = &placed->table->record[placed->table->record_count - 1];
+    return (last->page + last->count) % target->config.unit_pages == 0;
 }
 
 void gw_target_zero_placed(struct gw_target *target, uint64_t page, uint64_t now_ns)

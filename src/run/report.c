@@ -73,8 +73,7 @@ static void report_blocktime(const struct gw_target_figures *figures, struct gw_
     }
 }
 
-static enum gw_info_verify verify_state(const struct gw_source_figures *figures,
-                                        const struct gw_fault *fault)
+static enum gw_info_verify verify_state(const struct gw_source_figures *figures)
 {
     if (!MONITOR->is_verifying) {
         return GW_INFO_VERIFY_OFF;
@@ -82,7 +81,7 @@ static enum gw_info_verify verify_state(const struct gw_source_figures *figures,
     if (figures->is_verified) {
         return GW_INFO_VERIFY_EQUAL;
     }
-    return fault->status == GW_CORRUPT ? GW_INFO_VERIFY_DIFFERENT : GW_INFO_VERIFY_PENDING;
+    return figures->is_different ? GW_INFO_VERIFY_DIFFERENT : GW_INFO_VERIFY_PENDING;
 }
 
 static void report_rounds(const struct gw_source_figures *figures, struct gw_info_migrate *info)
@@ -146,7 +145,7 @@ static void report_source(struct gw_info_migrate *info)
     info->has_ram = figures.setup_ns > 0;
     report_ram(&figures, &info->ram);
     info->has_downtime = figures.downtime_ns > 0;
-    info->verify = verify_state(&figures, &fault);
+    info->verify = verify_state(&figures);
     info->total_ms = figures.total_ns / GW_NS_PER_MS;
     info->setup_ms = figures.setup_ns / GW_NS_PER_MS;
     info->downtime_us = figures.downtime_ns / GW_NS_PER_US;
