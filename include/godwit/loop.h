@@ -53,8 +53,9 @@ GW_MUST_USE enum gw_status gw_loop_add(struct gw_loop *loop, struct gw_watch *wa
                                        uint32_t events, gw_loop_handler *handler, void *context,
                                        struct gw_fault *fault);
 
-/* Changes the events of an added watch; 0: EPOLLHUP and EPOLLERR, once. Cannot fail for an
- * fd that is still open (asserted). No system call when nothing changes. */
+/* Changes the events of an added watch; 0: EPOLLHUP and EPOLLERR, once (while a loop is only polled
+ * as one descriptor they keep that readable). Cannot fail for an fd that is still open (asserted).
+ * No system call when nothing changes. */
 void gw_loop_change(struct gw_watch *watch, uint32_t events);
 
 /* Takes the watch out, before its fd is closed. No handler of it is called afterwards, not even

@@ -266,7 +266,7 @@ void gw_target_urgent_ready(struct gw_target *target);
 GW_MUST_USE enum gw_status gw_target_next_demand(struct gw_target *target, uint64_t *page);
 
 /* Of a batch on the urgent channel: is it the last one that answers its DEMAND? A larger unit takes
- * several. Needs no lock. */
+ * several, which end where it ends. Needs no lock. */
 bool gw_target_is_answer(const struct gw_target *target, const struct gw_batch_placed *placed);
 
 /* That page's unit, known to be zero, was placed. */

@@ -15,9 +15,10 @@ enum { RETRY_MS = 10 };
 
 /* ---- The thread ---- */
 
+/* With channel_lock. Without a channel there is none to give up. */
 static void note_failure(struct gw_faults *faults, const struct gw_fault *fault)
 {
-    if (!faults->has_failed) {
+    if (!faults->has_failed && atomic_load(&faults->channel) != NULL) {
         faults->has_failed = true;
         faults->fault = *fault;
         gw_notify_signal(faults->wake);
@@ -305,6 +306,7 @@ void gw_faults_detach(struct gw_faults *faults)
         gw_connection_interrupt(channel); /* whoever writes there lets go of the lock */
         pthread_mutex_lock(&faults->channel_lock);
         atomic_store(&faults->channel, NULL);
+        faults->has_failed = false;
         pthread_mutex_unlock(&faults->channel_lock);
     }
 }

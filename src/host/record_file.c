@@ -151,7 +151,11 @@ enum gw_status gw_record_file_lock(const char *directory, const char *name, int 
     if (error == EWOULDBLOCK) {
         return gw_fault_set(fault, GW_REFUSED, "%s/%s: another process holds it", directory, name);
     }
-    return error == 0 ? GW_OK : gw_fault_set_os(fault, error, "holding %s/%s", directory, name);
+    return error == 0 ? GW_OK
+                      : gw_fault_set_os(fault, error,
+                                        "holding %s/%s (the state directory needs a file "
+                                        "system with flock)",
+                                        directory, name);
 }
 
 /* Reads up to size_max + 1 bytes in effect: one more than allowed shows that there is more. */

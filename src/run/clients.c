@@ -29,8 +29,9 @@ static void flush(struct gw_client *client)
             return;
         }
         if (done <= 0) {
-            drop(client);
-            return;
+            client->is_deaf = true;
+            client->out_count = 0;
+            break;
         }
         client->out_at += (size_t)done;
         client->out_count -= (size_t)done;
@@ -48,6 +49,9 @@ static bool has_room(const struct gw_client *client)
 
 static void queue(struct gw_client *client, const struct gw_qmp_message *message)
 {
+    if (client->is_deaf) {
+        return;
+    }
     if (sizeof(client->out) - client->out_count < message->bytes) {
         gw_monitor_say("a control client does not read what it is told: dropped");
         drop(client);
@@ -164,6 +168,7 @@ static struct gw_client *begin_client(int fd, bool *is_full)
         client->in_at = client->in_count = 0;
         client->out_at = client->out_count = 0;
         client->is_ended = false;
+        client->is_deaf = false;
         client->passed.fd_count = 0;
         gw_qmp_session_init(&client->session);
         if (gw_loop_add(&gw_run_storage.monitor.loop, &client->watch, fd, EPOLLIN, handle, client,

@@ -23,6 +23,7 @@ struct gw_client {
     size_t out_at, out_count;
     char out[GW_CLIENT_OUT_BYTES];
     bool is_ended;           /* it closed its end; what is queued still goes out */
+    bool is_deaf;            /* it cannot be told anything; what it wrote is still done */
     struct gw_parcel passed; /* the last descriptors it sent with its bytes, if any */
 };
 

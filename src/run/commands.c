@@ -66,7 +66,7 @@ static enum gw_status quit(struct gw_fault *fault)
                             "resolve %s --give-up)",
                             MONITOR->config->name, MONITOR->peer, MONITOR->config->name);
     }
-    if (MONITOR->is_unsettled) {
+    if (gw_inbound_is_owing()) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "the source has not confirmed that guest %s runs here, and may ask: "
                             "wait for the link, or see `godwit resolve %s`",

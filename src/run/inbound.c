@@ -19,6 +19,13 @@ bool gw_inbound_is_held(void)
     return figures.is_held;
 }
 
+/* A guest that ended when all its memory was here needs nobody any more. */
+bool gw_inbound_is_owing(void)
+{
+    bool is_whole = gw_incoming_state(INCOMING) == GW_TARGET_RUNNING;
+    return MONITOR->is_unsettled && !(MONITOR->has_guest_ended && is_whole);
+}
+
 /* How long a guest waits for memory that only its source has, before it is taken for lost. */
 #define RECOVER_NS (3600 * GW_NS_PER_S)
 
@@ -67,6 +74,7 @@ static void run(const struct gw_target_action *action)
     }
     gw_incoming_running(INCOMING);
     MONITOR->has_arrived = true;
+    MONITOR->arrived_ns = gw_clock_now_ns();
     MONITOR->is_unsettled = true;
 }
 

@@ -70,9 +70,8 @@ void gw_monitor_guest_ended(int code)
     } else if (!MONITOR->has_guest_ended) {
         MONITOR->has_guest_ended = true;
         MONITOR->guest_exit_code = code;
-        MONITOR->settle_ns = gw_clock_now_ns() + SETTLE_NS;
         gw_monitor_say("guest %s ended before its source has settled that it came: this process "
-                       "stays until it has, an hour at most",
+                       "stays until it has, an hour at most once all memory is here",
                        MONITOR->config->name);
     }
 }
@@ -88,7 +87,7 @@ void gw_monitor_settled(void)
 bool gw_monitor_quit(void)
 {
     struct gw_fault fault = {0};
-    if (gw_outbound_is_held() || gw_inbound_is_held() || MONITOR->is_unsettled ||
+    if (gw_outbound_is_held() || gw_inbound_is_held() || gw_inbound_is_owing() ||
         gw_outbound_is_pushing()) {
         gw_monitor_say("guest %s is not settled: see `godwit resolve %s`", MONITOR->config->name,
                        MONITOR->config->name);
@@ -99,8 +98,9 @@ bool gw_monitor_quit(void)
         gw_monitor_say("%s", fault.text);
     }
     gw_monitor_event(GW_QMP_EVENT_QUIT);
-    gw_monitor_end(MONITOR->state == GW_INFO_RUN_POSTMIGRATE ? GW_RUN_EXIT_MIGRATED
-                                                             : GW_RUN_EXIT_DONE);
+    gw_monitor_end(MONITOR->has_guest_ended                    ? MONITOR->guest_exit_code
+                   : MONITOR->state == GW_INFO_RUN_POSTMIGRATE ? GW_RUN_EXIT_MIGRATED
+                                                               : GW_RUN_EXIT_DONE);
     return true;
 }
 
@@ -244,6 +244,10 @@ static enum gw_status start(const struct gw_run_config *config, struct gw_fault 
     if (!status) {
         status = hold_records(config, fault);
     }
+    if (!status && !config->incoming_uri) {
+        status =
+            gw_records_check_boot(config, fault); /* whoever held them may have written since */
+    }
     if (!status) {
         status = gw_guest_open(fault);
     }
@@ -261,11 +265,16 @@ static bool is_over(void)
            ((!gw_clients_is_any() && !MONITOR->is_leaving) || gw_clock_now_ns() >= MONITOR->end_ns);
 }
 
-static uint64_t time_left(void)
+/* The guest's source may hold its copy until it hears that the guest ran here; the record on disk
+ * says so, too, to whoever asks later. */
+static uint64_t settled_by(void)
 {
-    uint64_t at_ns = MONITOR->is_ending         ? MONITOR->end_ns
-                     : MONITOR->has_guest_ended ? MONITOR->settle_ns
-                                                : GW_LOOP_FOREVER;
+    bool is_waiting = MONITOR->has_guest_ended && !gw_inbound_is_owing();
+    return is_waiting ? MONITOR->arrived_ns + SETTLE_NS : GW_LOOP_FOREVER;
+}
+
+static uint64_t time_until(uint64_t at_ns)
+{
     uint64_t now_ns = gw_clock_now_ns();
     return at_ns == GW_LOOP_FOREVER ? GW_LOOP_FOREVER : at_ns > now_ns ? at_ns - now_ns : 0;
 }
@@ -274,10 +283,11 @@ static void loop(void)
 {
     struct gw_fault fault = {0};
     while (!is_over()) {
-        if (MONITOR->has_guest_ended && time_left() == 0) {
+        if (time_until(settled_by()) == 0) {
             gw_monitor_end(MONITOR->guest_exit_code);
         }
-        if (gw_loop_run_once(&MONITOR->loop, time_left(), &fault) != GW_OK) {
+        uint64_t at_ns = MONITOR->is_ending ? MONITOR->end_ns : settled_by();
+        if (gw_loop_run_once(&MONITOR->loop, time_until(at_ns), &fault) != GW_OK) {
             gw_monitor_say("%s", fault.text);
             gw_monitor_end(GW_RUN_EXIT_MONITOR);
             return;
@@ -330,6 +340,7 @@ int gw_run(const struct gw_run_config *config)
     for (int i = 0; i < GW_INFO_CAPABILITY_COUNT; i++) {
         MONITOR->capability[i] = gw_info_capability_default((enum gw_info_capability)i);
     }
+    MONITOR->lock_fd = -1;
     gw_run_storage.clients.listener_fd = -1;
     gw_run_storage.console.listener_fd = -1;
     gw_run_storage.upgrade.fd = -1;
@@ -356,6 +367,9 @@ int gw_run(const struct gw_run_config *config)
         gw_guest_console_ready(); /* a line that is not whole waits for the rest of it */
     }
     gw_vm_close(&gw_run_storage.vm);
+    if (MONITOR->lock_fd >= 0) {
+        (void)close(MONITOR->lock_fd); /* before anybody hears that the name is free */
+    }
     gw_console_close();
     gw_clients_close(config->control_path);
     return MONITOR->exit_code;

@@ -35,9 +35,8 @@ struct gw_monitor {
     bool is_ending;
     int exit_code;
     uint64_t end_ns;      /* ending: at the latest then */
-    bool has_guest_ended; /* and its source is not settled yet */
+    bool has_guest_ended; /* before its source was settled */
     int guest_exit_code;
-    uint64_t settle_ns;  /* has_guest_ended: no longer than until then */
     uint32_t lines_lost; /* of the log, since the last that was written */
 
     struct gw_watch vm_watch, signal_watch, outgoing_watch, incoming_watch;
@@ -58,7 +57,11 @@ struct gw_monitor {
     bool capability[GW_INFO_CAPABILITY_COUNT];
     uint64_t handover_ns; /* what all but pages takes of a handover, as measured at the start */
     char peer[GW_INFO_URI_BYTES];
-    struct gw_session session, withdrawn;
+    struct gw_session session;
+    union { /* the last that will never commit: its target may still hold the guest, and is told */
+        struct gw_session session;
+        uint64_t half[2]; /* as an upgrade passes it on */
+    } withdrawn;
     struct gw_qmp_block blocker[GW_INFO_BLOCKERS_MAX]; /* id "": free */
     struct gw_info_parameters parameters;              /* of the next migration */
     struct gw_info_parameters limits;                  /* of the one under way */
@@ -69,6 +72,7 @@ struct gw_monitor {
     bool is_arriving; /* listens or receives */
     bool is_unsettled;
     bool has_arrived;
+    uint64_t arrived_ns;
 };
 
 /* The one place where the run state changes. */
@@ -131,6 +135,7 @@ void gw_blockers_report(struct gw_info_migrate *info);
 /* inbound.c */
 GW_MUST_USE enum gw_status gw_inbound_start(struct gw_fault *fault);
 bool gw_inbound_is_held(void);
+bool gw_inbound_is_owing(void); /* its source waits for this process, which must not end yet */
 
 /* records.c */
 GW_MUST_USE enum gw_status gw_records_hold(const struct gw_run_config *config, int *lock_fd,

@@ -222,7 +222,7 @@ static void finish(void)
     MONITOR->is_leaving = false;
     bool is_upgrade = gw_upgrade_is_moving();
     if (!is_upgrade) { /* of which no target over there knows */
-        MONITOR->withdrawn = MONITOR->session;
+        MONITOR->withdrawn.session = MONITOR->session;
     }
     gw_upgrade_over(gw_outgoing_runner(OUTGOING) == GW_RUNNER_SOURCE);
     if (state == GW_SOURCE_COMPLETED) {
@@ -425,7 +425,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
     }
     *config = (struct gw_outgoing_config){
         .source = {.session = MONITOR->session,
-                   .withdrawn = MONITOR->withdrawn,
+                   .withdrawn = MONITOR->withdrawn.session,
                    .facts = &gw_run_storage.facts,
                    .downtime_ns_max = downtime_ms * GW_NS_PER_MS,
                    .bandwidth_max = limits->bandwidth_max_bytes,
@@ -529,7 +529,7 @@ enum gw_status gw_outbound_start_shared(const char *uri, struct gw_fault *fault)
     if (!status) {
         (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", uri);
         config = (struct gw_outgoing_config){.source = {.session = MONITOR->session,
-                                                        .withdrawn = MONITOR->withdrawn,
+                                                        .withdrawn = MONITOR->withdrawn.session,
                                                         .facts = &gw_run_storage.facts,
                                                         .is_ram_shared = true},
                                              .uri = MONITOR->peer,

@@ -7,8 +7,10 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "godwit/clock.h"
 #include "godwit/record_file.h"
 #include "run/monitor.h"
 
@@ -102,12 +104,22 @@ enum gw_status gw_records_put_history(const struct gw_run_config *config,
     return put_history(config->state_dir, config->name, history, fault);
 }
 
+/* One that was killed holds them until the kernel has taken its guest's memory apart. */
+enum { HOLD_TRIES = 40 };
+#define HOLD_PAUSE_NS (50 * (long)GW_NS_PER_MS)
+
 enum gw_status gw_records_hold(const struct gw_run_config *config, int *lock_fd,
                                struct gw_fault *fault)
 {
     char name[FILE_NAME_BYTES];
     file_name(name, config->name, "lock");
     enum gw_status status = gw_record_file_lock(config->state_dir, name, lock_fd, fault);
+    for (int i = 0; i < HOLD_TRIES && status == GW_REFUSED; i++) {
+        const struct timespec pause = {.tv_nsec = HOLD_PAUSE_NS};
+        (void)nanosleep(&pause, NULL);
+        gw_fault_clear(fault);
+        status = gw_record_file_lock(config->state_dir, name, lock_fd, fault);
+    }
     if (status == GW_REFUSED) {
         gw_fault_clear(fault);
         return gw_fault_set(
@@ -222,7 +234,6 @@ static enum gw_status read_records(const char *state_dir, const char *name,
     return status;
 }
 
-/* Its records are those of nobody now, and stay so during the call. */
 static enum gw_status settle(const char *state_dir, const char *name,
                              enum gw_run_dead_action action, struct gw_run_dead *dead,
                              struct gw_fault *fault)
@@ -258,26 +269,14 @@ static enum gw_status settle(const char *state_dir, const char *name,
                      : give_up_history(state_dir, name, &history, dead, fault);
 }
 
-/* Without a record there is nothing to hold, and no file is made for a name that was misspelt. */
-enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
-                                   enum gw_run_dead_action action, struct gw_run_dead *dead,
-                                   struct gw_fault *fault)
+static enum gw_status settle_held(const char *state_dir, const char *name,
+                                  enum gw_run_dead_action action, struct gw_run_dead *dead,
+                                  struct gw_fault *fault)
 {
-    struct gw_departure departure;
-    struct gw_history history;
     char file[FILE_NAME_BYTES];
-    bool is_source;
     int lock_fd;
-    *dead = (struct gw_run_dead){0};
-    (void)snprintf(dead->result.text, sizeof(dead->result.text),
-                   "no monitor runs %s here, and no record says that it ever left or came", name);
-    enum gw_status status =
-        read_records(state_dir, name, &departure, &history, &is_source, &dead->has_record, fault);
-    if (status || !dead->has_record) {
-        return status;
-    }
     file_name(file, name, "lock");
-    status = gw_record_file_lock(state_dir, file, &lock_fd, fault);
+    enum gw_status status = gw_record_file_lock(state_dir, file, &lock_fd, fault);
     if (status == GW_REFUSED) {
         gw_fault_clear(fault);
         return gw_fault_set(fault, GW_REFUSED,
@@ -290,4 +289,17 @@ enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
         (void)close(lock_fd);
     }
     return status;
+}
+
+/* Without a record there is nothing to hold: no file is made for a name that was misspelt. */
+enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
+                                   enum gw_run_dead_action action, struct gw_run_dead *dead,
+                                   struct gw_fault *fault)
+{
+    *dead = (struct gw_run_dead){0};
+    (void)snprintf(dead->result.text, sizeof(dead->result.text),
+                   "no monitor runs %s here, and no record says that it ever left or came", name);
+    enum gw_status status = settle(state_dir, name, GW_RUN_DEAD_SHOW, dead, fault);
+    bool is_change = action != GW_RUN_DEAD_SHOW && dead->has_record;
+    return status || !is_change ? status : settle_held(state_dir, name, action, dead, fault);
 }

@@ -42,7 +42,9 @@
     S(16, gw_run_storage.monitor.parameters.throttle_increment_percent, 99)                  \
     S(17, gw_run_storage.monitor.parameters.throttle_max_percent, 99)                        \
     S(18, gw_run_storage.monitor.parameters.channels, GW_QMP_CHANNELS_MAX)                   \
-    S(19, gw_run_storage.monitor.parameters.compress, GW_INFO_COMPRESS_COUNT - 1)
+    S(19, gw_run_storage.monitor.parameters.compress, GW_INFO_COMPRESS_COUNT - 1)            \
+    S(20, gw_run_storage.monitor.withdrawn.half[0], UINT64_MAX)                              \
+    S(21, gw_run_storage.monitor.withdrawn.half[1], UINT64_MAX)
 
 #define GW_UPGRADE_CAPABILITY(name) gw_run_storage.monitor.capability[GW_INFO_CAPABILITY_##name]
 

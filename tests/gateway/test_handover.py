@@ -108,6 +108,17 @@ def test_cut_behind_prepare(net):
 
 
 @gateways(2)
+def test_ended_with_prepare_lost(net):
+    """Whoever ends the source then ends a guest that never left: the next boot is not refused."""
+    cut = Cut(net, PREPARE, "before")
+    cut.migration.kill(9)
+    cut.source.command.kill(15)
+    cut.source.wait(0)
+    told = net[1].check("godwit", "resolve", cut.source.name)
+    assert "no record says that it ever left" in told, told
+
+
+@gateways(2)
 def test_ready_lost(net):
     Cut(net, READY, "before").expect_resumed()
 
