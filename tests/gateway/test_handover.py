@@ -11,7 +11,7 @@ from test_migrate import check_moved, listen, uri
 
 CUTTER_PORT = 5555
 BATCH, PREPARE, READY, COMMIT, RUNNING, DONE = 16, 32, 33, 35, 36, 37
-SIGUSR1 = 10  # arm64's
+SIGUSR1, SIGTERM, SIGSTOP = 10, 15, 19  # arm64's
 
 
 class Cut:
@@ -108,13 +108,21 @@ def test_cut_behind_prepare(net):
 
 
 @gateways(2)
-def test_ended_with_prepare_lost(net):
+def test_ended_in_the_handover(net):
     """Whoever ends the source then ends a guest that never left: the next boot is not refused."""
-    cut = Cut(net, PREPARE, "before")
-    cut.migration.kill(9)
-    cut.source.command.kill(15)
-    cut.source.wait(0)
-    told = net[1].check("godwit", "resolve", cut.source.name)
+    source = Guest(net[1]).boot()
+    target = listen(net[2])
+    migration = source.start_migration(uri(net[2]), "--pause-before-switchover")
+    source.expect_status("pre-switchover")
+    target.command.kill(SIGSTOP)  # it answers nothing from here on
+    net[1].check("godwit", "migrate-continue", source.name)
+    while source.status()["status"] != "finish-migrate":
+        assert not source.command.ended(), source.said()
+    migration.kill(9)
+    migration.wait()
+    source.command.kill(SIGTERM)
+    source.wait(0)
+    told = net[1].check("godwit", "resolve", source.name)
     assert "no record says that it ever left" in told, told
 
 
