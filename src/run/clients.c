@@ -129,7 +129,8 @@ static bool read_some(struct gw_client *client)
 /* Reads, does and answers what there is. False: there was nothing new. */
 static bool step(struct gw_client *client)
 {
-    bool has_read = client->in_count == 0 && !client->is_ended && read_some(client);
+    bool had_input = client->in_count > 0;
+    bool has_read = !had_input && !client->is_ended && read_some(client);
     if (client->fd >= 0) {
         serve(client);
     }
@@ -139,7 +140,7 @@ static bool step(struct gw_client *client)
     if (client->fd >= 0 && client->in_count > 0) {
         serve(client); /* the flush made room */
     }
-    return has_read && client->fd >= 0;
+    return client->fd >= 0 && (has_read || (had_input && client->in_count == 0));
 }
 
 /* One that has written its commands and gone still means them. */

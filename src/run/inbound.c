@@ -22,8 +22,7 @@ bool gw_inbound_is_held(void)
 /* A guest that ended when all its memory was here needs nobody any more. */
 bool gw_inbound_is_owing(void)
 {
-    bool is_whole = gw_incoming_state(INCOMING) == GW_TARGET_RUNNING;
-    return MONITOR->is_unsettled && !(MONITOR->has_guest_ended && is_whole);
+    return MONITOR->is_unsettled && !(MONITOR->has_guest_ended && MONITOR->took_ns > 0);
 }
 
 /* How long a guest waits for memory that only its source has, before it is taken for lost. */
@@ -94,6 +93,8 @@ static void record(const struct gw_target_action *action)
     enum gw_status status = gw_records_put_history(MONITOR->config, &action->history, &fault);
     if (status) {
         gw_monitor_say("guest %s: %s", MONITOR->config->name, fault.text);
+    } else if (action->history.count > 0 && action->history.entry[0].state == GW_RECORD_TOOK) {
+        MONITOR->took_ns = gw_clock_now_ns();
     }
     gw_incoming_recorded(INCOMING, status ? &fault : NULL);
 }

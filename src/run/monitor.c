@@ -19,6 +19,7 @@
 
 #define LAST_WORD_NS (1 * GW_NS_PER_S) /* clients' time to hear how it ended */
 #define SETTLE_NS    (3600 * GW_NS_PER_S)
+#define SAY_NS       (10 * GW_NS_PER_S)
 
 /* A pipe that polls as writable takes a whole line (PIPE_BUF). */
 static bool is_log_read(void)
@@ -70,6 +71,7 @@ void gw_monitor_guest_ended(int code)
     } else if (!MONITOR->has_guest_ended) {
         MONITOR->has_guest_ended = true;
         MONITOR->guest_exit_code = code;
+        MONITOR->guest_ended_ns = gw_clock_now_ns();
         gw_monitor_say("guest %s ended before its source has settled that it came: this process "
                        "stays until it has, an hour at most once all memory is here",
                        MONITOR->config->name);
@@ -265,12 +267,20 @@ static bool is_over(void)
            ((!gw_clients_is_any() && !MONITOR->is_leaving) || gw_clock_now_ns() >= MONITOR->end_ns);
 }
 
+static uint64_t latest(uint64_t one, uint64_t other)
+{
+    return one > other ? one : other;
+}
+
 /* The guest's source may hold its copy until it hears that the guest ran here; the record on disk
- * says so, too, to whoever asks later. */
+ * says so, too, to whoever asks later. An hour after it came, but not before there was time to say
+ * it. */
 static uint64_t settled_by(void)
 {
     bool is_waiting = MONITOR->has_guest_ended && !gw_inbound_is_owing();
-    return is_waiting ? MONITOR->arrived_ns + SETTLE_NS : GW_LOOP_FOREVER;
+    uint64_t since_ns = latest(MONITOR->took_ns, MONITOR->guest_ended_ns);
+    return is_waiting ? latest(MONITOR->arrived_ns + SETTLE_NS, since_ns + SAY_NS)
+                      : GW_LOOP_FOREVER;
 }
 
 static uint64_t time_until(uint64_t at_ns)

@@ -36,6 +36,7 @@ struct gw_monitor {
     int exit_code;
     uint64_t end_ns;      /* ending: at the latest then */
     bool has_guest_ended; /* before its source was settled */
+    uint64_t guest_ended_ns;
     int guest_exit_code;
     uint32_t lines_lost; /* of the log, since the last that was written */
 
@@ -73,6 +74,7 @@ struct gw_monitor {
     bool is_unsettled;
     bool has_arrived;
     uint64_t arrived_ns;
+    uint64_t took_ns; /* when it was recorded that all of the guest is here; 0: it was not */
 };
 
 /* The one place where the run state changes. */

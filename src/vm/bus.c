@@ -61,10 +61,12 @@ static void settle_lines(struct gw_vm *vm, bool is_forced)
 static uint64_t host_time(const struct gw_vm *vm, uint64_t guest_ns)
 {
     uint64_t offset = (uint64_t)vm->wall_offset_ns;
-    uint64_t at = guest_ns < INT64_MAX ? guest_ns : INT64_MAX;
+    uint64_t at;
     if (vm->wall_offset_ns > 0)
-        return at > offset ? at - offset : 1;
-    at = at < INT64_MAX + offset ? at - offset : INT64_MAX; /* less what is below 0 */
+        at = guest_ns > offset ? guest_ns - offset : 1;
+    else
+        at = guest_ns < INT64_MAX + offset ? guest_ns - offset : INT64_MAX; /* less a negative */
+    at = at < INT64_MAX ? at : INT64_MAX;
     return at > 0 ? at : 1;
 }
 
