@@ -162,7 +162,8 @@ void gw_incoming_work(struct gw_incoming *incoming);
  * _host_fault when no vCPU ran an instruction.
  * FINISH: the session is over: gw_incoming_state() is DONE and gw_incoming_stop is next, or it is
  * LISTENING again (gw_incoming_get_fault says why), and another session may come; or LOST: the
- * guest ran here and never can again, and threads may wait for its pages until the process ends. */
+ * guest ran here and never can again, and threads may wait for its pages until the process ends; or
+ * NONE: it could not begin, since the first RECORD failed, and gw_incoming_stop is next. */
 GW_MUST_USE enum gw_status gw_incoming_next(struct gw_incoming *incoming,
                                             struct gw_target_action *action);
 

@@ -25,7 +25,8 @@
 #include "godwit/device.h"
 
 enum {
-    GW_PL011_INPUT_BYTES = 16,    /* the FIFO of revisions below r1p5, as the ID registers say */
+    GW_PL011_FIFO_BYTES = 16, /* of revisions below r1p5, as the ID registers say */
+    GW_PL011_INPUT_BYTES = GW_PL011_FIFO_BYTES,
     GW_PL011_OUTPUT_BYTES = 4096, /* a screenful; power of two */
 };
 

@@ -267,10 +267,11 @@ struct gw_qmp_time {
 enum gw_qmp_event {
     GW_QMP_EVENT_STOP = 0,
     GW_QMP_EVENT_RESUME,
-    GW_QMP_EVENT_RESET,         /* the guest asked for a reset */
-    GW_QMP_EVENT_SHUTDOWN,      /* the guest powered off */
-    GW_QMP_EVENT_QUIT,          /* SHUTDOWN by `quit` */
-    GW_QMP_EVENT_GUEST_PANICKED /* the guest crashed */
+    GW_QMP_EVENT_RESET,          /* SHUTDOWN: the guest asked for a reset, which ends it */
+    GW_QMP_EVENT_SHUTDOWN,       /* the guest powered off */
+    GW_QMP_EVENT_QUIT,           /* SHUTDOWN by `quit` */
+    GW_QMP_EVENT_GUEST_PANICKED, /* the guest crashed, and then: */
+    GW_QMP_EVENT_PANIC_ENDS,     /* SHUTDOWN */
 };
 void gw_qmp_encode_event(struct gw_qmp_message *message, struct gw_qmp_time time,
                          enum gw_qmp_event event);

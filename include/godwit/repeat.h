@@ -18,7 +18,7 @@ enum { GW_REPEAT_SLOTS = 256 };
 
 /* Which raw pages of the batch to compare with, by what a few words of them say. */
 struct gw_repeat {
-    uint8_t page[GW_REPEAT_SLOTS]; /* its number in the batch, plus 1; 0: none */
+    uint16_t page[GW_REPEAT_SLOTS]; /* its number in the batch, plus 1; 0: none */
 };
 
 void gw_repeat_reset(struct gw_repeat *repeat);

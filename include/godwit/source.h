@@ -264,7 +264,7 @@ struct gw_source_config {
     bool is_postcopy;                /* switch as soon as the target has been told of all holes */
     uint64_t postcopy_bandwidth_max; /* of pushed pages; demanded ones are exempt. 0: no limit */
     uint64_t recover_ns_max; /* postcopy: how long a lost link is tried again before the guest is
-                                taken for lost */
+                                taken for lost; 0: for ever */
     uint32_t channel_count; /* bulk channels, 1..GW_BULK_CHANNELS_MAX; the target may take fewer. 0:
                                1 */
     bool is_releasing;      /* postcopy: pages that the target has are given back here

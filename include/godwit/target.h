@@ -151,7 +151,8 @@ enum gw_target_action_type {
                                      HOST_FAULT when no vCPU ran an instruction */
     GW_TARGET_DO_STATUS,          /* the status changed (for events) */
     GW_TARGET_DO_FINISH, /* the session is over: DONE (the guest is ours for good), LOST, or
-                            LISTENING again (`fault` of the engine says why) */
+                            LISTENING again (`fault` of the engine says why); or NONE: the first
+                            record failed, and it could not begin to listen */
 };
 
 struct gw_target_action {

@@ -199,6 +199,8 @@ GW_MUST_USE enum gw_status gw_vm_event_next(struct gw_vm *vm, struct gw_vm_event
  * returns 0, also after HALTED, so that the last words are not lost. put returns how many of
  * `count` bytes the guest's UART took (16 at most at a time); CONSOLE_ROOM follows when fewer. */
 size_t gw_vm_console_take(struct gw_vm *vm, uint8_t *bytes, size_t capacity);
+/* For an owner that leaves output there: CONSOLE is raised once more. */
+void gw_vm_console_again(struct gw_vm *vm);
 size_t gw_vm_console_put(struct gw_vm *vm, const uint8_t *bytes, size_t count);
 
 /* Puts what the other side must equal: machine, page size, RAM, vCPUs, interrupt controller,

@@ -277,9 +277,10 @@ void gw_qmp_encode_event(struct gw_qmp_message *message, struct gw_qmp_time time
     } events[] = {
         [GW_QMP_EVENT_STOP] = {"STOP", NULL, NULL, false},
         [GW_QMP_EVENT_RESUME] = {"RESUME", NULL, NULL, false},
-        [GW_QMP_EVENT_RESET] = {"RESET", "guest-reset", NULL, true},
+        [GW_QMP_EVENT_RESET] = {"SHUTDOWN", "guest-reset", NULL, true},
         [GW_QMP_EVENT_SHUTDOWN] = {"SHUTDOWN", "guest-shutdown", NULL, true},
         [GW_QMP_EVENT_QUIT] = {"SHUTDOWN", "host-qmp-quit", NULL, false},
+        [GW_QMP_EVENT_PANIC_ENDS] = {"SHUTDOWN", "guest-panic", NULL, true},
         [GW_QMP_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", NULL, "shutdown", false},
     };
     struct gw_json json;

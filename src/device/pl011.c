@@ -110,8 +110,9 @@ static void write_data(struct gw_pl011 *pl011, uint8_t byte)
     uint32_t last = (pl011->output_first + pl011->output_count) % GW_PL011_OUTPUT_BYTES;
     pl011->output[last] = byte;
     pl011->output_count++;
-    /* The byte left at once: the FIFO fell below its level again, unless the ring is now full. */
-    if (is_output_full(pl011)) {
+    /* The byte left at once: the FIFO fell below its level again, unless the ring is nearly full. A
+     * driver that is told so writes half a FIFO without looking. */
+    if (GW_PL011_OUTPUT_BYTES - pl011->output_count < GW_PL011_FIFO_BYTES) {
         pl011->raw &= ~(uint32_t)INT_TX;
         pl011->is_output_awaited = true;
     } else {
@@ -203,6 +204,8 @@ static void pl011_write(struct gw_device *device, uint64_t offset, uint32_t byte
         break;
     case ICR:
         pl011->raw &= ~word;
+        if (pl011->input_count > 0)
+            pl011->raw |= INT_RT; /* its time is over again at once */
         break;
     case DMACR:
         pl011->dma_control = word & 7;

@@ -317,9 +317,13 @@ static void handle_message(struct gw_source *source, const struct gw_source_even
     go(source, row, &peer);
 }
 
-/* Long enough tried again: nobody is there. */
+/* Long enough tried again: nobody is there. A guest that runs there is not given up unless it was
+ * said for how long it may be waited for. */
 static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
 {
+    if (source->state == GW_SOURCE_PUSH_WAITING && source->config.recover_ns_max == 0) {
+        return false;
+    }
     bool is_waiting =
         source->state == GW_SOURCE_RETRY_WAITING || source->state == GW_SOURCE_PUSH_WAITING;
     return is_waiting && source->lost_ns != 0 &&

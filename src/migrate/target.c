@@ -302,6 +302,8 @@ static const char *no_entry(const struct gw_target *target, const struct gw_intr
     case GW_TARGET_READY:
         return "this target holds a guest of an earlier migration that was neither committed nor "
                "withdrawn: see `godwit resolve` there";
+    case GW_TARGET_NONE:
+        return "this target could not write its first record: its log says why";
     case GW_TARGET_LOST:
         return "the guest that ran here is lost: start this target anew";
     case GW_TARGET_LISTENING:

@@ -5,13 +5,21 @@
 #define MONITOR (&gw_run_storage.monitor)
 #define VM      (&gw_run_storage.vm)
 
+/* At a time: a guest that writes without end does not keep the loop from everything else. Both are
+ * more than one that stands still can have. */
+enum { TAKES_MAX = 16, EVENTS_MAX = 8 };
+
 void gw_guest_console_ready(void)
 {
     uint8_t bytes[512];
-    size_t count;
-    while ((count = gw_vm_console_take(VM, bytes, sizeof(bytes))) > 0) {
+    for (int i = 0; i < TAKES_MAX; i++) {
+        size_t count = gw_vm_console_take(VM, bytes, sizeof(bytes));
+        if (count == 0) {
+            return;
+        }
         gw_console_write(bytes, count);
     }
+    gw_vm_console_again(VM);
 }
 
 /* Pages the machine itself wrote: a migration must send them. */
@@ -63,6 +71,7 @@ static void handle_event(const struct gw_vm_event *event)
     case GW_VM_CRASHED:
         gw_monitor_say("guest %s crashed: %s", MONITOR->config->name, event->text);
         ended(GW_INFO_RUN_GUEST_PANICKED, GW_QMP_EVENT_GUEST_PANICKED, GW_RUN_EXIT_CRASHED);
+        gw_monitor_event(GW_QMP_EVENT_PANIC_ENDS);
         break;
     case GW_VM_CONSOLE:
         gw_guest_console_ready();
@@ -78,7 +87,7 @@ static void handle(void *context, uint32_t events)
     struct gw_vm_event event;
     (void)context;
     (void)events;
-    while (gw_vm_event_next(VM, &event) == GW_OK) {
+    for (int i = 0; i < EVENTS_MAX && gw_vm_event_next(VM, &event) == GW_OK; i++) {
         handle_event(&event);
     }
 }

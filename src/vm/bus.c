@@ -216,6 +216,11 @@ size_t gw_vm_console_take(struct gw_vm *vm, uint8_t *bytes, size_t capacity)
     return taken;
 }
 
+void gw_vm_console_again(struct gw_vm *vm)
+{
+    gw_vm_raise(vm, GW_VM_CONSOLE);
+}
+
 size_t gw_vm_console_put(struct gw_vm *vm, const uint8_t *bytes, size_t count)
 {
     (void)pthread_mutex_lock(&vm->device_lock);

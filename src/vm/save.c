@@ -103,6 +103,7 @@ enum gw_status gw_vm_load(struct gw_vm *vm, const uint8_t *bytes, size_t count,
 {
     struct gw_vm_plan plan;
     GW_ASSERT(gw_vm_is_halted(vm));
+    vm->has_guest = false; /* whatever comes of it */
     enum gw_status status = gw_vm_plan_read(&plan, bytes, count, vm->config.vcpu_count, fault);
     if (status != GW_OK)
         return status;

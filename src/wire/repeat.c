@@ -6,7 +6,7 @@
 
 #include "godwit/limits.h"
 
-static_assert(GW_BATCH_BYTES_MAX / GW_PAGE_BYTES_MIN < UINT8_MAX, "a page's number fits its slot");
+static_assert(GW_BATCH_BYTES_MAX / GW_PAGE_BYTES_MIN < UINT16_MAX, "a page's number fits its slot");
 
 void gw_repeat_reset(struct gw_repeat *repeat)
 {
@@ -53,12 +53,12 @@ bool gw_repeat_find(struct gw_repeat *repeat, const uint8_t *pages, size_t page_
                     uint32_t index, uint32_t *equal)
 {
     const uint8_t *page = pages + index * page_bytes;
-    uint8_t *slot = &repeat->page[slot_of(page, page_bytes)];
+    uint16_t *slot = &repeat->page[slot_of(page, page_bytes)];
     if (*slot != 0 && memcmp(pages + (*slot - 1u) * page_bytes, page, page_bytes) == 0) {
         *equal = *slot - 1u;
         return true;
     }
-    *slot = (uint8_t)(index + 1);
+    *slot = (uint16_t)(index + 1);
     return false;
 }
 

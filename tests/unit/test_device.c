@@ -163,6 +163,37 @@ static void input_raises_the_interrupt_until_it_is_read(void **state)
     assert_int_equal(uart_read(DR), 0);
 }
 
+/* A byte may come between the last that was read and the clear. */
+static void the_time_out_stands_while_input_is_there(void **state)
+{
+    (void)state;
+    uart_write(LCR_H, 0x70);
+    uart_write(IMSC, INT_RX | INT_RT);
+    assert_int_equal(gw_pl011_put_input(&uart, (const uint8_t *)"a", 1), 1);
+    uart_write(ICR, INT_RX | INT_RT);
+    assert_true(uart.device.is_line_high);
+    assert_int_equal(uart_read(DR), 'a');
+    assert_false(uart.device.is_line_high);
+}
+
+/* A driver that is told of room writes half a FIFO without another look. */
+static void room_is_told_of_when_half_a_fifo_fits(void **state)
+{
+    (void)state;
+    uint8_t out[16];
+    uart_write(IMSC, INT_TX);
+    for (uint32_t i = 0; i < GW_PL011_OUTPUT_BYTES; i++) {
+        uint32_t left = GW_PL011_OUTPUT_BYTES - i;
+        if (left < 8) {
+            assert_false(uart.device.is_line_high);
+        }
+        uart_write(DR, '.');
+    }
+    assert_int_equal(gw_pl011_take_output(&uart, out, 4), 4);
+    assert_false(uart.device.is_line_high);
+    assert_int_equal(uart.dropped, 0);
+}
+
 static void input_is_bounded_by_the_fifo(void **state)
 {
     (void)state;
@@ -288,6 +319,8 @@ int main(void)
         ON(full_output_holds_the_guest_back_and_loses_only_what_ignores_it),
         ON(transmit_interrupt_follows_mask_and_clear),
         ON(input_raises_the_interrupt_until_it_is_read),
+        ON(the_time_out_stands_while_input_is_there),
+        ON(room_is_told_of_when_half_a_fifo_fits),
         ON(input_is_bounded_by_the_fifo),
         ON(unknown_registers_read_zero_and_ignore_writes),
         ON(uart_moves_with_its_unread_input),

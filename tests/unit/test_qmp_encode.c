@@ -308,7 +308,7 @@ static void test_events_golden(void **state)
     static const char *const lines[] = {
         [GW_QMP_EVENT_STOP] = TIME "\"event\": \"STOP\"}\r\n",
         [GW_QMP_EVENT_RESUME] = TIME "\"event\": \"RESUME\"}\r\n",
-        [GW_QMP_EVENT_RESET] = TIME "\"event\": \"RESET\", \"data\": {\"guest\": true, "
+        [GW_QMP_EVENT_RESET] = TIME "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, "
                                     "\"reason\": \"guest-reset\"}}\r\n",
         [GW_QMP_EVENT_SHUTDOWN] = TIME "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, "
                                        "\"reason\": \"guest-shutdown\"}}\r\n",
@@ -316,6 +316,8 @@ static void test_events_golden(void **state)
                                    "\"reason\": \"host-qmp-quit\"}}\r\n",
         [GW_QMP_EVENT_GUEST_PANICKED] =
             TIME "\"event\": \"GUEST_PANICKED\", \"data\": {\"action\": \"shutdown\"}}\r\n",
+        [GW_QMP_EVENT_PANIC_ENDS] = TIME "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, "
+                                         "\"reason\": \"guest-panic\"}}\r\n",
     };
     for (unsigned int i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         gw_qmp_encode_event(&message, noon, (enum gw_qmp_event)i);

@@ -367,6 +367,25 @@ static void a_link_that_stays_lost_loses_the_guest_after_its_time(void **state)
     assert_non_null(strstr(gw_source_fault(&source)->text, "tried again for 3600 s"));
 }
 
+static void without_a_time_it_is_tried_for_ever(void **state)
+{
+    (void)state;
+    reach(GW_SOURCE_PUSHING);
+    source.config.recover_ns_max = 0;
+    happens(GW_SOURCE_EV_LINK_LOST);
+    for (int i = 0; i < 20000; i++) {
+        uint64_t next_ns = gw_source_deadline(&source);
+        if (source.state == GW_SOURCE_PUSH_WAITING) {
+            assert_true(next_ns > now_ns && next_ns < UINT64_MAX); /* and no one spins */
+            now_ns = next_ns;
+            happens(GW_SOURCE_EV_TICK);
+        }
+        expect_state(GW_SOURCE_PUSH_CONNECTING);
+        happens(GW_SOURCE_EV_LINK_LOST);
+        expect_state(GW_SOURCE_PUSH_WAITING);
+    }
+}
+
 static void a_guest_lost_there_is_kept_here_for_the_operator(void **state)
 {
     (void)state;
@@ -437,6 +456,7 @@ int main(void)
         cmocka_unit_test(a_target_that_has_all_needs_no_channel),
         cmocka_unit_test(running_heard_late_opens_the_channels_first),
         cmocka_unit_test(a_link_that_stays_lost_loses_the_guest_after_its_time),
+        cmocka_unit_test(without_a_time_it_is_tried_for_ever),
         cmocka_unit_test(a_guest_lost_there_is_kept_here_for_the_operator),
         cmocka_unit_test(wishes_that_cannot_be_are_refused_in_words),
         cmocka_unit_test(a_pause_lasts_until_it_is_ended),
