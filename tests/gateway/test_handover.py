@@ -116,8 +116,7 @@ def test_ended_in_the_handover(net):
     source.expect_status("pre-switchover")
     target.command.kill(SIGSTOP)  # it answers nothing from here on
     net[1].check("godwit", "migrate-continue", source.name)
-    while source.status()["status"] != "finish-migrate":
-        assert not source.command.ended(), source.said()
+    source.expect_state("finish-migrate")
     migration.kill(9)
     migration.wait()
     source.command.kill(SIGTERM)

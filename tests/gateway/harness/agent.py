@@ -76,16 +76,27 @@ class Command:
 
     def wait_for_output(self, marker, timeout=120):
         """Waits until its output holds marker (bytes)."""
+        return self._wait_for("O", marker, timeout)
+
+    def wait_for_error(self, marker, timeout=120):
+        """The same of its standard error."""
+        return self._wait_for("R", marker, timeout)
+
+    def _wait_for(self, kind, marker, timeout):
+        def said():
+            return b"".join(self._parts[kind])
+
         def seen():
-            return marker in b"".join(self._parts["O"]) or self.ended()
+            return marker in said() or self.ended()
         with self._changed:
             if not self._changed.wait_for(seen, timeout):
                 raise AgentError(f"no {marker!r} within {timeout} s from {self._shown()}; "
                                  f"output so far: {self._tail()}")
-        if marker not in self.output():
+            heard = said()
+        if marker not in heard:
             raise AgentError(f"ended (code {self.code}) without {marker!r}: {self._shown()}; "
                              f"output: {self._tail()}")
-        return self.output()
+        return heard
 
     def take(self, kind, payload):
         """Called by the connection's reader, with the lock held."""

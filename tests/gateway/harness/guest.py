@@ -106,13 +106,6 @@ class Guest:
     def said(self):
         return self.command.error().decode(errors="replace").strip()
 
-    def expect_said(self, text, timeout=60):
-        """Waits until its godwit has said this."""
-        end = time.monotonic() + timeout
-        while text not in self.said():
-            assert time.monotonic() < end, (text, self.said())
-            time.sleep(0.05)
-
     def status(self):
         return json.loads(self.host.check("godwit", "status", self.name, "--json"))
 
@@ -121,6 +114,12 @@ class Guest:
         end = time.monotonic() + timeout
         while self.status()["migrate"].get("status") not in words:
             assert time.monotonic() < end, (words, self.status())
+
+    def expect_state(self, word, timeout=30):
+        """Waits until the guest itself is in this state."""
+        end = time.monotonic() + timeout
+        while self.status()["status"] != word:
+            assert time.monotonic() < end, (word, self.status())
 
     def expect_error(self, text, timeout=60):
         """Waits until what it says of its migration has this text."""
