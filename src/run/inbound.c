@@ -22,7 +22,7 @@ bool gw_inbound_is_held(void)
 /* A guest that ended when all its memory was here needs nobody any more. */
 bool gw_inbound_is_owing(void)
 {
-    return MONITOR->is_unsettled && !(MONITOR->has_guest_ended && MONITOR->took_ns > 0);
+    return MONITOR->is_unsettled && (MONITOR->guest_ended_ns == 0 || MONITOR->took_ns == 0);
 }
 
 /* How long a guest waits for memory that only its source has, before it is taken for lost. */
@@ -72,7 +72,6 @@ static void run(const struct gw_target_action *action)
         return;
     }
     gw_incoming_running(INCOMING);
-    MONITOR->has_arrived = true;
     MONITOR->arrived_ns = gw_clock_now_ns();
     MONITOR->is_unsettled = true;
 }
@@ -114,7 +113,7 @@ static void finish(void)
         return;
     }
     gw_incoming_get_fault(INCOMING, &fault);
-    if (gw_incoming_state(INCOMING) == GW_TARGET_LOST && MONITOR->has_guest_ended) {
+    if (gw_incoming_state(INCOMING) == GW_TARGET_LOST && MONITOR->guest_ended_ns > 0) {
         gw_monitor_settled();
         return;
     }

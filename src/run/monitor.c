@@ -68,8 +68,7 @@ void gw_monitor_guest_ended(int code)
 {
     if (!MONITOR->is_unsettled) {
         gw_monitor_end(code);
-    } else if (!MONITOR->has_guest_ended) {
-        MONITOR->has_guest_ended = true;
+    } else if (MONITOR->guest_ended_ns == 0) {
         MONITOR->guest_exit_code = code;
         MONITOR->guest_ended_ns = gw_clock_now_ns();
         gw_monitor_say("guest %s ended before its source has settled that it came: this process "
@@ -81,7 +80,7 @@ void gw_monitor_guest_ended(int code)
 void gw_monitor_settled(void)
 {
     MONITOR->is_unsettled = false;
-    if (MONITOR->has_guest_ended) {
+    if (MONITOR->guest_ended_ns > 0) {
         gw_monitor_end(MONITOR->guest_exit_code);
     }
 }
@@ -100,7 +99,7 @@ bool gw_monitor_quit(void)
         gw_monitor_say("%s", fault.text);
     }
     gw_monitor_event(GW_QMP_EVENT_QUIT);
-    gw_monitor_end(MONITOR->has_guest_ended                    ? MONITOR->guest_exit_code
+    gw_monitor_end(MONITOR->guest_ended_ns > 0                 ? MONITOR->guest_exit_code
                    : MONITOR->state == GW_INFO_RUN_POSTMIGRATE ? GW_RUN_EXIT_MIGRATED
                                                                : GW_RUN_EXIT_DONE);
     return true;
@@ -277,7 +276,7 @@ static uint64_t latest(uint64_t one, uint64_t other)
  * it. */
 static uint64_t settled_by(void)
 {
-    bool is_waiting = MONITOR->has_guest_ended && !gw_inbound_is_owing();
+    bool is_waiting = MONITOR->guest_ended_ns > 0 && !gw_inbound_is_owing();
     uint64_t since_ns = latest(MONITOR->took_ns, MONITOR->guest_ended_ns);
     return is_waiting ? latest(MONITOR->arrived_ns + SETTLE_NS, since_ns + SAY_NS)
                       : GW_LOOP_FOREVER;

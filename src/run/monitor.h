@@ -34,9 +34,8 @@ struct gw_monitor {
     uint64_t start_ns;
     bool is_ending;
     int exit_code;
-    uint64_t end_ns;      /* ending: at the latest then */
-    bool has_guest_ended; /* before its source was settled */
-    uint64_t guest_ended_ns;
+    uint64_t end_ns;         /* ending: at the latest then */
+    uint64_t guest_ended_ns; /* before its source was settled; 0: it did not */
     int guest_exit_code;
     uint32_t lines_lost; /* of the log, since the last that was written */
 
@@ -72,7 +71,6 @@ struct gw_monitor {
     /* inbound.c */
     bool is_arriving; /* listens or receives */
     bool is_unsettled;
-    bool has_arrived;
     uint64_t arrived_ns;
     uint64_t took_ns; /* when it was recorded that all of the guest is here; 0: it was not */
 };

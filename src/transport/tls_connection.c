@@ -46,11 +46,6 @@ static bool is_written_by_kernel(const struct gw_tls_session *session)
     return session->is_by_kernel && !gw_tls_is_target(session);
 }
 
-static bool is_again(int error)
-{
-    return error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE;
-}
-
 /* ---- The socket, for the library ---- */
 
 /* The library passes them through, and has no others like them for us. */
@@ -145,7 +140,7 @@ static enum gw_status shake(struct gw_tls_session *session, short *events, struc
         return GW_OK;
     }
     int error = gw_tls_step_hands(session);
-    if (is_again(error)) {
+    if (gw_tls_is_again(error)) {
         *events = error == MBEDTLS_ERR_SSL_WANT_READ ? POLLIN : POLLOUT;
         return GW_AGAIN;
     }
@@ -343,7 +338,7 @@ static enum gw_status read_parts(struct gw_tls_session *session, const struct io
     for (int i = 0; i < count && error == 0; i++) {
         error = fill_part(session, &parts[i], bytes);
     }
-    if (error != 0 && !is_again(error)) {
+    if (error != 0 && !gw_tls_is_again(error)) {
         (void)end(session, error, *bytes > 0 ? NULL : fault);
     }
     session->has_more =
@@ -361,7 +356,7 @@ static enum gw_status read_by_kernel(struct gw_tls_session *session, const struc
         return end(session, 0, fault);
     }
     int error = gw_tls_kernel_read(session, parts, count, bytes);
-    if (error == 0 || is_again(error)) {
+    if (error == 0 || gw_tls_is_again(error)) {
         return error == 0 ? GW_OK : GW_AGAIN;
     }
     session->has_more = true; /* the end */
@@ -445,7 +440,7 @@ static int write_record(struct gw_tls_session *session, const struct chunk *chun
         gw_tls_keep_ticket(session);
         sent = mbedtls_ssl_write(&session->ssl, chunk->bytes, count);
     }
-    session->pending = is_again(sent) ? count : 0;
+    session->pending = gw_tls_is_again(sent) ? count : 0;
     return sent;
 }
 
@@ -466,7 +461,7 @@ static enum gw_status write_parts(struct gw_tls_session *session, const struct i
         }
         struct chunk chunk = next_chunk(parts, count, first, room);
         int sent = write_record(session, &chunk);
-        if (is_again(sent)) {
+        if (gw_tls_is_again(sent)) {
             return *bytes > 0 ? GW_OK : GW_AGAIN;
         }
         if (sent < 0) {
@@ -481,7 +476,7 @@ static enum gw_status write_by_kernel(struct gw_tls_session *session, const stru
                                       int count, size_t *bytes, struct gw_fault *fault)
 {
     int error = gw_tls_kernel_write(session, parts, count, bytes);
-    if (error == 0 || is_again(error)) {
+    if (error == 0 || gw_tls_is_again(error)) {
         return error == 0 ? GW_OK : GW_AGAIN;
     }
     return end_of_write(session, error, fault);
@@ -520,7 +515,7 @@ static enum gw_status say_end(struct gw_tls_session *session)
         return session->is_shut ? GW_OK : GW_AGAIN;
     }
     int error = mbedtls_ssl_close_notify(&session->ssl);
-    session->is_shut = !is_again(error);
+    session->is_shut = !gw_tls_is_again(error);
     return session->is_shut ? GW_OK : GW_AGAIN;
 }
 

@@ -43,14 +43,19 @@ static int step(struct gw_tls_session *session)
     return error == 0 ? mbedtls_ssl_handshake_step(&session->ssl) : error;
 }
 
+bool gw_tls_is_again(int error)
+{
+    return error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE;
+}
+
 int gw_tls_step_hands(struct gw_tls_session *session)
 {
     int error = 0;
     while (error == 0 && !mbedtls_ssl_is_handshake_over(&session->ssl)) {
         error = step(session);
     }
-    bool is_waiting = error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE;
-    bool is_own = error != 0 && !is_waiting && error != MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE;
+    bool is_own =
+        error != 0 && !gw_tls_is_again(error) && error != MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE;
     if (is_own && session->blocks.failed > 0) {
         say_internal_error(session);
     }

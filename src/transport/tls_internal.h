@@ -124,6 +124,9 @@ bool gw_tls_is_short_of_memory(const struct gw_tls_session *session);
 
 /* ---- Hands (tls_hands.c) ---- */
 
+/* The library goes on when the socket can be read, or written. */
+bool gw_tls_is_again(int error);
+
 /* 0: they are shaken; MBEDTLS_ERR_SSL_WANT_READ or _WRITE: as far as it goes now; else the
  * library's error, and where it was want of memory, the peer was told that this side failed. */
 int gw_tls_step_hands(struct gw_tls_session *session);

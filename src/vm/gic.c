@@ -75,13 +75,16 @@ static const uint64_t interface_registers[] = {
 #define ICC_AP1R(n)  ICC(0, 12, 9, (n))
 #define ICC_CTLR_EL1 ICC(0, 12, 12, 4)
 
-/* One pass over the registers, saving (writer) or loading (reader): all but the last, then the
- * last. The first error sticks. */
+/* What is_last says, of a register and of a pass that loads. */
+enum order { FIRST, LAST };
+
+/* One pass over the registers, saving (writer) or loading (reader), which takes two: each reads all
+ * of them and writes those of its order. The first error sticks. */
 struct pass {
     int fd;
     struct gw_state_writer *writer; /* NULL when loading */
     struct gw_state_reader *reader;
-    bool is_of_last;
+    enum order order;
     int error;
     uint32_t group;
     uint64_t attribute;
@@ -96,8 +99,6 @@ static void fail(struct pass *pass, int error, uint32_t group, uint64_t attribut
 
 /* A value of zero is what a fresh controller has wherever `is_fresh` says so; writing it again is a
  * system call for nothing. */
-enum order { FIRST, LAST };
-
 static void move32(struct pass *pass, uint32_t group, uint64_t attribute, bool is_fresh,
                    enum order order)
 {
@@ -110,7 +111,7 @@ static void move32(struct pass *pass, uint32_t group, uint64_t attribute, bool i
         gw_state_put_u32(pass->writer, value);
     } else {
         value = gw_state_get_u32(pass->reader);
-        if ((order == LAST) == pass->is_of_last && (value != 0 || !is_fresh))
+        if (order == pass->order && (value != 0 || !is_fresh))
             error = gw_kvm_set_attribute(pass->fd, group, attribute, &value);
     }
     if (error)
@@ -135,7 +136,7 @@ static uint64_t move64(struct pass *pass, uint32_t group, uint64_t attribute)
         gw_state_put_u64(pass->writer, value);
     } else {
         value = gw_state_get_u64(pass->reader);
-        if (!pass->is_of_last)
+        if (pass->order == FIRST)
             error = gw_kvm_set_attribute(pass->fd, group, attribute, &value);
     }
     if (error)
@@ -170,7 +171,7 @@ static void move_distributor(struct pass *pass)
 static void move_redistributor(struct pass *pass, uint64_t cpu)
 {
     const uint32_t group = KVM_DEV_ARM_VGIC_GRP_REDIST_REGS;
-    if (!pass->writer && !pass->is_of_last) {
+    if (!pass->writer && pass->order == FIRST) {
         /* A fresh controller has its 16 software interrupts enabled. */
         uint32_t all = UINT32_MAX;
         int error = gw_kvm_set_attribute(pass->fd, group, cpu | GICR_SGI | ICENABLER, &all);
@@ -246,7 +247,7 @@ enum gw_status gw_vm_gic_load(struct gw_vm *vm, struct gw_state_section *section
     pass.reader = &again;
     move_all(&pass, vcpus);
     pass.reader = &section->payload;
-    pass.is_of_last = true;
+    pass.order = LAST;
     move_all(&pass, vcpus);
     if (pass.error)
         return gw_fault_set(fault, GW_REFUSED,
