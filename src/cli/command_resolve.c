@@ -153,7 +153,8 @@ const struct gw_cli_command gw_cli_command_resolve = {
         "Without an option it says what is known and what can be done. Best: --give-up on\n"
         "one side, and --run TOKEN on the other with the token that it printed.\n\n"
         "Where no monitor is left, --run --other-is-dead forgets that the guest left here, so\n"
-        "that `godwit run` may boot it anew.",
+        "that `godwit run` may boot it anew. One that lives and does not answer keeps its\n"
+        "records to itself.",
     .examples = "godwit resolve router\n"
                 "godwit resolve router --give-up              # on one side: prints a token\n"
                 "godwit resolve router --run TOKEN            # on the other\n"
