@@ -84,6 +84,19 @@ def refused(gateway, code, *arguments):
 
 
 @gateways(2)
+def test_a_log_that_nobody_reads_stops_nothing(net):
+    """A pipe that is full from the start: the first line that waits for it would be the last."""
+    one = net[1]
+    command = one.start("sh", "-c", "mkfifo /tmp/log; sleep 600 < /tmp/log & exec 2> /tmp/log; "
+                        "head -c 65536 /dev/zero >&2; exec godwit run unread --memory 64M "
+                        "--incoming unix:/tmp/unread", stdin=None)
+    one.shell("while ! [ -S /run/godwit/unread.sock ]; do usleep 50000; done")
+    assert "inmigrate" in one.check("godwit", "status", "unread", "--json")
+    one.check("godwit", "quit", "unread")
+    command.wait()
+
+
+@gateways(2)
 def test_bad_input_gets_a_sentence(net):
     one = net[1]
     one.push(b"this is no kernel" * 1000, "/tmp/text")
