@@ -28,46 +28,47 @@
 #include "godwit/status.h"
 
 /* States: name, who may run the guest, QEMU's MigrationStatus. */
-#define GW_SOURCE_STATES(S)                                                                       \
-    S(NONE, SOURCE, "none")         /* nothing asked for yet */                                   \
-    S(CONNECTING, SOURCE, "setup")  /* the control channel is being connected */                  \
-    S(GREETING, SOURCE, "setup")    /* introduced; waits for WELCOME */                           \
-    S(NEGOTIATING, SOURCE, "setup") /* welcomed; the facts are being compared */                  \
-    S(OPENING, SOURCE, "setup")     /* bulk channels are being connected, the tracker started */  \
-    S(TRACKING, SOURCE, "setup")    /* the channels are there, the tracker is not yet */          \
-    S(TRACKED, SOURCE, "setup")     /* the tracker is there, the channels are not yet */          \
-    S(ACTIVE, SOURCE, "active")     /* rounds of pages */                                         \
-    S(PRE_SWITCHOVER, SOURCE,                                                                     \
-      "pre-switchover")                   /* could stop now: waits for the operator's word */     \
-    S(RETRY_WAITING, SOURCE, "setup")     /* link lost before COMMIT: waits to try again */       \
-    S(RETRY_CONNECTING, SOURCE, "setup")  /* connecting again */                                  \
-    S(RETRY_ASKING, SOURCE, "setup")      /* asked the target to go on where it was */            \
-    S(RETRY_OPENING, SOURCE, "setup")     /* the bulk channel is being connected again */         \
-    S(LEAVING, SOURCE, "active")          /* the departure is being recorded; pages go on */      \
-    S(STOPPING, SOURCE, "device")         /* the guest is being stopped and its state saved */    \
-    S(COLLECTING, NOBODY, "device")       /* the last dirty pages are being looked up */          \
-    S(FINISHING, NOBODY, "device")        /* the last pages (and digests) are being sent */       \
-    S(PREPARED, NOBODY, "device")         /* PREPARE sent; may still go back */                   \
-    S(HELD, NOBODY, "device")             /* COMMIT sent: the outcome is the target's to tell */  \
-    S(HELD_WAITING, NOBODY, "device")     /* held, link lost: waits to try again */               \
-    S(HELD_CONNECTING, NOBODY, "device")  /* held, connecting again */                            \
-    S(HELD_ASKING, NOBODY, "device")      /* held, asked the target how it stands */              \
-    S(PUSHING, TARGET, "postcopy-active") /* it runs there; the pages that lack follow */         \
-    S(PUSH_WAITING, TARGET, "postcopy-paused")     /* the same, link lost: waits to try again */  \
-    S(PUSH_PAUSED, TARGET, "postcopy-paused")      /* the same, until the operator says so */     \
-    S(PUSH_CONNECTING, TARGET, "postcopy-recover") /* connecting again */                         \
-    S(PUSH_ASKING, TARGET, "postcopy-recover")     /* asked the target how it stands */           \
-    S(PUSH_OPENING, TARGET, "postcopy-recover")    /* the bulk and urgent channels come again */  \
-    S(SETTLING, TARGET,                                                                           \
-      "completed") /* RUNNING or COMPLETE heard, DONE sent; waits for the close */                \
-    S(SETTLING_AGAIN, TARGET, "completed") /* DONE may be lost: connecting to say it again */     \
-    S(PAUSING, SOURCE, "device")           /* link lost while the guest was stopping */           \
-    S(FALLING_BACK, SOURCE, "device")      /* failed while the guest was stopping */              \
-    S(CANCELLING, SOURCE, "cancelling")    /* cancelled while the guest was stopping */           \
-    S(COMPLETED, TARGET, "completed")      /* the guest runs there */                             \
-    S(LOST, TARGET, "failed")              /* it ran there without all of its RAM, and is gone */ \
-    S(FAILED, SOURCE, "failed")            /* the guest runs here */                              \
-    S(CANCELLED, SOURCE, "cancelled")      /* the guest runs here */
+#define GW_SOURCE_STATES(S)                                                                      \
+    S(NONE, SOURCE, "none")         /* nothing asked for yet */                                  \
+    S(CONNECTING, SOURCE, "setup")  /* the control channel is being connected */                 \
+    S(GREETING, SOURCE, "setup")    /* introduced; waits for WELCOME */                          \
+    S(NEGOTIATING, SOURCE, "setup") /* welcomed; the facts are being compared */                 \
+    S(OPENING, SOURCE, "setup")     /* bulk channels are being connected, the tracker started */ \
+    S(TRACKING, SOURCE, "setup")    /* the channels are there, the tracker is not yet */         \
+    S(TRACKED, SOURCE, "setup")     /* the tracker is there, the channels are not yet */         \
+    S(ACTIVE, SOURCE, "active")     /* rounds of pages */                                        \
+    S(PRE_SWITCHOVER, SOURCE,                                                                    \
+      "pre-switchover")                   /* could stop now: waits for the operator's word */    \
+    S(RETRY_WAITING, SOURCE, "setup")     /* link lost before COMMIT: waits to try again */      \
+    S(RETRY_CONNECTING, SOURCE, "setup")  /* connecting again */                                 \
+    S(RETRY_ASKING, SOURCE, "setup")      /* asked the target to go on where it was */           \
+    S(RETRY_OPENING, SOURCE, "setup")     /* the bulk channel is being connected again */        \
+    S(LEAVING, SOURCE, "active")          /* the departure is being recorded; pages go on */     \
+    S(STOPPING, SOURCE, "device")         /* the guest is being stopped and its state saved */   \
+    S(COLLECTING, NOBODY, "device")       /* the last dirty pages are being looked up */         \
+    S(FINISHING, NOBODY, "device")        /* the last pages (and digests) are being sent */      \
+    S(PREPARED, NOBODY, "device")         /* PREPARE sent; may still go back */                  \
+    S(HELD, NOBODY, "device")             /* COMMIT sent: the outcome is the target's to tell */ \
+    S(HELD_WAITING, NOBODY, "device")     /* held, link lost: waits to try again */              \
+    S(HELD_CONNECTING, NOBODY, "device")  /* held, connecting again */                           \
+    S(HELD_ASKING, NOBODY, "device")      /* held, asked the target how it stands */             \
+    S(PUSHING, TARGET, "postcopy-active") /* it runs there; the pages that lack follow */        \
+    S(PUSH_WAITING, TARGET, "postcopy-paused")     /* the same, link lost: waits to try again */ \
+    S(PUSH_PAUSED, TARGET, "postcopy-paused")      /* the same, until the operator says so */    \
+    S(PUSH_CONNECTING, TARGET, "postcopy-recover") /* connecting again */                        \
+    S(PUSH_ASKING, TARGET, "postcopy-recover")     /* asked the target how it stands */          \
+    S(PUSH_OPENING, TARGET, "postcopy-recover")    /* the bulk and urgent channels come again */ \
+    S(SETTLING, TARGET,                                                                          \
+      "completed") /* RUNNING or COMPLETE heard, DONE sent; waits for the close */               \
+    S(SETTLING_WAITING, TARGET, "completed") /* DONE may be lost: waits to say it again */       \
+    S(SETTLING_AGAIN, TARGET, "completed")   /* connecting to say it again */                    \
+    S(PAUSING, SOURCE, "device")             /* link lost while the guest was stopping */        \
+    S(FALLING_BACK, SOURCE, "device")        /* failed while the guest was stopping */           \
+    S(CANCELLING, SOURCE, "cancelling")      /* cancelled while the guest was stopping */        \
+    S(COMPLETED, TARGET, "completed")        /* the guest runs there */                          \
+    S(LOST, TARGET, "failed")         /* it ran there without all of its RAM, and is gone */     \
+    S(FAILED, SOURCE, "failed")       /* the guest runs here */                                  \
+    S(CANCELLED, SOURCE, "cancelled") /* the guest runs here */
 
 #define GW_SOURCE_STATE_ENUM(name, runner, status) GW_SOURCE_##name,
 enum gw_source_state { GW_SOURCE_STATES(GW_SOURCE_STATE_ENUM) GW_SOURCE_STATE_COUNT };

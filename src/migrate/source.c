@@ -324,8 +324,9 @@ static bool is_exhausted(const struct gw_source *source, uint64_t now_ns)
     if (source->state == GW_SOURCE_PUSH_WAITING && source->config.recover_ns_max == 0) {
         return false;
     }
-    bool is_waiting =
-        source->state == GW_SOURCE_RETRY_WAITING || source->state == GW_SOURCE_PUSH_WAITING;
+    bool is_waiting = source->state == GW_SOURCE_RETRY_WAITING ||
+                      source->state == GW_SOURCE_PUSH_WAITING ||
+                      source->state == GW_SOURCE_SETTLING_WAITING;
     return is_waiting && source->lost_ns != 0 &&
            now_ns - source->lost_ns >= gw_source_patience_ns(source);
 }

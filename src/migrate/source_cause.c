@@ -9,8 +9,14 @@ uint64_t gw_source_patience_ns(const struct gw_source *source)
     if (source->config.is_ram_shared) {
         return 0; /* the target is a process of this host: lost is gone */
     }
-    return source->state == GW_SOURCE_PUSH_WAITING ? source->config.recover_ns_max
-                                                   : source->config.resume_ns_max;
+    switch (source->state) {
+    case GW_SOURCE_PUSH_WAITING:
+        return source->config.recover_ns_max;
+    case GW_SOURCE_SETTLING_WAITING:
+        return GW_SETTLING_NS_LOST;
+    default:
+        return source->config.resume_ns_max;
+    }
 }
 
 /* What broke the link stays the reason. */
@@ -111,6 +117,11 @@ void gw_source_note_cause(struct gw_source *source, const struct gw_source_event
             (void)gw_fault_set(&source->fault, GW_LINK,
                                "the target was not ready within %u s of PREPARE",
                                (unsigned)(GW_PREPARED_NS_MAX / 1000000000));
+        }
+        if (source->state == GW_SOURCE_SETTLING) {
+            (void)gw_fault_set(&source->fault, GW_LINK,
+                               "the target did not close the link within %u s of DONE",
+                               (unsigned)(GW_SETTLING_NS_MAX / 1000000000));
         }
         break;
     default:

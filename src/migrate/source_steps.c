@@ -392,7 +392,9 @@ void gw_source_step_back_off(struct gw_source *source, const struct gw_source_ev
     }
     source->is_bulk_up = false;
     source->demands_open = 0;
-    if (source->state == GW_SOURCE_PUSH_WAITING && source->lost_ns == 0) {
+    bool is_bounded =
+        source->state == GW_SOURCE_PUSH_WAITING || source->state == GW_SOURCE_SETTLING_WAITING;
+    if (is_bounded && source->lost_ns == 0) {
         source->lost_ns = event->now_ns;
     }
     source->retry_ns = next < GW_RETRY_NS_MAX ? next : GW_RETRY_NS_MAX;
@@ -497,16 +499,17 @@ void gw_source_step_done_again(struct gw_source *source, const struct gw_source_
 {
     (void)gw_source_send(source, GW_FRAME_DONE);
     source->limit_ns = event->now_ns + GW_SETTLING_NS_MAX;
+    gw_fault_clear(&source->fault); /* a link lost on the way is back */
 }
 
 void gw_source_step_done(struct gw_source *source, const struct gw_source_event *event)
 {
     gw_source_step_done_again(source, event);
     source->end_ns = event->now_ns;
+    source->retry_ns = source->lost_ns = 0;
     if (source->downtime_ns == 0) {
         source->downtime_ns = event->now_ns - source->halted_ns - source->verify_ns;
     }
-    gw_fault_clear(&source->fault); /* a link lost on the way was settled */
     gw_release_add_map(&source->release, NULL);
     record(source, GW_DEPARTURE_LEFT);
 }

@@ -255,15 +255,18 @@
     WHILE_RECOVERING(T, PUSH_OPENING)                                                              \
                                                                                                    \
     T(SETTLING, LINK_CLOSED, COMPLETED, finish)                                                    \
-    T(SETTLING, LINK_LOST, SETTLING_AGAIN, connect)                                                \
+    T(SETTLING, LINK_LOST, SETTLING_WAITING, back_off)                                             \
     T(SETTLING, REFUSE, COMPLETED, finish)                                                         \
-    T(SETTLING, TIME_OUT, COMPLETED, finish)                                                       \
+    T(SETTLING, TIME_OUT, SETTLING_WAITING, back_off)                                              \
+                                                                                                   \
+    T(SETTLING_WAITING, TIME_OUT, SETTLING_AGAIN, connect)                                         \
+    T(SETTLING_WAITING, EXHAUSTED, COMPLETED, finish)                                              \
                                                                                                    \
     T(SETTLING_AGAIN, LINK_UP, SETTLING_AGAIN, ask)                                                \
     T(SETTLING_AGAIN, STANDS_RUNNING, SETTLING, done_again)                                        \
     T(SETTLING_AGAIN, STANDS_UNKNOWN, COMPLETED, finish)                                           \
     T(SETTLING_AGAIN, REFUSE, COMPLETED, finish)                                                   \
-    T(SETTLING_AGAIN, LINK_LOST, COMPLETED, finish)                                                \
-    T(SETTLING_AGAIN, TIME_OUT, COMPLETED, finish)
+    T(SETTLING_AGAIN, LINK_LOST, SETTLING_WAITING, back_off)                                       \
+    T(SETTLING_AGAIN, TIME_OUT, SETTLING_WAITING, back_off)
 
 #endif

@@ -96,7 +96,9 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .is_link_lost =
             (source->state >= GW_SOURCE_RETRY_WAITING &&
              source->state <= GW_SOURCE_RETRY_OPENING) ||
-            (source->state >= GW_SOURCE_PUSH_WAITING && source->state <= GW_SOURCE_PUSH_OPENING),
+            (source->state >= GW_SOURCE_PUSH_WAITING && source->state <= GW_SOURCE_PUSH_OPENING) ||
+            source->state == GW_SOURCE_SETTLING_WAITING ||
+            source->state == GW_SOURCE_SETTLING_AGAIN,
         .is_held = is_held(source->state),
         .is_verified = source->is_verified,
         .is_different = source->is_different,

@@ -184,6 +184,10 @@ static void say_link(const struct gw_source_figures *figures)
     gw_outgoing_get_fault(OUTGOING, &fault);
     if (gw_outbound_is_pushing()) {
         say_postcopy(figures, fault.text);
+    } else if (figures->is_link_lost && gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
+        gw_monitor_say("guest %s runs at %s, which may not have heard that this side knows; it is "
+                       "told again: %s",
+                       MONITOR->config->name, MONITOR->peer, fault.text);
     } else if (figures->is_link_lost) {
         gw_monitor_say("guest %s runs on here; the link is tried again: %s", MONITOR->config->name,
                        fault.text);
@@ -206,7 +210,7 @@ static void told_status(void)
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
     }
     gw_monitor_event_migration();
-    if (figures.state == GW_SOURCE_SETTLING || figures.state == GW_SOURCE_SETTLING_AGAIN) {
+    if (figures.state >= GW_SOURCE_SETTLING && figures.state <= GW_SOURCE_SETTLING_AGAIN) {
         gw_upgrade_runs_there();
     }
 }
@@ -228,7 +232,11 @@ static void finish(void)
     if (state == GW_SOURCE_COMPLETED) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
         if (!gw_run_storage.upgrade.has_died_there) {
-            gw_monitor_say("guest %s moved to %s", MONITOR->config->name, MONITOR->peer);
+            gw_monitor_say("guest %s moved to %s%s%s", MONITOR->config->name, MONITOR->peer,
+                           fault.text[0] ? ", which may wait there to hear that this side knows "
+                                           "(`godwit resolve` there): "
+                                         : "",
+                           fault.text);
         }
     } else if (state == GW_SOURCE_LOST) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);

@@ -53,9 +53,10 @@ def test_at_once(net):
 
 @gateways(2)
 def test_in_the_middle(net):
-    """Precopy first, on a link that it would never be done on; then the operator switches."""
+    """Precopy first, on a link that it would never be done on; then the operator switches. What lacks
+    then is little, and comes slowly enough that the guest must ask for some of it."""
     source, target = boot(net, words="load=1@60")
-    migration = source.start_migration(uri(net[2]), *NEVER_DONE)
+    migration = source.start_migration(uri(net[2]), *NEVER_DONE, "--postcopy-bandwidth", "256K")
     source.worsen_link()
     migration.wait_for_output(b'"dirty-sync-count":3', timeout=120)
     net[1].check("godwit", "migrate-postcopy", source.name)

@@ -43,6 +43,7 @@ enum phase source_phase(const struct world *world)
     case GW_SOURCE_PUSH_OPENING:
         return PHASE_P;
     case GW_SOURCE_SETTLING:
+    case GW_SOURCE_SETTLING_WAITING:
     case GW_SOURCE_SETTLING_AGAIN:
     case GW_SOURCE_COMPLETED:
         return PHASE_D;

@@ -317,9 +317,14 @@ void reach(enum gw_source_state state)
         reach(GW_SOURCE_HELD);
         hears_verdict(GW_FRAME_RUNNING, 1);
         break;
-    case GW_SOURCE_SETTLING_AGAIN:
+    case GW_SOURCE_SETTLING_WAITING:
         reach(GW_SOURCE_SETTLING);
         happens(GW_SOURCE_EV_LINK_LOST);
+        break;
+    case GW_SOURCE_SETTLING_AGAIN:
+        reach(GW_SOURCE_SETTLING_WAITING);
+        now_ns = gw_source_deadline(&source);
+        happens(GW_SOURCE_EV_TICK);
         happens(GW_SOURCE_EV_LINK_UP);
         break;
     case GW_SOURCE_FALLING_BACK:
