@@ -39,7 +39,9 @@ static enum gw_status open_file(struct file *file, const char *what, const char 
                                 struct gw_fault *fault)
 {
     struct stat about;
-    *file = (struct file){.what = what, .path = path, .fd = open(path, O_RDONLY | O_CLOEXEC)};
+    /* a pipe that nobody writes to is refused, not waited for */
+    *file = (struct file){
+        .what = what, .path = path, .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     if (file->fd < 0)
         return gw_fault_set_os(fault, errno, "%s %s cannot be opened", what, path);
     enum gw_status status = GW_OK;
@@ -153,7 +155,9 @@ static enum gw_status settle_kernel(struct gw_vm *vm, const struct file *file, u
                             "kernel %s is gzip inside gzip, wanted an arm64 Image inside",
                             file->path);
     struct gw_image image;
-    gw_image_decode(header, bytes, &image);
+    status = gw_image_decode(file->path, header, bytes, &image, fault);
+    if (status != GW_OK)
+        return status;
     if (image.text_offset > GW_RAM_BYTES_MAX || image.memory_bytes > GW_RAM_BYTES_MAX ||
         !gw_ram_at(vm->ram, base + image.text_offset, image.memory_bytes))
         return too_large(vm, file, base + image.text_offset, image.memory_bytes, fault);

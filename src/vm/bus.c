@@ -224,7 +224,8 @@ void gw_vm_console_again(struct gw_vm *vm)
 size_t gw_vm_console_put(struct gw_vm *vm, const uint8_t *bytes, size_t count)
 {
     (void)pthread_mutex_lock(&vm->device_lock);
-    size_t taken = gw_pl011_put_input(&vm->pl011, bytes, count);
+    /* A guest that is to arrive brings its own receiver: what is given to this one is lost. */
+    size_t taken = vm->has_guest ? gw_pl011_put_input(&vm->pl011, bytes, count) : 0;
     vm->is_room_awaited = taken < count;
     settle_lines(vm, false);
     (void)pthread_mutex_unlock(&vm->device_lock);

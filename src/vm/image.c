@@ -84,14 +84,17 @@ enum gw_status gw_image_identify(const char *path, const uint8_t *bytes, size_t 
     return refuse(path, bytes, count, fault);
 }
 
-void gw_image_decode(const uint8_t *header, uint64_t file_bytes, struct gw_image *image)
+enum gw_status gw_image_decode(const char *path, const uint8_t *header, uint64_t file_bytes,
+                               struct gw_image *image, struct gw_fault *fault)
 {
     image->text_offset = get_u64(header + 8);
     image->memory_bytes = get_u64(header + 16);
-    if (image->memory_bytes == 0) {
-        image->text_offset = 0x80000;
-        image->memory_bytes = file_bytes + (UINT64_C(1) << 20); /* and its zeroed data */
-    }
+    if (image->memory_bytes == 0)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "kernel %s is older than Linux 3.17 (its header says no size): wanted "
+                            "4.2 or newer",
+                            path);
     if (image->memory_bytes < file_bytes)
         image->memory_bytes = file_bytes;
+    return GW_OK;
 }

@@ -28,13 +28,15 @@ GW_MUST_USE enum gw_status gw_image_identify(const char *path, const uint8_t *by
                                              enum gw_image_kind *kind, struct gw_fault *fault);
 
 /* An arm64 Image's bytes counted from its base: where it is loaded and entered, and how much
- * memory it takes from there on. Kernels older than 3.17 leave the size 0; they get what
- * booting.rst says was assumed. */
+ * memory it takes from there on. GW_ARGUMENT for a kernel older than 3.17, which leaves the size 0;
+ * before 4.2 one does not find its devicetree below itself (booting.rst). */
 struct gw_image {
     uint64_t text_offset;
     uint64_t memory_bytes;
 };
-void gw_image_decode(const uint8_t *header, uint64_t file_bytes, struct gw_image *image);
+GW_MUST_USE enum gw_status gw_image_decode(const char *path, const uint8_t *header,
+                                           uint64_t file_bytes, struct gw_image *image,
+                                           struct gw_fault *fault);
 
 /* Inflates the gzip member in [from, from+from_bytes) into `to`. `scratch` is memory for the
  * decoder alone (GW_IMAGE_SCRATCH_BYTES). Checks the member's CRC and length. GW_CORRUPT, or

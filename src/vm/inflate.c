@@ -139,6 +139,9 @@ enum gw_status gw_image_inflate(const char *path, const uint8_t *from, size_t fr
     if (get_u32(stream.next_in) != output.crc ||
         get_u32(stream.next_in + 4) != (uint32_t)output.used)
         return corrupt(path, "its checksum does not match", fault);
+    const uint8_t *rest = stream.next_in + TRAILER_BYTES;
+    if (stream.avail_in >= TRAILER_BYTES + 2 && rest[0] == 0x1f && rest[1] == 0x8b)
+        return corrupt(path, "it has more than one member, wanted one", fault);
     *to_bytes = output.used;
     return GW_OK;
 }

@@ -43,11 +43,13 @@ static bool is_firmware_register(uint64_t id)
     return class == KVM_REG_ARM_FW || class == KVM_REG_ARM_FW_FEAT_BMAP;
 }
 
+enum { IDENTITY, FIRMWARE, MUTABLE };
+
 static int order(uint64_t id)
 {
     if (is_id_register(id))
-        return 0;
-    return is_firmware_register(id) ? 1 : 2;
+        return IDENTITY;
+    return is_firmware_register(id) ? FIRMWARE : MUTABLE;
 }
 
 static bool is_counter(uint64_t id)
@@ -78,8 +80,8 @@ static enum gw_status list_registers(struct gw_vm *vm, struct gw_fault *fault)
         return gw_fault_set_os(fault, errno, "KVM refused to list a vCPU's registers");
     }
     vm->register_count = 0;
-    for (int rank = 0; rank <= 2; rank++) {
-        if (rank == 2)
+    for (int rank = IDENTITY; rank <= MUTABLE; rank++) {
+        if (rank == MUTABLE)
             vm->constant_count = vm->register_count;
         for (uint64_t i = 0; i < list.head.n; i++) {
             if (order(list.ids[i]) == rank && !is_counter(list.ids[i]))
@@ -188,11 +190,14 @@ static enum gw_status check_vector_lengths(int fd, uint32_t index, const uint8_t
     return GW_OK;
 }
 
-static enum gw_status load_register(struct gw_vm *vm, uint32_t index, uint64_t id, uint32_t hint,
-                                    const uint8_t *value, struct gw_fault *fault)
+static enum gw_status load_register(struct gw_vm *vm, uint32_t index, uint64_t id,
+                                    uint32_t position, const uint8_t *value, struct gw_fault *fault)
 {
     int fd = vm->vcpu[index].fd;
-    uint32_t position = find(vm, id, hint);
+    static const uint8_t zero[REGISTER_BYTES_MAX];
+    if (position == vm->register_count && order(id) != MUTABLE &&
+        memcmp(value, zero, gw_kvm_register_bytes(id)) == 0)
+        return GW_OK; /* a newer kernel's, of something that neither has */
     if (position == vm->register_count)
         return gw_fault_set(fault, GW_REFUSED,
                             "vCPU %" PRIu32 " comes with register 0x%016" PRIx64
@@ -215,9 +220,23 @@ static enum gw_status load_register(struct gw_vm *vm, uint32_t index, uint64_t i
     return GW_OK;
 }
 
+/* All of the core's registers came. System registers that a newer kernel knows may be missing. */
+static enum gw_status check_core(const struct gw_vm *vm, const char *section, const bool *has_come,
+                                 struct gw_fault *fault)
+{
+    for (uint32_t i = 0; i < vm->register_count; i++) {
+        bool is_core = (vm->registers[i] & KVM_REG_ARM_COPROC_MASK) == KVM_REG_ARM_CORE;
+        if (is_core && !has_come[i])
+            return gw_fault_set(fault, GW_CORRUPT, "section %s is without register 0x%016" PRIx64,
+                                section, vm->registers[i]);
+    }
+    return GW_OK;
+}
+
 static enum gw_status load_registers(struct gw_vm *vm, uint32_t index,
                                      struct gw_state_section *section, struct gw_fault *fault)
 {
+    bool has_come[GW_VM_REGISTERS_MAX + 1] = {false}; /* the last: those that are not known here */
     uint32_t count = gw_state_get_u32(&section->payload);
     if (count > GW_VM_REGISTERS_MAX)
         return gw_fault_set(fault, GW_CORRUPT,
@@ -233,11 +252,17 @@ static enum gw_status load_registers(struct gw_vm *vm, uint32_t index,
         const uint8_t *value = gw_state_get_bytes(&section->payload, bytes);
         if (!value)
             break; /* the section's check says it */
-        enum gw_status status = load_register(vm, index, id, i, value, fault);
+        uint32_t position = find(vm, id, i);
+        if (position < vm->register_count && has_come[position])
+            return gw_fault_set(fault, GW_CORRUPT, "section %s has register 0x%016" PRIx64 " twice",
+                                section->name, id);
+        has_come[position] = true;
+        enum gw_status status = load_register(vm, index, id, position, value, fault);
         if (status != GW_OK)
             return status;
     }
-    return gw_state_section_check(section, fault);
+    enum gw_status status = gw_state_section_check(section, fault);
+    return status ? status : check_core(vm, section->name, has_come, fault);
 }
 
 enum gw_status gw_vm_vcpu_load(struct gw_vm *vm, uint32_t index, struct gw_state_section *section,

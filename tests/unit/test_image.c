@@ -34,11 +34,15 @@ static void image_is_known_and_measured(void **state)
     header[16 + 2] = 0x40; /* image_size 0x400000 */
     assert_int_equal(gw_image_identify("k", header, 64, &kind, NULL), GW_OK);
     assert_int_equal(kind, GW_IMAGE_ARM64);
-    gw_image_decode(header, 0x300000, &image);
+    assert_int_equal(gw_image_decode("k", header, 0x300000, &image, NULL), GW_OK);
     assert_int_equal(image.text_offset, 0x80000);
     assert_int_equal(image.memory_bytes, 0x400000);
-    gw_image_decode(header, 0x500000, &image);
+    assert_int_equal(gw_image_decode("k", header, 0x500000, &image, NULL), GW_OK);
     assert_int_equal(image.memory_bytes, 0x500000);
+    struct gw_fault fault = {.status = GW_OK};
+    header[16 + 2] = 0;
+    assert_int_equal(gw_image_decode("k", header, 0x500000, &image, &fault), GW_ARGUMENT);
+    assert_says(&fault, "older than Linux 3.17");
 }
 
 static void others_are_refused_by_name(void **state)
@@ -106,6 +110,14 @@ static void gzip_is_unpacked_and_checked(void **state)
     assert_int_equal(inflate_copy(packed, sizeof(packed), 28, &fault), GW_OK);
     assert_int_equal(inflate_copy(packed, sizeof(packed), 27, &fault), GW_LIMIT);
     assert_says(&fault, "does not fit into guest memory");
+    uint8_t more[2 * sizeof(packed)];
+    memcpy(more, packed, sizeof(packed));
+    memset(more + sizeof(packed), 0, sizeof(packed)); /* as some fill up a last block */
+    assert_int_equal(inflate_copy(more, sizeof(more), 100, NULL), GW_OK);
+    memcpy(more + sizeof(packed), packed, sizeof(packed));
+    gw_fault_clear(&fault);
+    assert_int_equal(inflate_copy(more, sizeof(more), 100, &fault), GW_CORRUPT);
+    assert_says(&fault, "more than one member");
 }
 
 static void damaged_gzip_is_refused_at_every_byte(void **state)
