@@ -163,7 +163,7 @@ static void begin_round(const struct scenario *scenario, enum mishap mishap)
     gw_outgoing_get_figures(&outgoing, &figures);
     if (scenario->way == HYBRID && figures.rounds == 2 &&
         gw_outgoing_postcopy(&outgoing, &fault) != GW_OK) {
-        printf("  A: no postcopy: %s\n", fault.text); /* it may be over already */
+        printf("  A: no postcopy: %s\n", fault.text);
     }
     if (mishap == MISHAP_CANCEL_AT_ROUND) {
         cancel();
@@ -246,7 +246,7 @@ static bool do_action(const struct scenario *scenario, enum mishap mishap,
 
 /* ---- A migration ---- */
 
-static enum gw_source_state print_end(const struct scenario *scenario)
+static enum gw_source_state print_end(const struct scenario *scenario, enum mishap mishap)
 {
     struct gw_source_figures figures;
     struct gw_fault fault;
@@ -277,9 +277,14 @@ static enum gw_source_state print_end(const struct scenario *scenario)
         fprintf(stderr, "embedder: text was not packed to two thirds\n");
         return GW_SOURCE_NONE;
     }
-    if (cuts > 0 && figures.recoveries != (uint64_t)cuts) {
-        fprintf(stderr, "embedder: %d cuts, %llu recoveries\n", cuts,
-                (unsigned long long)figures.recoveries);
+    if (figures.state == GW_SOURCE_COMPLETED && scenario->way != PRECOPY && !figures.is_postcopy) {
+        fprintf(stderr, "embedder: the guest did not go before its memory\n");
+        return GW_SOURCE_NONE;
+    }
+    uint64_t wanted = mishap == MISHAP_CUT_AT_PUSH ? 2 : mishap == MISHAP_PAUSE_AT_PUSH ? 1 : 0;
+    if (figures.state == GW_SOURCE_COMPLETED && figures.recoveries != wanted) {
+        fprintf(stderr, "embedder: %llu recoveries, wanted %llu (%d cuts)\n",
+                (unsigned long long)figures.recoveries, (unsigned long long)wanted, cuts);
         return GW_SOURCE_NONE;
     }
     return figures.state;
@@ -331,7 +336,9 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
         .source = {.withdrawn = last,
                    .guest_name = "scribbler",
                    .facts = &facts,
-                   .downtime_ns_max = scenario->downtime_ms * GW_NS_PER_MS,
+                   .downtime_ns_max = scenario->way == HYBRID /* not before it is switched */
+                                          ? 1
+                                          : scenario->downtime_ms * GW_NS_PER_MS,
                    .bandwidth_max = scenario->bandwidth,
                    .is_postcopy = scenario->way == POSTCOPY,
                    .postcopy_bandwidth_max = scenario->postcopy_bandwidth,
@@ -355,7 +362,7 @@ static enum gw_source_state migrate(const struct scenario *scenario, const char 
     last = config.source.session;
     bool is_over = serve(scenario, mishap);
     gw_outgoing_stop(&outgoing);
-    enum gw_source_state ended = print_end(scenario);
+    enum gw_source_state ended = print_end(scenario, mishap);
     return is_over ? ended : GW_SOURCE_NONE;
 }
 

@@ -156,6 +156,8 @@ def run(tests, report):
                 channel.send(number)
             else:
                 channel.send(None)
+    for number in pending:
+        report(tests[number], "fail", 0.0, "no process is left to run it")
 
 
 def _clean(network):

@@ -53,7 +53,7 @@ def test_console_to_a_file(net):
                         "/tmp/console.txt")
     one.wait_for_text("/tmp/console.txt", "guest: ready")
     one.check("godwit", "quit", "filed")
-    command.wait()
+    assert command.wait().code == 0
 
 
 @gateways(2, long=True)
@@ -70,7 +70,7 @@ def test_full_disk_under_the_console_file_harms_no_guest(net):
         assert '"running":true' in one.check("godwit", "status", "full", "--json").replace(" ", "")
         assert not command.ended(), command.error()
         one.check("godwit", "quit", "full")
-        command.wait()
+        assert command.wait().code == 0
     finally:
         one.run("umount", "/tmp/small")
 
@@ -93,7 +93,7 @@ def test_a_log_that_nobody_reads_stops_nothing(net):
     one.shell("while ! [ -S /run/godwit/unread.sock ]; do usleep 50000; done")
     assert "inmigrate" in one.check("godwit", "status", "unread", "--json")
     one.check("godwit", "quit", "unread")
-    command.wait()
+    assert command.wait().code == 0
 
 
 @gateways(2)

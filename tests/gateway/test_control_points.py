@@ -41,6 +41,7 @@ def test_a_migration_that_waits_is_cancelled(net):
     source.expect_status("pre-switchover")
     net[1].check("godwit", "migrate-cancel", source.name)
     assert Report(migration.wait()).code == 5
+    source.command.wait_for_error(b"stays here")
     source.console.wait_for_counts(3)
     check_continuous(source.console)
     assert not target.console.bytes and not target.command.ended()

@@ -9,7 +9,7 @@ from test_migrate import check_moved, listen, uri
 LOAD = "load=12@60"
 LINK = ("--bandwidth", "8M", "--downtime", "100ms", "--compress", "none")
 # To be made worse by worsen_link(): then even this load, of 1 MB, is more than it carries.
-FAST_LINK = ("--bandwidth", "16M", "--compress", "none", "--downtime")
+FAST_LINK = ("--bandwidth", "16M", "--compress", "none", "--downtime", "1ms")
 SMALL_LOAD = "load=1@60"
 
 
@@ -22,8 +22,8 @@ def boot(net, words=LOAD):
 @gateways(2)
 def test_a_guest_that_is_too_fast_is_slowed_down(net):
     source, target = boot(net, SMALL_LOAD)
-    migration = source.start_migration(uri(net[2]), *FAST_LINK, "300ms", "--verify")
-    source.worsen_link()
+    migration = source.start_migration(uri(net[2]), *FAST_LINK, "--verify")
+    source.worsen_link(downtime_ms=300)
     report = Report(migration.wait(180))
     check_moved(source, target, report)
     percent = [line.get("cpu-throttle-percentage", 0) for line in report.lines]
@@ -37,8 +37,8 @@ def test_a_guest_that_is_too_fast_is_slowed_down(net):
 @gateways(2, long=True)
 def test_a_slowed_guest_that_stays_has_its_speed_back(net):
     source, target = boot(net, SMALL_LOAD)
-    migration = source.start_migration(uri(net[2]), *FAST_LINK, "10ms")
-    source.worsen_link()
+    migration = source.start_migration(uri(net[2]), *FAST_LINK)
+    source.worsen_link(downtime_ms=10)
     migration.wait_for_output(b'"cpu-throttle-percentage"')
     net[1].check("godwit", "migrate-cancel", source.name)
     assert Report(migration.wait()).code == 5
@@ -52,8 +52,8 @@ def test_a_slowed_guest_that_stays_has_its_speed_back(net):
 @gateways(2)
 def test_left_to_itself_it_lets_a_guest_go_first_that_is_too_fast(net):
     source, target = boot(net, SMALL_LOAD)
-    migration = source.start_migration(uri(net[2]), *FAST_LINK, "10ms", "--full-speed")
-    source.worsen_link()
+    migration = source.start_migration(uri(net[2]), *FAST_LINK, "--full-speed")
+    source.worsen_link(downtime_ms=10)
     report = Report(migration.wait(180))
     assert report.code == 0 and report.status == "completed", report
     assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
@@ -73,6 +73,7 @@ def test_left_to_itself_it_keeps_to_a_deadline(net):
                             "--compress", "none", "--deadline", "9s")
     assert report.code == 0 and report.status == "completed", report
     assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
+    assert "the deadline is near" in source.said(), source.said()
     print(f"     {report.total_ms} ms in all, 9000 wanted at most", flush=True)
     target.console.wait_for_load(2)
     check_continuous(source.console, target.console)
@@ -85,6 +86,7 @@ def test_the_deadline_is_met_by_standing_still(net):
     report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--verify", "--deadline", "12s",
                             "--on-deadline", "stop-and-copy")
     check_moved(source, target, report)
+    assert "they go while the guest stands still" in source.said(), source.said()
     assert all("cpu-throttle-percentage" not in line for line in report.lines), report
     target.power_off()
 
@@ -94,7 +96,7 @@ def test_the_deadline_cancels_and_the_guest_stays(net):
     source, target = boot(net)
     report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--precopy", "--deadline", "6s")
     assert report.code == 5 and report.status == "cancelled", report
-    assert "the deadline of 6000 ms passed" in source.said(), source.said()
+    source.command.wait_for_error(b"the deadline of 6000 ms passed")
     source.console.wait_for_load(2)
     check_continuous(source.console)
     assert not target.console.bytes and not target.command.ended()

@@ -5,7 +5,7 @@ import json
 from harness.case import gateways
 from harness.guest import Guest
 from test_migrate import check_moved, listen, uri
-from test_postcopy import BATCH, PostcopyCut
+from test_postcopy import BATCH, NEVER_DONE, PostcopyCut
 
 
 def rate(gateway, guest, seconds=2, mode="dirty-bitmap"):
@@ -65,3 +65,18 @@ def test_a_migration_need_not_wait_for_a_measurement(net):
     target.console.wait_for_load(1)
     assert rate(net[2], target) > 0
     target.power_off()
+
+
+@gateways(2)
+def test_a_migration_tells_what_it_measured(net):
+    source = Guest(net[1], words="load=12@60").boot()
+    source.console.wait_for_load(1)
+    listen(net[2])
+    migration = source.start_migration(uri(net[2]), *NEVER_DONE)
+    migration.wait_for_output(b'"active"')
+    check_refused(net[1], source, b"before its first round is over")
+    migration.wait_for_output(b'"dirty-sync-count":2')
+    assert rate(net[1], source) > 0
+    net[1].check("godwit", "migrate-cancel", source.name)
+    assert migration.wait().code == 5
+    source.power_off()

@@ -75,6 +75,7 @@ class Cut:
         """The guest never left; and a second try, straight to the target, moves it."""
         report = self.report()
         assert report.code in (1, 4, 5), report
+        self.source.command.wait_for_error(b"stays here")
         self.source.console.wait_for_counts(5)
         check_continuous(self.source.console)
         report = self.source.migrate(uri(self.net[2]), "--verify")
@@ -115,6 +116,7 @@ def test_ended_in_the_handover(net):
     migration = source.start_migration(uri(net[2]), "--pause-before-switchover")
     source.expect_status("pre-switchover")
     target.command.kill(SIGSTOP)  # it answers nothing from here on
+    net[2].shell("until grep -q '^State:.T' /proc/$(pidof godwit)/status; do usleep 20000; done")
     net[1].check("godwit", "migrate-continue", source.name)
     source.expect_state("finish-migrate")
     migration.kill(9)

@@ -48,10 +48,14 @@ def test_source_killed_before_the_handover(net):
 def check_cut_and_mended(net, source, target, migration):
     """The guest runs on here while the link is gone, and moves when it is back."""
     net.link(False)
+    source.command.wait_for_error(b"the link is tried again")
+    target.command.wait_for_error(b"is waited for")
     source.console.wait_for_counts(20)
     assert not target.console.bytes
     net.link(True)
-    check_moved(source, target, Report(migration.wait(180)))
+    report = Report(migration.wait(180))
+    check_moved(source, target, report)
+    assert report.resumes >= 1, report
     target.power_off()
 
 
@@ -66,9 +70,9 @@ def test_link_cut_after_the_move(net):
     source.console.wait_for_counts(5)
     target = listen(net[2])
     report = source.migrate(uri(net[2]), "--verify")
-    net.link(False)
     assert report.code == 0, report
-    source.wait(MIGRATED_AWAY)
+    source.wait(MIGRATED_AWAY)  # only then the target knows that it does
+    net.link(False)
     target.console.wait_for_counts(10)
     check_continuous(source.console, target.console)
     target.power_off()
@@ -76,12 +80,16 @@ def test_link_cut_after_the_move(net):
 
 @gateways(2)
 def test_link_cut_at_the_switchover(net):
-    """Cut as soon as the source's guest falls silent, then mend: one side runs it, one history."""
+    """Cut as it is about to fall silent; mended when a side has noticed: one history."""
     source, target, migration = start_slow(net, words="", bandwidth="200M")
     # The switchover cannot be hit exactly from here; the simulator cuts at every message. This
     # shows the real link's loss near it: whatever state it hits, the guest ends up on one side.
-    migration.wait_for_output(b"dirty-sync-count")
+    source.command.wait_for_error(b"fit into the downtime limit")
     net.link(False)
+    while not migration.ended():
+        told = net[1].run("godwit", "status", source.name, "--json").output
+        if b"link-lost" in told or b'"held"' in told:
+            break
     net.link(True)
     report = Report(migration.wait(180))
     assert report.code in (0, 1), report

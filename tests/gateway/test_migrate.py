@@ -48,7 +48,7 @@ def test_idle(net):
     told = target.status()["migrate"]["__org.godwit"]
     # One round trip is allowed, as long as it was during the handover.
     assert abs(step_us) <= told["round-trip-us"] + uncertainty_us, (step_us, uncertainty_us, told)
-    assert report.downtime_ms <= 2000 and report.transferred_bytes > 10_000_000, report
+    assert report.transferred_bytes > 10_000_000, report
     assert told["role"] == "target" and f"tcp:{net[1].address}:" in told["peer"], told
     target.power_off()
 
@@ -129,11 +129,11 @@ def test_second_migration_while_one_runs_is_refused(net):
     first = source.start_migration(uri(net[2]), "--bandwidth", "8M")
     first.wait_for_output(b'"active"')
     second = source.migrate(uri(net[2]))
-    assert second.code in (1, 4) and second.error, second
+    assert second.code == 1 and "migration process in progress" in second.error, second
     net[1].check("godwit", "migrate-cancel", source.name)
     assert first.wait().code == 5
     source.console.wait_for_counts(5)
-    assert not target.command.ended() or target.command.code != 0
+    assert not target.command.ended(), target.said()
     source.power_off()
 
 
@@ -145,6 +145,7 @@ def test_cancel_then_a_second_that_succeeds(net):
     first.wait_for_output(b'"active"')
     net[1].check("godwit", "migrate-cancel", source.name)
     assert first.wait().code == 5
+    source.command.wait_for_error(b"stays here")
     source.console.wait_for_counts(5)
     report = source.migrate(uri(net[2]), "--verify")
     check_moved(source, target, report)

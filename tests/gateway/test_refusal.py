@@ -58,8 +58,9 @@ def test_plaintext_must_be_asked_for(net):
 def test_another_program_listens(net):
     source = Guest(net[1]).boot()
     stranger = net[2].start("sh", "-c", "yes 'HTTP/1.1 400 what' | nc -l -p 4444", stdin=None)
+    net[2].shell("until netstat -ltn | grep -q ':4444 '; do usleep 20000; done")
     report = source.migrate(uri(net[2]))
-    assert report.code in (1, 4) and report.error, report
+    assert report.code in (1, 4) and "does not speak godwit's protocol" in report.error, report
     stranger.kill(9)
     source.console.wait_for_counts(3)
     source.power_off()
@@ -69,6 +70,7 @@ def test_another_program_listens(net):
 def test_garbage_to_the_target_harms_nothing(net):
     target = listen(net[2])
     net[1].shell(f"head -c 200000 /dev/urandom | nc -w 3 {net[2].address} 4444 || :")
+    target.command.wait_for_error(b"turned away")
     assert not target.command.ended(), target.said()
     source = Guest(net[1]).boot()
     assert source.migrate(uri(net[2]), "--verify").code == 0

@@ -24,7 +24,7 @@ def share_key(net):
 
 def share_certificates(net, *folders):
     """A folder of tests/certificates.py for each gateway, in their order."""
-    made = BUILD / "gateway-certificates"
+    made = net.folder / "certificates"
     subprocess.run([sys.executable, TOP / "tests/certificates.py", made], check=True)
     for number, folder in enumerate(folders, 1):
         net[number].check("mkdir", "-p", "/tmp/tls")
@@ -91,8 +91,8 @@ def test_key_and_a_link_cut_in_precopy(net):
 
 def check_told(target, words):
     """In its log; it waits on."""
+    target.command.wait_for_error(words.encode())
     assert not target.command.ended(), target.said()
-    assert words in target.said(), target.said()
 
 
 @gateways(2)
@@ -151,6 +151,7 @@ def test_an_upgraded_monitor_has_its_key(net):
     assert report.code == 0 and report.verify == "equal", report
     target.console.wait_for_counts(5)
     source.wait(MIGRATED_AWAY)
+    target.command.wait_for_error(b"came and is settled")
     target.power_off()
 
 

@@ -184,7 +184,7 @@ def test_one_that_does_not_answer_is_cancelled(net):
     pid = guest.status()["pid"]
     silent = guest.script("echo >/tmp/started; exec sleep 3600")
     upgrade = net[1].start("godwit", "upgrade", "guest", "--binary", silent)
-    net[1].wait_for_text("/tmp/started", "")
+    net[1].wait_for_text("/tmp/started", "\n")
     guest.expect_status("setup")
     again, away = guest.upgrade(), guest.migrate("tcp:127.0.0.1:1")
     assert again.code == 1 and "an upgrade is under way" in again.error, again
@@ -279,6 +279,7 @@ def test_between_two_migrations(net):
     assert report.code == 0 and report.verify == "equal", report
     target.console.wait_for_counts(3)
     check_continuous(source.console, target.console)
+    target.command.wait_for_error(b"came and is settled")
     departed = net[1].run("godwit", "run", "guest", "--kernel", "/guest/Image")
     assert departed.code == 2 and b"moved to" in departed.error, departed
     net[2].check("godwit", "upgrade", "guest")

@@ -131,18 +131,20 @@ class Guest:
         return self.host.start(*through, "godwit", "migrate", self.name, uri, *self._secrecy,
                                "--json", *options, on_output=on_output)
 
-    def worsen_link(self, left_bytes=16 << 20, bytes_per_s=1 << 20):
+    def worsen_link(self, downtime_ms=1, left_bytes=16 << 20, bytes_per_s=1 << 20):
         """Lets its migration, when so much is left at most, send no more than that: less than a load
-        writes, however little of the CPU it gets. What does not change has gone fast by then."""
+        writes, however little of the CPU it gets. What does not change has gone fast by then. Until
+        then its downtime limit should be one that is never met."""
         end = time.monotonic() + 120
         while self.status()["migrate"].get("ram", {}).get("remaining", left_bytes + 1) > left_bytes:
             assert time.monotonic() < end, self.status()
-        self.set_parameters({"max-bandwidth": bytes_per_s})
+        self.set_parameters({"max-bandwidth": bytes_per_s, "downtime-limit": downtime_ms})
 
     def set_parameters(self, parameters):
         words = {"execute": "migrate-set-parameters", "arguments": parameters}
-        self.host.check("talk", f"/run/godwit/{self.name}.sock", stdin=(
+        said = self.host.check("talk", f"/run/godwit/{self.name}.sock", stdin=(
             '{"execute":"qmp_capabilities"}\n' + json.dumps(words) + "\n").encode())
+        assert '"error"' not in said, said
 
     def migrate(self, uri, *options, timeout=180):
         """Moves the guest; returns the Report whatever came of it."""

@@ -159,6 +159,14 @@ def _strip_tool():
     return "strip" if os.uname().machine == "aarch64" else "aarch64-linux-gnu-strip"
 
 
+def _age(path):
+    """When it was made; that of one which another process has just removed is no matter."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0
+
+
 def _store(archive, name):
     """Named by content: gateways that run keep theirs, and one image serves many."""
     import hashlib
@@ -169,6 +177,6 @@ def _store(archive, name):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     final = folder / f"{name}-{digest}.cpio"
     os.replace(path, final)
-    for old in sorted(folder.glob(f"{name}-*.cpio"), key=os.path.getmtime)[:-4]:
-        old.unlink()
+    for old in sorted(folder.glob(f"{name}-*.cpio"), key=_age)[:-4]:
+        old.unlink(missing_ok=True)
     return final
