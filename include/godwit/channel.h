@@ -68,10 +68,9 @@ GW_MUST_USE enum gw_status gw_channel_send(struct gw_channel *channel,
 GW_MUST_USE enum gw_status gw_channel_flush(struct gw_channel *channel, struct gw_fault *fault);
 
 /* The next message; pointers in it are valid until the next call. GW_AGAIN when none is whole yet.
- * GW_LINK at the end of the connection: in order (at a frame's boundary) when *is_orderly. */
+ * GW_LINK at the end of the connection. */
 GW_MUST_USE enum gw_status gw_channel_receive(struct gw_channel *channel, uint64_t now_ns,
-                                              struct gw_message *message, bool *is_orderly,
-                                              struct gw_fault *fault);
+                                              struct gw_message *message, struct gw_fault *fault);
 
 /* Asks a silent peer whether it is there. GW_LINK when it said nothing for too long. */
 GW_MUST_USE enum gw_status gw_channel_check_idle(struct gw_channel *channel, uint64_t now_ns,

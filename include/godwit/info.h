@@ -238,6 +238,7 @@ struct gw_info_parameters {
     uint64_t throttle_initial_percent;   /* 1..99; default 20 */
     uint64_t throttle_increment_percent; /* 1..99; default 10 */
     uint64_t throttle_max_percent;       /* 1..99, not below the initial one; default 99 */
+    bool is_throttle_tail_slow;          /* default false */
     uint64_t downtime_limit_ms;          /* 0..2000000; default 300 */
     uint64_t bandwidth_max_bytes;        /* a second; 0: no limit; default 0 */
     uint64_t channels; /* bulk channels that a migration asks for, 1..8; default 1 */

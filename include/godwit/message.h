@@ -42,11 +42,12 @@ enum gw_standing {
     GW_STANDING_NEW = 0,     /* never heard of it, and free to take it */
     GW_STANDING_OPEN = 1,    /* open, before READY */
     GW_STANDING_READY = 2,   /* loaded `epoch`, waits for COMMIT */
-    GW_STANDING_RUNNING = 3, /* took `epoch` */
+    GW_STANDING_RUNNING = 3, /* took `epoch`, and waits for DONE */
     GW_STANDING_ABORTED = 4, /* never will run `epoch` or one before it */
     GW_STANDING_UNKNOWN = 5, /* asked to settle, but has no record: counts as nothing */
     GW_STANDING_PULLING = 6, /* took `epoch`, and lacks pages of it that the source has */
     GW_STANDING_LOST = 7,    /* took `epoch`, and died before it had all its pages */
+    GW_STANDING_SETTLED = 8, /* took `epoch`, and waits for nobody any more */
 };
 
 /* What a source wants of the session it introduces itself with. */

@@ -82,8 +82,6 @@ struct gw_outgoing {
     uint32_t link;        /* how far they are: src/drive/outgoing_internal.h */
     struct gw_fault lost; /* why they are being torn down; GW_OK: they are not */
     uint64_t leave_ns;    /* when a connection that said its last is closed anyway; 0: now */
-    bool is_orderly;      /* the peer ended the control channel at a frame's boundary */
-    bool is_unsaid;       /* something did not get out on the control channel */
     bool is_shut;         /* our end of it was sent */
     bool is_bulk_told;    /* the engine knows that the bulk channels are up */
     bool is_closing;      /* CLOSE was asked for, and the senders are not back yet */

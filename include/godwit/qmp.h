@@ -130,9 +130,10 @@ struct gw_qmp_migrate {
  *                         max-postcopy-bandwidth? (the same), multifd-channels?,
  *                         multifd-compression? ("auto" | "none" | "lz4"),
  * throttle-trigger-threshold?, cpu-throttle-initial?, cpu-throttle-increment?, max-cpu-throttle?
- * (%)} */
+ * (%), cpu-throttle-tailslow?} */
 struct gw_qmp_parameters {
     bool has_throttle_trigger, has_throttle_initial, has_throttle_increment, has_throttle_max;
+    bool has_throttle_tail_slow;
     bool has_downtime_limit;
     bool has_bandwidth_max;
     bool has_postcopy_bandwidth_max;

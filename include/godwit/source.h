@@ -59,7 +59,7 @@
     S(PUSH_ASKING, TARGET, "postcopy-recover")     /* asked the target how it stands */          \
     S(PUSH_OPENING, TARGET, "postcopy-recover")    /* the bulk and urgent channels come again */ \
     S(SETTLING, TARGET,                                                                          \
-      "completed") /* RUNNING or COMPLETE heard, DONE sent; waits for the close */               \
+      "completed") /* RUNNING or COMPLETE heard, DONE sent; waits for its answer */              \
     S(SETTLING_WAITING, TARGET, "completed") /* DONE may be lost: waits to say it again */       \
     S(SETTLING_AGAIN, TARGET, "completed")   /* connecting to say it again */                    \
     S(PAUSING, SOURCE, "device")             /* link lost while the guest was stopping */        \
@@ -91,7 +91,6 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(LINK_UP, HOST)        /* the control connection asked for by CONNECT is there */           \
     E(BULK_UP, HOST)        /* the bulk connections are introduced and welcomed */               \
     E(LINK_LOST, HOST)      /* a connection failed; `fault` says how. All are closed */          \
-    E(LINK_CLOSED, HOST)    /* the peer closed the control connection in order */                \
     E(TRACKED, HOST)        /* answer to TRACK; `bitmap` has a bit per page ever touched */      \
     E(COLLECTED, HOST)      /* answer to COLLECT; `bitmap` has a bit per dirty page */           \
     E(RECORDED, HOST)       /* answer to RECORD */                                               \
@@ -108,6 +107,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(STANDS_ABORTED, PEER) /* WELCOME, standing ABORTED for our epoch */                        \
     E(STANDS_PULLING, PEER) /* WELCOME, standing PULLING for our epoch */                        \
     E(STANDS_LOST, PEER)    /* WELCOME, standing LOST for our epoch */                           \
+    E(STANDS_SETTLED, PEER) /* WELCOME, standing SETTLED for our epoch */                        \
     E(STANDS_UNKNOWN, PEER) /* WELCOME, any other standing */                                    \
     E(REFUSE, PEER)                                                                              \
     E(ACCEPT, PEER)                                                                              \
@@ -121,6 +121,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(PULLS, PEER)      /* RUNNING, without all of its RAM, and the channels are there */        \
     E(PULLS_BARE, PEER) /* the same, and they must come again first */                           \
     E(COMPLETE, PEER)                                                                            \
+    E(DONE, PEER)           /* the target knows that we know */                                  \
     E(ACCEPT_SHARED, PEER)  /* ACCEPT, and RAM is shared: no page travels */                     \
     E(STOPPED_SHARED, SELF) /* STOPPED, the same */                                              \
     E(ROUND_END, SELF)      /* nothing of the round is left to pick, all of it sent */           \
@@ -148,8 +149,7 @@ struct gw_source_event {
     enum gw_source_event_type type;
     uint64_t now_ns;
     union {
-        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT; LINK_CLOSED: or
-                                             NULL; lives during the call */
+        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT; lives during the call */
         const struct gw_message *message; /* MESSAGE; lives during the call */
         const uint64_t *bitmap;           /* TRACKED, COLLECTED, RECONCILED; GW_BITMAP_WORDS, during
                                              the call */
@@ -200,6 +200,7 @@ enum gw_source_choice {
     GW_CHOICE_STOP_DEADLINE,     /* the same: the rest goes while the guest stands still */
     GW_CHOICE_WAIT_FOR_DEVICES,  /* could hand over, but the target's devices are not ready */
     GW_CHOICE_HOLD,              /* could hand over, and waits for the operator's word */
+    GW_CHOICE_DONE_AGAIN,        /* it runs there; the link broke under DONE, which is repeated */
     GW_CHOICE_PACKING,           /* pages are packed from now on, or otherwise, or not any more */
 };
 
@@ -207,6 +208,7 @@ struct gw_source_action {
     enum gw_source_action_type type;
     enum gw_source_choice choice;         /* EXPLAIN */
     uint32_t generation;                  /* CONNECT, CONNECT_BULK */
+    const char *status;                   /* STATUS: the new one; it may be past already */
     uint32_t throttle_percent;            /* THROTTLE */
     bool has_map, has_urgent;             /* CONNECT_BULK */
     uint32_t channel_count;               /* CONNECT_BULK */
@@ -238,6 +240,7 @@ enum gw_on_deadline {
 struct gw_throttle {
     bool is_on;
     uint32_t trigger_percent, initial_percent, increment_percent, max_percent; /* 1..99 (or 100) */
+    bool is_tail_slow; /* the increment is never more than what the dirty rate still calls for */
 };
 
 struct gw_source_config {

@@ -161,6 +161,7 @@ struct gw_target_action {
     bool is_running; /* RUN */
     bool has_map;    /* ADMIT_BULK */
     uint64_t elapsed_ns;
+    const char *status; /* STATUS: the new one; it may be past already */
     union {
         struct gw_message message;
         struct gw_history history;

@@ -129,12 +129,11 @@ static int tell_cancelled(const struct gw_info_migrate *info)
     return info->status == GW_INFO_MIGRATION_CANCELLED ? GW_RUN_EXIT_DONE : GW_RUN_EXIT_FAILED;
 }
 
-/* One that comes is its source's to cancel; the outcome of an earlier one is not this command's. */
+/* The outcome of an earlier one is not this command's. */
 static bool is_idle(const struct gw_info_migrate *info)
 {
     return !info->held.is_held &&
-           (info->role == GW_INFO_TARGET || gw_info_migration_is_final(info->status) ||
-            info->status == GW_INFO_MIGRATION_NONE);
+           (gw_info_migration_is_final(info->status) || info->status == GW_INFO_MIGRATION_NONE);
 }
 
 static int run_migrate_cancel(struct gw_cli_values *values)
@@ -283,8 +282,10 @@ const struct gw_cli_command gw_cli_command_unblock = {
 const struct gw_cli_command gw_cli_command_migrate_pause = {
     .name = "migrate-pause",
     .summary = "let go of the link of a migration in postcopy",
-    .about = "The guest runs on there until it needs memory that is still here. Nothing is tried\n"
-             "again until godwit migrate-recover.",
+    .about =
+        "The guest runs on there until it needs memory that is still here. Nothing is tried\n"
+        "again until godwit migrate-recover, which must come within an hour: then the guest is\n"
+        "taken for lost there.",
     .examples = "godwit migrate-pause router",
     .exits = "0 done; 1 refused, or no monitor of that name; 2 usage",
     .function = run_migrate_pause,

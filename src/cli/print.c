@@ -153,7 +153,8 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
     default:
         (void)printf("%s", gw_info_migration_name(info->status));
         if (info->is_link_lost)
-            (void)printf("; link lost, trying again: %s", info->error);
+            (void)printf("; link lost, %s: %s",
+                         is_source ? "trying again" : "its source is waited for", info->error);
     }
 }
 

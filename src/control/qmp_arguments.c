@@ -104,6 +104,8 @@ static const struct field parameters_fields[] = {
      1, 99, AT(has_throttle_increment)},
     {"max-cpu-throttle", PERCENT_WANTED, NUMBER, false, AT(value.throttle_max_percent), 1, 99,
      AT(has_throttle_max)},
+    {"cpu-throttle-tailslow", "true or false", BOOL, false, AT(value.is_throttle_tail_slow), 0, 0,
+     AT(has_throttle_tail_slow)},
 };
 #undef AT
 

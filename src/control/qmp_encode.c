@@ -186,6 +186,7 @@ void gw_qmp_encode_parameters(struct gw_qmp_message *message, const char *id,
     gw_json_put_number(&json, "cpu-throttle-initial", parameters->throttle_initial_percent);
     gw_json_put_number(&json, "cpu-throttle-increment", parameters->throttle_increment_percent);
     gw_json_put_number(&json, "max-cpu-throttle", parameters->throttle_max_percent);
+    gw_json_put_bool(&json, "cpu-throttle-tailslow", parameters->is_throttle_tail_slow);
     end_return(&json, message, id);
 }
 

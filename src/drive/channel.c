@@ -75,10 +75,9 @@ enum gw_status gw_channel_send(struct gw_channel *channel, const struct gw_messa
 
 /* ---- Receiving ---- */
 
-/* Reads until `wanted` bytes of the header or payload are there. An end of the connection is in
- * order only where a frame would begin. */
+/* Reads until `wanted` bytes of the header or payload are there. */
 static enum gw_status read_part(struct gw_channel *channel, uint8_t *bytes, uint32_t wanted,
-                                uint64_t now_ns, bool *is_orderly, struct gw_fault *fault)
+                                uint64_t now_ns, struct gw_fault *fault)
 {
     while (channel->got < wanted) {
         struct iovec part = {.iov_base = bytes + channel->got, .iov_len = wanted - channel->got};
@@ -91,7 +90,6 @@ static enum gw_status read_part(struct gw_channel *channel, uint8_t *bytes, uint
         if (status != GW_OK) {
             bool is_end = status == GW_LINK && cause.os_error == 0;
             bool is_boundary = !channel->has_header && channel->got == 0;
-            *is_orderly = is_end && is_boundary;
             if (is_end && !is_boundary) {
                 return gw_fault_set(fault, GW_LINK,
                                     "%.120s closed the connection in the middle of a frame",
@@ -153,11 +151,11 @@ static const struct gw_channel_buffer *payload_buffer(const struct gw_channel *c
     return channel->header.type == GW_FRAME_PREPARE ? &channel->state : &channel->in;
 }
 
-static enum gw_status read_header(struct gw_channel *channel, uint64_t now_ns, bool *is_orderly,
+static enum gw_status read_header(struct gw_channel *channel, uint64_t now_ns,
                                   struct gw_fault *fault)
 {
     enum gw_status status =
-        read_part(channel, channel->header_bytes, GW_FRAME_HEADER_BYTES, now_ns, is_orderly, fault);
+        read_part(channel, channel->header_bytes, GW_FRAME_HEADER_BYTES, now_ns, fault);
     if (status == GW_OK) {
         status = gw_frame_decode_header(&channel->header, channel->header_bytes, fault);
     }
@@ -176,19 +174,18 @@ static enum gw_status read_header(struct gw_channel *channel, uint64_t now_ns, b
 }
 
 static enum gw_status receive_frame(struct gw_channel *channel, uint64_t now_ns,
-                                    struct gw_message *message, bool *is_orderly,
-                                    struct gw_fault *fault)
+                                    struct gw_message *message, struct gw_fault *fault)
 {
     enum gw_status status = GW_OK;
     if (!channel->has_header) {
-        status = read_header(channel, now_ns, is_orderly, fault);
+        status = read_header(channel, now_ns, fault);
         if (status != GW_OK) {
             return status;
         }
     }
     const struct gw_frame_header *header = &channel->header;
     uint8_t *payload = payload_buffer(channel)->bytes;
-    status = read_part(channel, payload, header->payload_bytes, now_ns, is_orderly, fault);
+    status = read_part(channel, payload, header->payload_bytes, now_ns, fault);
     if (status != GW_OK) {
         return status;
     }
@@ -207,12 +204,10 @@ static enum gw_status receive_frame(struct gw_channel *channel, uint64_t now_ns,
 }
 
 enum gw_status gw_channel_receive(struct gw_channel *channel, uint64_t now_ns,
-                                  struct gw_message *message, bool *is_orderly,
-                                  struct gw_fault *fault)
+                                  struct gw_message *message, struct gw_fault *fault)
 {
-    *is_orderly = false;
     for (;;) {
-        enum gw_status status = receive_frame(channel, now_ns, message, is_orderly, fault);
+        enum gw_status status = receive_frame(channel, now_ns, message, fault);
         if (status != GW_OK) {
             return status;
         }

@@ -132,9 +132,8 @@ static bool receive(struct gw_incoming *incoming, uint64_t now_ns)
         }
         struct gw_fault fault = {.status = GW_OK};
         struct gw_message message;
-        bool is_orderly;
         enum gw_status status =
-            gw_channel_receive(&incoming->control->channel, now_ns, &message, &is_orderly, &fault);
+            gw_channel_receive(&incoming->control->channel, now_ns, &message, &fault);
         if (status == GW_AGAIN) {
             return true;
         }

@@ -231,9 +231,7 @@ static void serve_candidate(struct gw_incoming *incoming, struct gw_incoming_pee
         return;
     }
     struct gw_fault fault = {.status = GW_OK};
-    bool is_orderly;
-    enum gw_status status =
-        gw_channel_receive(&peer->channel, now_ns, &peer->intro, &is_orderly, &fault);
+    enum gw_status status = gw_channel_receive(&peer->channel, now_ns, &peer->intro, &fault);
     if (status == GW_AGAIN) {
         if (now_ns >= peer->deadline_ns) {
             gw_incoming_free_peer(incoming, peer);

@@ -106,8 +106,6 @@ void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation)
     take_uri(outgoing);
     outgoing->uri.address[0] = '\0'; /* a name may mean another place by now */
     outgoing->generation = generation;
-    outgoing->is_orderly = false;
-    outgoing->is_unsaid = false;
     gw_fault_clear(&outgoing->lost);
     outgoing->link = LINK_CONNECTING;
     enum gw_status status = gw_connection_open(&outgoing->control.connection, &fault);
@@ -177,7 +175,6 @@ void gw_outgoing_send(struct gw_outgoing *outgoing, struct gw_message *message)
         message->prepare.is_running = outgoing->is_running;
     }
     if (gw_channel_send(&outgoing->control, message, &fault) != GW_OK) {
-        outgoing->is_unsaid = true;
         gw_outgoing_break(outgoing, &fault);
     }
     watch_control(outgoing);
@@ -245,14 +242,11 @@ static bool receive(struct gw_outgoing *outgoing, uint64_t now_ns)
         }
         struct gw_fault fault = {.status = GW_OK};
         struct gw_message message;
-        bool is_orderly = false;
-        enum gw_status status =
-            gw_channel_receive(&outgoing->control, now_ns, &message, &is_orderly, &fault);
+        enum gw_status status = gw_channel_receive(&outgoing->control, now_ns, &message, &fault);
         if (status == GW_AGAIN) {
             return true;
         }
         if (status != GW_OK) {
-            outgoing->is_orderly = is_orderly && !outgoing->is_unsaid;
             gw_outgoing_break(outgoing, &fault);
             return true;
         }
@@ -336,7 +330,6 @@ static void serve_up(struct gw_outgoing *outgoing, uint64_t now_ns)
     struct gw_fault fault = {.status = GW_OK};
     check_senders(outgoing);
     if (gw_channel_flush(&outgoing->control, &fault) > GW_AGAIN) {
-        outgoing->is_unsaid = true;
         gw_outgoing_break(outgoing, &fault);
     }
     bool is_all = receive(outgoing, now_ns);
@@ -345,7 +338,6 @@ static void serve_up(struct gw_outgoing *outgoing, uint64_t now_ns)
     }
     if (is_all && outgoing->lost.status == GW_OK &&
         gw_channel_check_idle(&outgoing->control, now_ns, &fault) != GW_OK) {
-        outgoing->is_unsaid = true;
         gw_outgoing_break(outgoing, &fault);
     }
     watch_control(outgoing);
@@ -391,16 +383,15 @@ static bool are_threads_back(struct gw_outgoing *outgoing)
 }
 
 /* Nobody here can connect again what someone else connected: whoever reads this must. */
-static bool ask_for_sockets(const struct gw_outgoing *outgoing, struct gw_fault *fault)
+static void ask_for_sockets(const struct gw_outgoing *outgoing, struct gw_fault *fault)
 {
     char why[GW_FAULT_TEXT_BYTES];
     if (outgoing->uri.scheme != GW_URI_FD || outgoing->has_fresh_uri) {
-        return false;
+        return;
     }
     (void)snprintf(why, sizeof(why), "%s", fault->text);
     (void)snprintf(fault->text, sizeof(fault->text),
                    "%.150s; hand in new sockets: godwit migrate-recover NAME fd:N,N,...", why);
-    return true;
 }
 
 static bool step_broken(struct gw_outgoing *outgoing)
@@ -411,12 +402,8 @@ static bool step_broken(struct gw_outgoing *outgoing)
     }
     close_all(outgoing);
     struct gw_fault fault = outgoing->lost;
-    bool is_asking = ask_for_sockets(outgoing, &fault);
+    ask_for_sockets(outgoing, &fault);
     struct gw_source_event event = {.type = GW_SOURCE_EV_LINK_LOST, .fault = &fault};
-    if (outgoing->is_orderly) {
-        event = (struct gw_source_event){.type = GW_SOURCE_EV_LINK_CLOSED,
-                                         .fault = is_asking ? &fault : NULL};
-    }
     (void)!gw_outgoing_tell(outgoing, &event, NULL);
     return true;
 }

@@ -144,7 +144,7 @@ static void go(struct gw_source *source, const struct row *row, const struct gw_
     }
     source->state = (enum gw_source_state)row->to;
     if (strcmp(before, states[row->to].status) != 0) {
-        (void)gw_source_emit(source, GW_SOURCE_DO_STATUS);
+        gw_source_emit(source, GW_SOURCE_DO_STATUS)->status = states[row->to].status;
     }
     steps[row->step](source, event);
 }
@@ -199,6 +199,8 @@ static enum gw_source_event_type classify_welcome(const struct gw_source *source
         return is_ours ? GW_SOURCE_EV_STANDS_READY : GW_SOURCE_EV_STANDS_UNKNOWN;
     case GW_STANDING_RUNNING:
         return is_ours ? GW_SOURCE_EV_STANDS_RUNNING : GW_SOURCE_EV_STANDS_UNKNOWN;
+    case GW_STANDING_SETTLED:
+        return is_ours ? GW_SOURCE_EV_STANDS_SETTLED : GW_SOURCE_EV_STANDS_UNKNOWN;
     case GW_STANDING_PULLING:
         return is_ours && source->is_partial ? GW_SOURCE_EV_STANDS_PULLING
                                              : GW_SOURCE_EV_STANDS_UNKNOWN;
@@ -248,6 +250,8 @@ static enum gw_source_event_type classify(const struct gw_source *source,
         return is_ours ? classify_running(source) : GW_SOURCE_EV_MESSAGE;
     case GW_FRAME_COMPLETE:
         return is_ours ? GW_SOURCE_EV_COMPLETE : GW_SOURCE_EV_MESSAGE;
+    case GW_FRAME_DONE:
+        return is_ours ? GW_SOURCE_EV_DONE : GW_SOURCE_EV_MESSAGE;
     case GW_FRAME_SWITCHOVER_ACK:
         return GW_SOURCE_EV_SWITCHOVER_ACK;
     default:
@@ -350,8 +354,9 @@ static enum gw_status refuse_operator(const struct gw_source *source,
     }
     if (type == GW_SOURCE_EV_CANCEL && states[source->state].runner == GW_RUNNER_TARGET) {
         return gw_fault_set(fault, GW_ARGUMENT,
-                            "the guest runs on the target already: there is "
-                            "nothing left to cancel");
+                            "the guest runs on the target already: there is nothing left to "
+                            "cancel. It comes back by a migration from there; should that host "
+                            "be dead, see `godwit resolve`");
     }
     if (type == GW_SOURCE_EV_CONTINUE) {
         return gw_fault_set(fault, GW_ARGUMENT,
@@ -462,12 +467,6 @@ static void raise_self(struct gw_source *source, enum gw_source_event_type type,
 static void handle_host(struct gw_source *source, const struct gw_source_event *event)
 {
     const struct row *row = &table[source->state][event->type];
-    if (event->type == GW_SOURCE_EV_LINK_CLOSED && !is_legal(row)) {
-        struct gw_fault fault = {0};
-        (void)gw_fault_set(&fault, GW_LINK, "the target closed the connection");
-        lose_link(source, event->fault != NULL ? event->fault : &fault, event->now_ns);
-        return;
-    }
     if (is_legal(row)) {
         gw_source_note_cause(source, event, NULL);
         go(source, row, event);

@@ -9,14 +9,8 @@ uint64_t gw_source_patience_ns(const struct gw_source *source)
     if (source->config.is_ram_shared) {
         return 0; /* the target is a process of this host: lost is gone */
     }
-    switch (source->state) {
-    case GW_SOURCE_PUSH_WAITING:
-        return source->config.recover_ns_max;
-    case GW_SOURCE_SETTLING_WAITING:
-        return GW_SETTLING_NS_LOST;
-    default:
-        return source->config.resume_ns_max;
-    }
+    return source->state == GW_SOURCE_PUSH_WAITING ? source->config.recover_ns_max
+                                                   : source->config.resume_ns_max;
 }
 
 /* What broke the link stays the reason. */
@@ -67,6 +61,10 @@ void gw_source_note_cause(struct gw_source *source, const struct gw_source_event
             gw_fault_clear(&source->fault);
             (void)gw_fault_set(&source->fault, GW_CANCELLED,
                                "resolved by the operator: the rest of its memory is given up");
+        } else {
+            gw_fault_clear(&source->fault);
+            (void)gw_fault_set(&source->fault, GW_CANCELLED,
+                               "resolved by the operator: this copy never runs again");
         }
         break;
     case GW_SOURCE_EV_RUN_ANYWAY:
@@ -120,7 +118,7 @@ void gw_source_note_cause(struct gw_source *source, const struct gw_source_event
         }
         if (source->state == GW_SOURCE_SETTLING) {
             (void)gw_fault_set(&source->fault, GW_LINK,
-                               "the target did not close the link within %u s of DONE",
+                               "the target did not answer DONE within %u s",
                                (unsigned)(GW_SETTLING_NS_MAX / 1000000000));
         }
         break;

@@ -138,10 +138,22 @@ static uint32_t throttle_max(const struct gw_source *source)
     return is_gentle ? GW_AUTO_THROTTLE_PERCENT : rule->max_percent;
 }
 
-static void throttle_more(struct gw_source *source)
+/* Slow at the tail: no more than makes the dirty rate match, if pages are dirtied in proportion to
+ * the CPU that the guest gets. */
+static uint32_t increment(const struct gw_source *source, uint64_t added, uint64_t allowed)
 {
     const struct gw_throttle *rule = &source->config.throttle;
-    uint32_t more = source->throttle_percent + rule->increment_percent;
+    uint64_t now = 100 - source->throttle_percent;
+    uint64_t more = now - now * allowed / added;
+    return rule->is_tail_slow && more < rule->increment_percent ? (uint32_t)more
+                                                                : rule->increment_percent;
+}
+
+/* The round dirtied `added` pages, of which `allowed` would not have been too many. */
+static void throttle_more(struct gw_source *source, uint64_t added, uint64_t allowed)
+{
+    const struct gw_throttle *rule = &source->config.throttle;
+    uint32_t more = source->throttle_percent + increment(source, added, allowed);
     uint32_t next = source->throttle_percent == 0 ? rule->initial_percent : more;
     gw_source_set_throttle(source, next < throttle_max(source) ? next : throttle_max(source));
     explain(source, GW_CHOICE_THROTTLE);
@@ -152,11 +164,12 @@ static void judge_speed(struct gw_source *source, uint64_t added)
 {
     const struct gw_throttle *rule = &source->config.throttle;
     uint64_t sent = pages_sent(source) - source->round_pages;
-    if (added * 100 <= sent * rule->trigger_percent || ++source->slow_rounds < 2) {
+    uint64_t allowed = sent * rule->trigger_percent / 100;
+    if (added <= allowed || ++source->slow_rounds < 2) {
         return;
     }
     if (rule->is_on && source->throttle_percent < throttle_max(source)) {
-        throttle_more(source);
+        throttle_more(source, added, allowed);
     } else if (source->config.is_auto && gw_source_can_postcopy(source)) {
         gw_source_begin_postcopy(source);
         explain(source, GW_CHOICE_POSTCOPY_TOO_FAST);

@@ -7,7 +7,7 @@
 
 /* How long a state waits for the target's answer: WELCOME or ACCEPT; the next acknowledgement of
  * the last pages (or room to send them); READY; the word how a held guest stands; SWITCHOVER_ACK,
- * when all else is ready; the close after DONE. A target that is gone altogether is noticed sooner,
+ * when all else is ready; the answer to DONE. A target that is gone altogether is noticed sooner,
  * by its silence. */
 #define GW_GREETING_NS_MAX  UINT64_C(30000000000)
 #define GW_FINISHING_NS_MAX UINT64_C(30000000000)
@@ -15,7 +15,6 @@
 #define GW_ASKING_NS_MAX    UINT64_C(10000000000)
 #define GW_DEVICES_NS_MAX   UINT64_C(60000000000)
 #define GW_SETTLING_NS_MAX  UINT64_C(10000000000)
-#define GW_SETTLING_NS_LOST UINT64_C(60000000000) /* how long DONE is tried, its link lost */
 #define GW_RETRY_NS_FIRST   UINT64_C(200000000)
 #define GW_RECOVER_NS_FIRST UINT64_C(20000000)
 #define GW_RETRY_NS_MAX     UINT64_C(2000000000)
@@ -37,7 +36,7 @@ typedef void gw_source_step(struct gw_source *source, const struct gw_source_eve
 #define GW_SOURCE_STEPS(X) \
     X(connect) X(introduce) X(hello) X(open_bulk) X(begin) X(first_round) X(count_sent) \
     X(count_acked) X(take_back) X(collect) X(judge) X(record_leaving) X(stop) X(collect_last) \
-    X(last_round) X(prepare) X(commit) X(done) X(done_again) X(back_off) X(ask) X(give_up) \
+    X(last_round) X(prepare) X(commit) X(done) X(done_again) X(settle) X(back_off) X(ask) X(give_up) \
     X(finish) X(nothing) X(end) X(pause) X(ask_again) X(reopen) X(resume) X(merge) \
     X(want_postcopy) X(push) X(reopen_push) X(reconcile) X(push_again) X(part) X(let_go) \
     X(acknowledge) X(hold) X(go_on) X(complete) \

@@ -38,9 +38,6 @@ void gw_source_step_connect(struct gw_source *source, const struct gw_source_eve
     if (source->start_ns == 0) {
         source->start_ns = event->now_ns;
     }
-    if (source->state == GW_SOURCE_SETTLING_AGAIN) {
-        source->limit_ns = event->now_ns + GW_SETTLING_NS_MAX;
-    }
     source->generation++;
     (void)gw_source_emit(source, GW_SOURCE_DO_CONNECT);
 }
@@ -396,6 +393,9 @@ void gw_source_step_back_off(struct gw_source *source, const struct gw_source_ev
         source->state == GW_SOURCE_PUSH_WAITING || source->state == GW_SOURCE_SETTLING_WAITING;
     if (is_bounded && source->lost_ns == 0) {
         source->lost_ns = event->now_ns;
+        if (source->state == GW_SOURCE_SETTLING_WAITING && gw_source_patience_ns(source) > 0) {
+            gw_source_emit(source, GW_SOURCE_DO_EXPLAIN)->choice = GW_CHOICE_DONE_AGAIN;
+        }
     }
     source->retry_ns = next < GW_RETRY_NS_MAX ? next : GW_RETRY_NS_MAX;
     source->limit_ns = event->now_ns + source->retry_ns;
@@ -404,7 +404,8 @@ void gw_source_step_back_off(struct gw_source *source, const struct gw_source_ev
 void gw_source_step_ask(struct gw_source *source, const struct gw_source_event *event)
 {
     source->is_linked = true;
-    if (source->state == GW_SOURCE_HELD_ASKING || source->state == GW_SOURCE_PUSH_ASKING) {
+    if (source->state == GW_SOURCE_HELD_ASKING || source->state == GW_SOURCE_PUSH_ASKING ||
+        source->state == GW_SOURCE_SETTLING_AGAIN) {
         source->limit_ns = event->now_ns + GW_ASKING_NS_MAX;
     }
     gw_source_send(source, GW_FRAME_INTRO)->intro =
@@ -502,9 +503,9 @@ void gw_source_step_done_again(struct gw_source *source, const struct gw_source_
     gw_fault_clear(&source->fault); /* a link lost on the way is back */
 }
 
-void gw_source_step_done(struct gw_source *source, const struct gw_source_event *event)
+/* It runs there, with all of its memory. */
+static void note_moved(struct gw_source *source, const struct gw_source_event *event)
 {
-    gw_source_step_done_again(source, event);
     source->end_ns = event->now_ns;
     source->retry_ns = source->lost_ns = 0;
     if (source->downtime_ns == 0) {
@@ -512,6 +513,12 @@ void gw_source_step_done(struct gw_source *source, const struct gw_source_event 
     }
     gw_release_add_map(&source->release, NULL);
     record(source, GW_DEPARTURE_LEFT);
+}
+
+void gw_source_step_done(struct gw_source *source, const struct gw_source_event *event)
+{
+    gw_source_step_done_again(source, event);
+    note_moved(source, event);
 }
 
 void gw_source_step_complete(struct gw_source *source, const struct gw_source_event *event)
@@ -533,8 +540,16 @@ static void release(struct gw_source *source)
 
 void gw_source_step_finish(struct gw_source *source, const struct gw_source_event *event)
 {
-    (void)event;
+    if (event->type != GW_SOURCE_EV_EXHAUSTED) { /* somebody answered: a link lost before is past */
+        gw_fault_clear(&source->fault);
+    }
     release(source);
+}
+
+void gw_source_step_settle(struct gw_source *source, const struct gw_source_event *event)
+{
+    note_moved(source, event);
+    gw_source_step_finish(source, event);
 }
 
 void gw_source_step_give_up(struct gw_source *source, const struct gw_source_event *event)

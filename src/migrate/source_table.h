@@ -212,6 +212,7 @@
                                                                                                    \
     T(HELD_ASKING, STANDS_READY, HELD, commit)                                                     \
     T(HELD_ASKING, STANDS_RUNNING, SETTLING, done)                                                 \
+    T(HELD_ASKING, STANDS_SETTLED, COMPLETED, settle)                                              \
     T(HELD_ASKING, STANDS_ABORTED, FAILED, end)                                                    \
     T(HELD_ASKING, STANDS_PULLING, PUSH_OPENING, reopen_push)                                      \
     T(HELD_ASKING, STANDS_LOST, PUSH_WAITING, part)                                                \
@@ -242,6 +243,7 @@
                                                                                                    \
     T(PUSH_ASKING, STANDS_PULLING, PUSH_OPENING, reopen_push)                                      \
     T(PUSH_ASKING, STANDS_RUNNING, SETTLING, done)                                                 \
+    T(PUSH_ASKING, STANDS_SETTLED, COMPLETED, settle)                                              \
     T(PUSH_ASKING, STANDS_LOST, PUSH_WAITING, back_off)                                            \
     T(PUSH_ASKING, STANDS_UNKNOWN, PUSH_WAITING, back_off)                                         \
     T(PUSH_ASKING, REFUSE, PUSH_WAITING, back_off)                                                 \
@@ -254,7 +256,7 @@
     T(PUSH_OPENING, TIME_OUT, PUSH_WAITING, back_off)                                              \
     WHILE_RECOVERING(T, PUSH_OPENING)                                                              \
                                                                                                    \
-    T(SETTLING, LINK_CLOSED, COMPLETED, finish)                                                    \
+    T(SETTLING, DONE, COMPLETED, finish)                                                           \
     T(SETTLING, LINK_LOST, SETTLING_WAITING, back_off)                                             \
     T(SETTLING, REFUSE, COMPLETED, finish)                                                         \
     T(SETTLING, TIME_OUT, SETTLING_WAITING, back_off)                                              \
@@ -264,6 +266,7 @@
                                                                                                    \
     T(SETTLING_AGAIN, LINK_UP, SETTLING_AGAIN, ask)                                                \
     T(SETTLING_AGAIN, STANDS_RUNNING, SETTLING, done_again)                                        \
+    T(SETTLING_AGAIN, STANDS_SETTLED, COMPLETED, finish)                                           \
     T(SETTLING_AGAIN, STANDS_UNKNOWN, COMPLETED, finish)                                           \
     T(SETTLING_AGAIN, REFUSE, COMPLETED, finish)                                                   \
     T(SETTLING_AGAIN, LINK_LOST, SETTLING_WAITING, back_off)                                       \

@@ -188,7 +188,7 @@ static void go(struct gw_target *target, const struct row *row, const struct gw_
     }
     target->state = (enum gw_target_state)row->to;
     if (strcmp(before, states[row->to].status) != 0) {
-        (void)gw_target_emit(target, GW_TARGET_DO_STATUS);
+        gw_target_emit(target, GW_TARGET_DO_STATUS)->status = states[row->to].status;
     }
     steps[row->step](target, event);
 }

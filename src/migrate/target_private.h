@@ -31,7 +31,7 @@ typedef void gw_target_step(struct gw_target *target, const struct gw_target_eve
 #define GW_TARGET_STEPS(X) \
     X(recall) X(admit) X(replace) X(readmit) X(admit_bulk) X(open) X(accept) X(place) \
     X(compare) X(gather) X(load) X(ready) X(take) X(take_anyway) X(run) X(tell_running) \
-    X(record_aborted) X(tell_aborted) X(refuse) X(drop) X(finish) X(nothing) \
+    X(record_aborted) X(tell_aborted) X(refuse) X(drop) X(confirm) X(finish) X(nothing) \
     X(await) X(reopen) X(admit_urgent) X(mark_missing) X(arm) X(pull) X(complete) X(strand) \
     X(recover) X(lose) X(ignore) X(disarm) X(count_ready)
 /* clang-format on */

@@ -36,7 +36,7 @@ enum gw_standing gw_target_standing(const struct gw_target *target,
     }
     switch ((enum gw_record_state)entry->state) {
     case GW_RECORD_TOOK:
-        return GW_STANDING_RUNNING;
+        return GW_STANDING_SETTLED;
     case GW_RECORD_ABORTED:
         return GW_STANDING_ABORTED;
     case GW_RECORD_PULLING:
@@ -521,9 +521,9 @@ void gw_target_step_disarm(struct gw_target *target, const struct gw_target_even
 
 /* Endings */
 
-static void end_session(struct gw_target *target, uint64_t now_ns)
+void gw_target_step_finish(struct gw_target *target, const struct gw_target_event *event)
 {
-    target->end_ns = target->end_ns ? target->end_ns : now_ns;
+    target->end_ns = target->end_ns ? target->end_ns : event->now_ns;
     forget_acks(target);
     (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
     target->is_linked = false;
@@ -543,7 +543,7 @@ void gw_target_step_lose(struct gw_target *target, const struct gw_target_event 
                            (unsigned long long)target->missing, cause.text);
     }
     target->is_armed = false;
-    end_session(target, event->now_ns);
+    gw_target_step_finish(target, event);
 }
 
 void gw_target_step_record_aborted(struct gw_target *target, const struct gw_target_event *event)
@@ -564,7 +564,7 @@ static void say_reason(struct gw_target *target, enum gw_frame_type type)
 void gw_target_step_tell_aborted(struct gw_target *target, const struct gw_target_event *event)
 {
     say_reason(target, GW_FRAME_ABORTED);
-    end_session(target, event->now_ns);
+    gw_target_step_finish(target, event);
 }
 
 void gw_target_step_refuse(struct gw_target *target, const struct gw_target_event *event)
@@ -580,12 +580,13 @@ void gw_target_step_drop(struct gw_target *target, const struct gw_target_event 
         gw_history_put(&target->history, &target->session, GW_RECORD_ABORTED, UINT64_MAX);
         (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
     }
-    end_session(target, event->now_ns);
+    gw_target_step_finish(target, event);
 }
 
-void gw_target_step_finish(struct gw_target *target, const struct gw_target_event *event)
+void gw_target_step_confirm(struct gw_target *target, const struct gw_target_event *event)
 {
-    end_session(target, event->now_ns);
+    (void)gw_target_send(target, GW_FRAME_DONE);
+    gw_target_step_finish(target, event);
 }
 
 void gw_target_step_nothing(struct gw_target *target, const struct gw_target_event *event)

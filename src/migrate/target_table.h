@@ -112,7 +112,7 @@
     T(STRANDED, GIVE_UP, LOST, lose)                                                               \
                                                                                                    \
     T(RUNNING, BATCH, RUNNING, ignore)                                                             \
-    T(RUNNING, DONE, DONE, finish)                                                                 \
+    T(RUNNING, DONE, DONE, confirm)                                                                \
     T(RUNNING, FORGET, DONE, finish)                                                               \
     T(RUNNING, INTRO_SAME, RUNNING, readmit)                                                       \
     T(RUNNING, LINK_LOST, RUNNING, disarm)                                                         \

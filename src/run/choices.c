@@ -119,6 +119,11 @@ void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures
         gw_monitor_say("guest %s could be handed over: waiting for godwit migrate-continue %s",
                        MONITOR->config->name, MONITOR->config->name);
         break;
+    case GW_CHOICE_DONE_AGAIN:
+        gw_monitor_say("guest %s runs at %s, which may not have heard that this side knows: it is "
+                       "told again",
+                       MONITOR->config->name, MONITOR->peer);
+        break;
     case GW_CHOICE_PACKING:
         say_packing(&figures->packing);
         break;

@@ -81,8 +81,17 @@ static enum gw_status cancel(struct gw_fault *fault)
     if (gw_upgrade_cancel()) {
         return GW_OK;
     }
-    /* as in QEMU, cancelling nothing succeeds */
-    return MONITOR->is_leaving ? gw_outgoing_cancel(&gw_run_storage.outgoing, fault) : GW_OK;
+    if (MONITOR->is_leaving) {
+        return gw_outgoing_cancel(&gw_run_storage.outgoing, fault);
+    }
+    if (gw_inbound_is_coming()) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "guest %s comes here from %s: it is for that side to cancel, or for "
+                            "`godwit quit %s` here",
+                            MONITOR->config->name, gw_incoming_source(&gw_run_storage.incoming),
+                            MONITOR->config->name);
+    }
+    return GW_OK; /* as in QEMU, cancelling nothing succeeds */
 }
 
 static enum gw_status refuse_idle(struct gw_fault *fault)
@@ -168,6 +177,9 @@ static enum gw_status set_throttle(const struct gw_qmp_parameters *parameters,
     }
     if (parameters->has_throttle_increment) {
         now->throttle_increment_percent = parameters->value.throttle_increment_percent;
+    }
+    if (parameters->has_throttle_tail_slow) {
+        now->is_throttle_tail_slow = parameters->value.is_throttle_tail_slow;
     }
     return GW_OK;
 }
@@ -266,6 +278,12 @@ static enum gw_status run_anyway(const struct gw_token *token, struct gw_info_re
     enum gw_status status;
     if (MONITOR->is_leaving) {
         status = gw_outgoing_run_anyway(&gw_run_storage.outgoing, token, fault);
+    } else if (MONITOR->is_unsettled && token != NULL) {
+        status =
+            gw_fault_set(fault, GW_ARGUMENT,
+                         "guest %s runs here already: that takes no token. To stop waiting for "
+                         "its source: --run --other-is-dead",
+                         MONITOR->config->name);
     } else if (MONITOR->is_unsettled) {
         status = gw_incoming_forget(&gw_run_storage.incoming, fault);
     } else if (MONITOR->is_arriving) {

@@ -114,13 +114,20 @@ enum gw_status gw_dirty_rate_begin(uint64_t seconds, struct gw_fault *fault)
     if (status != GW_OK) {
         return status;
     }
+    struct gw_source_figures figures;
+    if (MONITOR->is_leaving) {
+        gw_outgoing_get_figures(&gw_run_storage.outgoing, &figures);
+        if (figures.rounds < 2) {
+            return gw_fault_set(fault, GW_ARGUMENT,
+                                "the migration under way measures the dirty rate, and does not "
+                                "know it before its first round is over: ask again then");
+        }
+    }
     RATE->begin_ns = gw_clock_now_ns();
     RATE->info = (struct gw_info_dirty_rate){.start_seconds = RATE->begin_ns / GW_NS_PER_S,
                                              .seconds = seconds,
                                              .is_by_ring = MONITOR->config->dirty_ring_entries > 0};
     if (MONITOR->is_leaving) {
-        struct gw_source_figures figures;
-        gw_outgoing_get_figures(&gw_run_storage.outgoing, &figures);
         measured(figures.dirty_pages_per_s);
         return GW_OK;
     }

@@ -168,6 +168,7 @@ enum gw_status gw_guest_run(struct gw_fault *fault)
         return status;
     }
     gw_monitor_set_state(GW_INFO_RUN_RUNNING);
+    gw_console_feed(); /* what was typed before it came */
     if (MONITOR->is_stop_told) {
         MONITOR->is_stop_told = false;
         gw_monitor_event(GW_QMP_EVENT_RESUME);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A guest comes: does for the target engine what only the machine's owner can. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "run/storage.h"
 
@@ -17,6 +18,16 @@ bool gw_inbound_is_held(void)
     }
     gw_incoming_get_figures(INCOMING, &figures);
     return figures.is_held;
+}
+
+bool gw_inbound_is_coming(void)
+{
+    struct gw_target_figures figures;
+    if (!MONITOR->is_arriving) {
+        return false;
+    }
+    gw_incoming_get_figures(INCOMING, &figures);
+    return strcmp(figures.status, "none") != 0 && !figures.is_held && !figures.is_unsettled;
 }
 
 /* A guest that ended when all its memory was here needs nobody any more. */
@@ -43,10 +54,24 @@ static void prepare_devices(void)
     }
 }
 
+/* Who was told to quit takes no guest any more, which would end with it: its source keeps it. */
+static bool is_turned_away(void)
+{
+    struct gw_fault fault = {0};
+    if (MONITOR->is_ending) {
+        (void)gw_fault_set(&fault, GW_CANCELLED, "the target was told to quit");
+        gw_incoming_host_fault(INCOMING, &fault);
+    }
+    return MONITOR->is_ending;
+}
+
 static void load(void)
 {
     struct gw_fault fault = {0};
     uint32_t bytes = 0;
+    if (is_turned_away()) {
+        return;
+    }
     const uint8_t *state = gw_incoming_get_state(INCOMING, &bytes);
     if (gw_vm_load(&gw_run_storage.vm, state, bytes, &fault) != GW_OK) {
         gw_incoming_host_fault(INCOMING, &fault);
@@ -56,9 +81,22 @@ static void load(void)
     gw_incoming_loaded(INCOMING);
 }
 
+/* It is here now: that it once left is history. Not worth a failure: `run --incoming` does not
+ * look at that record, and a boot refused for it says what to do. */
+static void forget_departure(void)
+{
+    struct gw_fault fault = {0};
+    if (gw_records_clear_departure(MONITOR->config, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
+    }
+}
+
 static void run(const struct gw_target_action *action)
 {
     struct gw_fault fault = {0};
+    if (is_turned_away()) {
+        return;
+    }
     uint64_t elapsed_ns = MONITOR->config->is_guest_clock_stopped ? 0 : action->elapsed_ns;
     enum gw_status status = gw_vm_set_elapsed(&gw_run_storage.vm, elapsed_ns, &fault);
     if (!status && action->is_running) {
@@ -72,28 +110,22 @@ static void run(const struct gw_target_action *action)
         return;
     }
     gw_incoming_running(INCOMING);
+    if (!MONITOR->config->is_taking_over) {
+        forget_departure();
+    }
     MONITOR->arrived_ns = gw_clock_now_ns();
     MONITOR->is_unsettled = true;
-}
-
-/* It is here now: that it once left is history. Not worth a failure: `run --incoming` does not
- * look at that record, and a boot refused for it says what to do. */
-static void forget_departure(void)
-{
-    struct gw_fault fault = {0};
-    if (gw_records_clear_departure(MONITOR->config, &fault) != GW_OK) {
-        gw_monitor_say("%s", fault.text);
-    }
 }
 
 static void record(const struct gw_target_action *action)
 {
     struct gw_fault fault = {0};
     enum gw_status status = gw_records_put_history(MONITOR->config, &action->history, &fault);
+    bool has_taken = action->history.count > 0 && action->history.entry[0].state == GW_RECORD_TOOK;
     if (status) {
         gw_monitor_say("guest %s: %s", MONITOR->config->name, fault.text);
-    } else if (action->history.count > 0 && action->history.entry[0].state == GW_RECORD_TOOK) {
-        MONITOR->took_ns = gw_clock_now_ns();
+    } else { /* the newest entry is this guest's: one it took before came at another time */
+        MONITOR->took_ns = has_taken ? gw_clock_now_ns() : 0;
     }
     gw_incoming_recorded(INCOMING, status ? &fault : NULL);
 }
@@ -105,10 +137,12 @@ static void finish(void)
         gw_loop_remove(&MONITOR->incoming_watch);
         gw_incoming_stop(INCOMING);
         MONITOR->is_arriving = false;
-        forget_departure();
+        if (MONITOR->config->is_taking_over) { /* until now the old process wrote it */
+            forget_departure();
+        }
+        gw_take_over_end();
         gw_upgrade_drop_facts();
         gw_monitor_say("guest %s came and is settled", MONITOR->config->name);
-        gw_monitor_event_migration();
         gw_monitor_settled();
         return;
     }
@@ -120,13 +154,11 @@ static void finish(void)
     if (gw_incoming_state(INCOMING) == GW_TARGET_LOST) {
         gw_monitor_say("guest %s is lost: %s", MONITOR->config->name, fault.text);
         gw_monitor_set_state(GW_INFO_RUN_INTERNAL_ERROR);
-        gw_monitor_event_migration();
         MONITOR->is_unsettled = false;
         gw_monitor_end(GW_RUN_EXIT_LOST);
         return;
     }
     gw_monitor_say("no guest came: %s", fault.text[0] ? fault.text : "the source went away");
-    gw_monitor_event_migration();
     if (gw_incoming_state(INCOMING) == GW_TARGET_NONE) {
         gw_monitor_end(GW_RUN_EXIT_HOST);
     } else if (MONITOR->config->is_once) {
@@ -134,7 +166,8 @@ static void finish(void)
     }
 }
 
-/* A line of the log for each step of a guest that runs here before all of its memory is here. */
+/* A line of the log when the source is lost, and for each step of a guest that runs here before all
+ * of its memory is here. */
 static void say_status(void)
 {
     struct gw_target_figures figures;
@@ -143,7 +176,10 @@ static void say_status(void)
     gw_incoming_get_figures(INCOMING, &figures);
     gw_incoming_get_fault(INCOMING, &fault);
     uint64_t missing_kib = figures.missing_pages * gw_run_storage.ram.page_bytes / 1024;
-    if (figures.state == GW_TARGET_PULLING) {
+    if (figures.state == GW_TARGET_AWAITING) {
+        gw_monitor_say("the source of guest %s is waited for, or another one: %s", name,
+                       fault.text);
+    } else if (figures.state == GW_TARGET_PULLING) {
         gw_monitor_say("guest %s runs here; %" PRIu64 " KiB of its memory follow", name,
                        missing_kib);
     } else if (figures.state == GW_TARGET_STRANDED) {
@@ -175,7 +211,7 @@ static void act(const struct gw_target_action *action)
         break;
     case GW_TARGET_DO_STATUS:
         say_status();
-        gw_monitor_event_migration();
+        gw_monitor_event_migration(strcmp(action->status, "none") == 0 ? "failed" : action->status);
         break;
     case GW_TARGET_DO_FINISH:
         finish();

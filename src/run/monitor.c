@@ -87,7 +87,6 @@ void gw_monitor_settled(void)
 
 bool gw_monitor_quit(void)
 {
-    struct gw_fault fault = {0};
     if (gw_outbound_is_held() || gw_inbound_is_held() || gw_inbound_is_owing() ||
         gw_outbound_is_pushing()) {
         gw_monitor_say("guest %s is not settled: see `godwit resolve %s`", MONITOR->config->name,
@@ -95,9 +94,7 @@ bool gw_monitor_quit(void)
         return false;
     }
     (void)gw_upgrade_cancel();
-    if (MONITOR->is_leaving && gw_outgoing_cancel(&gw_run_storage.outgoing, &fault) != GW_OK) {
-        gw_monitor_say("%s", fault.text);
-    }
+    gw_outbound_quit();
     gw_monitor_event(GW_QMP_EVENT_QUIT);
     gw_monitor_end(MONITOR->guest_ended_ns > 0                 ? MONITOR->guest_exit_code
                    : MONITOR->state == GW_INFO_RUN_POSTMIGRATE ? GW_RUN_EXIT_MIGRATED
@@ -121,12 +118,15 @@ void gw_monitor_event(enum gw_qmp_event event)
     gw_clients_tell(message);
 }
 
-void gw_monitor_event_migration(void)
+void gw_monitor_event_migration(const char *status)
 {
     struct gw_info_migrate info;
     struct gw_qmp_message *message = &gw_run_storage.clients.message;
     if (gw_run_storage.clients.is_events) {
         gw_report_migrate(&info);
+        if (strcmp(gw_info_migration_name(info.status), status) != 0) { /* it is past already */
+            info = (struct gw_info_migrate){.status = gw_report_migration(status)};
+        }
         gw_qmp_encode_event_migration(message, now(), &info);
         gw_clients_tell(message);
     }

@@ -96,7 +96,7 @@ void gw_monitor_say(const char *format, ...) GW_PRINTF(1, 2);
 
 /* An event to every control client. */
 void gw_monitor_event(enum gw_qmp_event event);
-void gw_monitor_event_migration(void);
+void gw_monitor_event_migration(const char *status);
 void gw_monitor_event_pass(uint64_t pass);
 
 /* guest.c */
@@ -119,7 +119,10 @@ GW_MUST_USE enum gw_status gw_outbound_check(struct gw_fault *fault);
 void gw_outbound_halted(void);
 void gw_outbound_guest_ended(void);
 bool gw_outbound_is_held(void);
-bool gw_outbound_is_pushing(void); /* the guest runs there, and needs this side's memory */
+bool gw_outbound_is_pushing(void);
+void gw_outbound_quit(void);
+/* this process is about to end, and what is under way with it */ /* the guest runs there, and
+                                                                     needs this side's memory */
 
 /* choices.c */
 void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures *figures);
@@ -135,7 +138,8 @@ void gw_blockers_report(struct gw_info_migrate *info);
 /* inbound.c */
 GW_MUST_USE enum gw_status gw_inbound_start(struct gw_fault *fault);
 bool gw_inbound_is_held(void);
-bool gw_inbound_is_owing(void); /* its source waits for this process, which must not end yet */
+bool gw_inbound_is_coming(void); /* and may still stay where it is */
+bool gw_inbound_is_owing(void);  /* its source waits for this process, which must not end yet */
 
 /* records.c */
 GW_MUST_USE enum gw_status gw_records_hold(const struct gw_run_config *config, int *lock_fd,
@@ -156,6 +160,7 @@ GW_MUST_USE enum gw_status gw_records_clear_departure(const struct gw_run_config
 
 /* report.c */
 void gw_report_migrate(struct gw_info_migrate *info);
+enum gw_info_migration gw_report_migration(const char *status); /* the engine's word for it */
 void gw_report_status(struct gw_info_status *info);
 void gw_report_session(const struct gw_session *session, char text[GW_INFO_SESSION_BYTES]);
 

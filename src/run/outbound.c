@@ -148,7 +148,9 @@ static void say_postcopy(const struct gw_source_figures *figures, const char *re
 {
     const char *name = MONITOR->config->name;
     if (figures->is_link_lost && figures->state == GW_SOURCE_PUSH_PAUSED) {
-        gw_monitor_say("the link to guest %s was let go: migrate-recover connects again", name);
+        gw_monitor_say("the link to guest %s was let go: migrate-recover connects again, within an "
+                       "hour, or its target takes it for lost",
+                       name);
     } else if (figures->is_link_lost) {
         gw_monitor_say("guest %s runs at %s until it needs memory that is still here; the link is "
                        "tried again: %s",
@@ -184,10 +186,6 @@ static void say_link(const struct gw_source_figures *figures)
     gw_outgoing_get_fault(OUTGOING, &fault);
     if (gw_outbound_is_pushing()) {
         say_postcopy(figures, fault.text);
-    } else if (figures->is_link_lost && gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
-        gw_monitor_say("guest %s runs at %s, which may not have heard that this side knows; it is "
-                       "told again: %s",
-                       MONITOR->config->name, MONITOR->peer, fault.text);
     } else if (figures->is_link_lost) {
         gw_monitor_say("guest %s runs on here; the link is tried again: %s", MONITOR->config->name,
                        fault.text);
@@ -197,7 +195,7 @@ static void say_link(const struct gw_source_figures *figures)
     }
 }
 
-static void told_status(void)
+static void told_status(const char *status)
 {
     struct gw_source_figures figures;
     gw_outgoing_get_figures(OUTGOING, &figures);
@@ -209,9 +207,34 @@ static void told_status(void)
     if (gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
     }
-    gw_monitor_event_migration();
+    gw_monitor_event_migration(status);
     if (figures.state >= GW_SOURCE_SETTLING && figures.state <= GW_SOURCE_SETTLING_AGAIN) {
         gw_upgrade_runs_there();
+    }
+}
+
+static void say_unheard(const char *reason)
+{
+    gw_monitor_say(
+        "guest %s moved to %s, which may wait there to hear that this side knows (`godwit "
+        "resolve %s` there): %s",
+        MONITOR->config->name, MONITOR->peer, MONITOR->config->name, reason);
+}
+
+void gw_outbound_quit(void)
+{
+    struct gw_fault fault = {0};
+    struct gw_source_figures figures;
+    if (!MONITOR->is_leaving) {
+        return;
+    }
+    gw_outgoing_get_figures(OUTGOING, &figures);
+    if (gw_outgoing_runner(OUTGOING) != GW_RUNNER_TARGET) {
+        if (gw_outgoing_cancel(OUTGOING, &fault) != GW_OK) {
+            gw_monitor_say("%s", fault.text);
+        }
+    } else if (figures.is_link_lost) {
+        say_unheard("this process was told to quit");
     }
 }
 
@@ -231,12 +254,14 @@ static void finish(void)
     gw_upgrade_over(gw_outgoing_runner(OUTGOING) == GW_RUNNER_SOURCE);
     if (state == GW_SOURCE_COMPLETED) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
-        if (!gw_run_storage.upgrade.has_died_there) {
-            gw_monitor_say("guest %s moved to %s%s%s", MONITOR->config->name, MONITOR->peer,
-                           fault.text[0] ? ", which may wait there to hear that this side knows "
-                                           "(`godwit resolve` there): "
-                                         : "",
-                           fault.text);
+        if (gw_run_storage.upgrade.has_died_there) {
+            /* which was said */
+        } else if (fault.status == GW_CANCELLED) {
+            gw_monitor_say("guest %s is given up here: %s", MONITOR->config->name, fault.text);
+        } else if (fault.status != GW_OK && !is_upgrade) {
+            say_unheard(fault.text);
+        } else {
+            gw_monitor_say("guest %s moved to %s", MONITOR->config->name, MONITOR->peer);
         }
     } else if (state == GW_SOURCE_LOST) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
@@ -244,7 +269,6 @@ static void finish(void)
     } else {
         gw_monitor_say("guest %s stays here: %s", MONITOR->config->name, fault.text);
     }
-    gw_monitor_event_migration();
     if (state == GW_SOURCE_LOST) {
         gw_monitor_end(GW_RUN_EXIT_LOST);
     }
@@ -284,7 +308,7 @@ static void act(struct gw_source_action *action)
         gw_choices_say(action->choice, &figures);
         break;
     case GW_SOURCE_DO_STATUS:
-        told_status();
+        told_status(action->status);
         break;
     case GW_SOURCE_DO_ROUND:
         gw_outgoing_get_figures(OUTGOING, &figures);
@@ -390,7 +414,8 @@ static struct gw_throttle throttle_rule(const struct gw_qmp_migrate *migrate)
         .trigger_percent = (uint32_t)parameters->throttle_trigger_percent,
         .initial_percent = (uint32_t)parameters->throttle_initial_percent,
         .increment_percent = (uint32_t)parameters->throttle_increment_percent,
-        .max_percent = (uint32_t)parameters->throttle_max_percent};
+        .max_percent = (uint32_t)parameters->throttle_max_percent,
+        .is_tail_slow = parameters->is_throttle_tail_slow};
 }
 
 /* No more than this board has; with sockets handed in, as many as there are some for: one is for

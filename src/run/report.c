@@ -9,7 +9,7 @@
 
 #define MONITOR (&gw_run_storage.monitor)
 
-static enum gw_info_migration status_by_name(const char *name)
+enum gw_info_migration gw_report_migration(const char *name)
 {
     for (int i = 0; i < GW_INFO_MIGRATION_COUNT; i++) {
         if (strcmp(gw_info_migration_name((enum gw_info_migration)i), name) == 0) {
@@ -119,6 +119,7 @@ static void report_parted(const struct gw_source_figures *figures, const char *r
                           struct gw_info_held *held)
 {
     uint64_t released_mib = figures->released_pages * gw_run_storage.ram.page_bytes / GW_MIB;
+    bool is_paused = figures->state == GW_SOURCE_PUSH_PAUSED;
     char copy[96] = "running it here again would undo all that it did there";
     if (figures->released_pages > 0) {
         (void)snprintf(copy, sizeof(copy),
@@ -130,8 +131,11 @@ static void report_parted(const struct gw_source_figures *figures, const char *r
                                   .can_give_up = true,
                                   .can_run_other_is_dead = figures->released_pages == 0};
     (void)snprintf(held->text, sizeof(held->text),
-                   "the guest went to %.60s and needs memory of this side; %s; tried again: %s",
-                   MONITOR->peer, copy, reason);
+                   "the guest went to %.60s and needs memory of this side; %s; %s%s", MONITOR->peer,
+                   copy,
+                   is_paused ? "the link was let go: migrate-recover connects again, within an hour"
+                             : "tried again: ",
+                   is_paused ? "" : reason);
 }
 
 static void report_source(struct gw_info_migrate *info)
@@ -140,7 +144,7 @@ static void report_source(struct gw_info_migrate *info)
     struct gw_fault fault;
     gw_outgoing_get_figures(&gw_run_storage.outgoing, &figures);
     gw_outgoing_get_fault(&gw_run_storage.outgoing, &fault);
-    info->status = status_by_name(figures.status);
+    info->status = gw_report_migration(figures.status);
     info->role = GW_INFO_SOURCE;
     info->has_ram = figures.setup_ns > 0;
     report_ram(&figures, &info->ram);
@@ -194,7 +198,7 @@ static void report_target(struct gw_info_migrate *info)
     struct gw_fault fault;
     gw_incoming_get_figures(&gw_run_storage.incoming, &figures);
     gw_incoming_get_fault(&gw_run_storage.incoming, &fault);
-    info->status = status_by_name(figures.status);
+    info->status = gw_report_migration(figures.status);
     info->role = GW_INFO_TARGET;
     info->total_ms = figures.total_ns / GW_NS_PER_MS;
     info->round_trip_us = figures.round_trip_ns / GW_NS_PER_US;
@@ -206,6 +210,10 @@ static void report_target(struct gw_info_migrate *info)
         info->postcopy.missing_bytes = figures.missing_pages * gw_run_storage.ram.page_bytes;
         report_blocktime(&figures, &info->postcopy);
     }
+    if (info->status == GW_INFO_MIGRATION_NONE && fault.status != GW_OK) {
+        info->status = GW_INFO_MIGRATION_FAILED; /* the last one; the next is waited for */
+    }
+    info->is_link_lost = figures.state == GW_TARGET_AWAITING || figures.state == GW_TARGET_STRANDED;
     info->epoch = figures.epoch;
     info->reason = fault.status;
     (void)snprintf(info->error, sizeof(info->error), "%s", fault.text);

@@ -161,16 +161,28 @@ int gw_take_over_fd(enum gw_take_over_fd which)
 
 /* ---- While it comes ---- */
 
+static void close_pair(void)
+{
+    if (UPGRADE->fd >= 0) {
+        gw_loop_remove(&UPGRADE->watch);
+        (void)close(UPGRADE->fd);
+    }
+    UPGRADE->fd = -1;
+}
+
+void gw_take_over_end(void)
+{
+    if (UPGRADE->phase == GW_UPGRADE_TAKEN && !MONITOR->is_arriving) {
+        close_pair();
+    }
+}
+
 /* All has passed, or the old process is dead: this is an ordinary monitor from now on. */
 static void take(void)
 {
     struct gw_fault fault = {0};
-    gw_loop_remove(&UPGRADE->watch);
-    if (UPGRADE->fd >= 0) {
-        (void)close(UPGRADE->fd);
-    }
-    UPGRADE->fd = -1;
     UPGRADE->phase = GW_UPGRADE_TAKEN;
+    gw_take_over_end();
     gw_console_thaw();
     if (gw_clients_serve(&fault) != GW_OK) {
         gw_monitor_say("%s", fault.text);
@@ -277,7 +289,7 @@ static void handle(void *context, uint32_t events)
             gw_monitor_say("%s", fault.text);
         } else {
             UPGRADE->is_other_gone = true;
-            gw_loop_remove(&UPGRADE->watch);
+            close_pair();
             gw_take_over_settle();
             return;
         }

@@ -107,7 +107,7 @@ static void fail(enum gw_status status, const char *text)
     UPGRADE->phase = GW_UPGRADE_NONE;
     withdraw(SEND_NS);
     gw_monitor_say("guest %s stays in this process: %s", MONITOR->config->name, text);
-    gw_monitor_event_migration();
+    gw_monitor_event_migration(status == GW_CANCELLED ? "cancelled" : "failed");
 }
 
 static void put_fd(struct gw_take_over_offer *offer, int *fds, enum gw_take_over_fd is, int fd)

@@ -44,7 +44,8 @@
     S(18, gw_run_storage.monitor.parameters.channels, GW_QMP_CHANNELS_MAX)                   \
     S(19, gw_run_storage.monitor.parameters.compress, GW_INFO_COMPRESS_COUNT - 1)            \
     S(20, gw_run_storage.monitor.withdrawn.half[0], UINT64_MAX)                              \
-    S(21, gw_run_storage.monitor.withdrawn.half[1], UINT64_MAX)
+    S(21, gw_run_storage.monitor.withdrawn.half[1], UINT64_MAX)                              \
+    S(22, gw_run_storage.monitor.parameters.is_throttle_tail_slow, 1)
 
 #define GW_UPGRADE_CAPABILITY(name) gw_run_storage.monitor.capability[GW_INFO_CAPABILITY_##name]
 
@@ -125,5 +126,9 @@ GW_MUST_USE enum gw_status gw_take_over_answer(const struct gw_fault *reason,
 
 /* After the engine was served: the old process may be dead. */
 void gw_take_over_settle(void);
+
+/* All has passed, and the old process has confirmed that the guest runs here: what becomes of it is
+ * of no interest any more. */
+void gw_take_over_end(void);
 
 #endif

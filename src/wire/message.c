@@ -291,8 +291,8 @@ static enum gw_status decode_welcome(struct gw_welcome *welcome, const uint8_t *
     if (welcome->version != GW_PROTOCOL_VERSION) {
         return bad(fault, GW_FRAME_WELCOME, "version", welcome->version, GW_PROTOCOL_VERSION);
     }
-    if (welcome->standing > GW_STANDING_LOST) {
-        return bad(fault, GW_FRAME_WELCOME, "standing", welcome->standing, GW_STANDING_LOST);
+    if (welcome->standing > GW_STANDING_SETTLED) {
+        return bad(fault, GW_FRAME_WELCOME, "standing", welcome->standing, GW_STANDING_SETTLED);
     }
     if (bytes[3] != 0 || gw_get_32(bytes + 4) != 0) {
         return bad(fault, GW_FRAME_WELCOME, "a reserved field", 1, 0);

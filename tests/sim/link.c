@@ -205,12 +205,11 @@ bool link_has_ended(const struct world *world, const struct connection *connecti
 /* ---- Ends ---- */
 
 /* What was sent before still arrives, then the end. */
-static void end_lane(struct world *world, struct lane *lane, bool is_error)
+static void end_lane(struct world *world, struct lane *lane)
 {
     if (!lane->is_lost && lane->end_ns == SIM_NEVER) {
         lane->end_ns = max_of(lane->last_due_ns,
                               max_of(world->now_ns, lane->held_until_ns) + lane->latency_ns);
-        lane->is_end_error = is_error;
     }
 }
 
@@ -218,7 +217,7 @@ void link_close_one(struct world *world, struct connection *connection, enum sid
 {
     connection->is_open[side] = false;
     empty(world, &connection->lane[side]);
-    end_lane(world, &connection->lane[!side], false);
+    end_lane(world, &connection->lane[!side]);
     connection->is_used = connection->is_open[!side];
 }
 
@@ -244,7 +243,6 @@ static void lose_lane(struct world *world, struct connection *connection, enum s
         empty(world, lane);
     }
     lane->is_lost = true;
-    lane->is_end_error = true;
     lane->end_ns =
         is_seen ? max_of(world->now_ns, keeps_frames ? lane->last_due_ns : 0) : silent_ns;
 }
@@ -316,7 +314,6 @@ void link_deafen(struct world *world, enum side side, uint64_t until_ns)
             for (int at = 0; at < 2; at++) {
                 struct lane *lane = &connection->lane[at];
                 lane->end_ns = world->now_ns + SIM_IDLE_NS + world_random(world, 3 * SIM_S);
-                lane->is_end_error = true;
                 lane->is_lost = lane->is_lost || at == (int)side;
             }
             empty(world, &connection->lane[side]);

@@ -19,6 +19,7 @@ static enum gw_frame_type source_hears(enum gw_source_event_type event)
     case GW_SOURCE_EV_STANDS_OPEN:
     case GW_SOURCE_EV_STANDS_READY:
     case GW_SOURCE_EV_STANDS_RUNNING:
+    case GW_SOURCE_EV_STANDS_SETTLED:
     case GW_SOURCE_EV_STANDS_ABORTED:
     case GW_SOURCE_EV_STANDS_PULLING:
     case GW_SOURCE_EV_STANDS_LOST:
@@ -47,6 +48,8 @@ static enum gw_frame_type source_hears(enum gw_source_event_type event)
         return GW_FRAME_RUNNING;
     case GW_SOURCE_EV_COMPLETE:
         return GW_FRAME_COMPLETE;
+    case GW_SOURCE_EV_DONE:
+        return GW_FRAME_DONE;
     default:
         return GW_FRAME_PING; /* none that has a meaning */
     }
@@ -63,6 +66,8 @@ static enum gw_standing standing_of(enum gw_source_event_type event)
         return GW_STANDING_READY;
     case GW_SOURCE_EV_STANDS_RUNNING:
         return GW_STANDING_RUNNING;
+    case GW_SOURCE_EV_STANDS_SETTLED:
+        return GW_STANDING_SETTLED;
     case GW_SOURCE_EV_STANDS_ABORTED:
         return GW_STANDING_ABORTED;
     case GW_SOURCE_EV_STANDS_PULLING:
@@ -80,6 +85,7 @@ static bool can_be_heard(const struct gw_source *source, enum gw_source_event_ty
     switch (event) {
     case GW_SOURCE_EV_STANDS_READY:
     case GW_SOURCE_EV_STANDS_RUNNING:
+    case GW_SOURCE_EV_STANDS_SETTLED:
     case GW_SOURCE_EV_STANDS_ABORTED:
         return source->epoch > 0;
     case GW_SOURCE_EV_STANDS_PULLING:
@@ -264,8 +270,8 @@ static bool tell_source(struct world *world, enum gw_source_event_type type)
         event.bitmap = nothing;
     }
     enum gw_status status = GW_OK;
-    if (type == GW_SOURCE_EV_LINK_LOST || type == GW_SOURCE_EV_LINK_CLOSED) {
-        source_lost(world, type, GW_LINK, "it broke"); /* all channels are closed before */
+    if (type == GW_SOURCE_EV_LINK_LOST) {
+        source_lost(world, GW_LINK, "it broke"); /* all channels are closed before */
     } else {
         status = source_tell(world, &event);
     }
@@ -275,9 +281,6 @@ static bool tell_source(struct world *world, enum gw_source_event_type type)
     if (origin == ORIGIN_OPERATOR && status == GW_OK) {
         world_fail(world, "the source takes %s in %s", side_event_name(SOURCE, type),
                    side_state_name(SOURCE, before.state));
-    }
-    if (type == GW_SOURCE_EV_LINK_CLOSED) { /* where it has no place it is a lost link */
-        return true;
     }
     bool is_repeated = type == GW_SOURCE_EV_SWITCHOVER_ACK && was_acked;
     if (origin == ORIGIN_PEER && before.was_linked && !is_repeated) {

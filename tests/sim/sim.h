@@ -219,7 +219,6 @@ struct lane {
     uint64_t latency_ns, free_ns, last_due_ns, held_until_ns;
     bool is_lost;    /* nothing sent from now on arrives */
     uint64_t end_ns; /* when that side sees the end, behind all frames */
-    bool is_end_error;
 };
 
 /* One connection; what side s sends goes into lane[!s]. */
@@ -397,8 +396,7 @@ bool target_step(struct world *world, uint32_t choice);
 enum { SOURCE_CHOICES = 9, TARGET_CHOICES = 6 };
 enum gw_status source_tell(struct world *world, const struct gw_source_event *event);
 enum gw_status target_tell(struct world *world, const struct gw_target_event *event);
-void source_lost(struct world *world, enum gw_source_event_type type, enum gw_status status,
-                 const char *why);
+void source_lost(struct world *world, enum gw_status status, const char *why);
 void target_boot(struct world *world);
 bool target_is_free(const struct world *world); /* to look at who introduced himself */
 void target_introduce(struct world *world, struct connection *connection,

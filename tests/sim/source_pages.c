@@ -117,7 +117,7 @@ void source_answer_demand(struct world *world, struct connection *urgent, uint64
     struct gw_batch_sent sent = {0};
     struct gw_fault fault = {0};
     if (gw_source_demand(&world->source, page, &batch, &fault) != GW_OK) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.status, fault.text);
+        source_lost(world, fault.status, fault.text);
         return;
     }
     struct gw_run left = batch.run[0];

@@ -35,15 +35,15 @@ static void forget_link(struct world *world)
     world->bulk_limit_ns = 0;
 }
 
-void source_lost(struct world *world, enum gw_source_event_type type, enum gw_status status,
-                 const char *why)
+void source_lost(struct world *world, enum gw_status status, const char *why)
 {
     struct gw_fault fault = {0};
     (void)gw_fault_set(&fault, status, "%s", why);
     link_close_side(world, SOURCE);
     forget_link(world);
     say(world, "source", "lost", why);
-    (void)source_tell(world, &(struct gw_source_event){.type = type, .fault = &fault});
+    (void)source_tell(world,
+                      &(struct gw_source_event){.type = GW_SOURCE_EV_LINK_LOST, .fault = &fault});
 }
 
 static void source_send(struct world *world, struct gw_message *message)
@@ -260,7 +260,7 @@ static bool connect_step(struct world *world)
         return false;
     }
     if (is_deaf || !world->is_up[TARGET] || target == GW_TARGET_NONE) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "cannot connect");
+        source_lost(world, GW_LINK, "cannot connect");
         return true;
     }
     if (target == GW_TARGET_RECALLING) {
@@ -307,7 +307,7 @@ static void receive_map(struct world *world, struct connection *connection, uint
     struct gw_fault fault = {0};
     if (gw_page_map_decode(bitmap, world->plan.options.pages, payload, bytes, &fault) != GW_OK ||
         !world->bulk_lacks_map) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_PROTOCOL, "that is no map");
+        source_lost(world, GW_PROTOCOL, "that is no map");
         return;
     }
     world->bulk_lacks_map = false;
@@ -325,7 +325,7 @@ static void receive_on_channel(struct world *world, struct connection *connectio
     }
     connection->is_welcomed = message->type == GW_FRAME_WELCOME;
     if (!connection->is_welcomed) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_REFUSED, message->verdict.reason);
+        source_lost(world, GW_REFUSED, message->verdict.reason);
         return;
     }
     channels_go_on(world, connection);
@@ -341,7 +341,7 @@ static void receive(struct world *world, struct connection *connection,
         return;
     }
     if (gw_message_decode(&message, header->type, payload, header->payload_bytes, &fault)) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.status, fault.text);
+        source_lost(world, fault.status, fault.text);
     } else if (message.type == GW_FRAME_PING) {
         message.type = GW_FRAME_PONG;
         send_message(world, connection, SOURCE, &message);
@@ -368,7 +368,7 @@ static bool receive_from(struct world *world, struct connection *connection)
     case GW_AGAIN:
         return false;
     default:
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, fault.status, fault.text);
+        source_lost(world, fault.status, fault.text);
         return true;
     }
 }
@@ -386,10 +386,7 @@ static bool receive_step(struct world *world)
         const struct connection *connection = &world->connection[i];
         if (connection->is_used && connection->is_open[SOURCE] &&
             link_has_ended(world, connection, SOURCE)) {
-            bool is_orderly =
-                connection->role == GW_ROLE_CONTROL && !connection->lane[SOURCE].is_end_error;
-            source_lost(world, is_orderly ? GW_SOURCE_EV_LINK_CLOSED : GW_SOURCE_EV_LINK_LOST,
-                        GW_LINK, is_orderly ? "the target closed" : "the link broke");
+            source_lost(world, GW_LINK, "the link broke");
             return true;
         }
     }
@@ -430,12 +427,12 @@ static bool clock_step(struct world *world)
         return true;
     }
     if (world->bulk_limit_ns && world->now_ns >= world->bulk_limit_ns) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "the bulk channels are not welcomed");
+        source_lost(world, GW_LINK, "the bulk channels are not welcomed");
         return true;
     }
     bool is_done = link_keep_alive(world, SOURCE, &is_dead);
     if (is_dead) {
-        source_lost(world, GW_SOURCE_EV_LINK_LOST, GW_LINK, "the target says nothing");
+        source_lost(world, GW_LINK, "the target says nothing");
     }
     return is_done;
 }

@@ -337,7 +337,7 @@ void reach(enum gw_source_state state)
         break;
     case GW_SOURCE_COMPLETED:
         reach(GW_SOURCE_SETTLING);
-        happens(GW_SOURCE_EV_LINK_CLOSED);
+        hears_verdict(GW_FRAME_DONE, 1);
         break;
     case GW_SOURCE_FAILED:
         reach(GW_SOURCE_ACTIVE);
@@ -362,28 +362,27 @@ bool is_held(enum gw_source_state state)
 
 struct gw_message peer_message(uint32_t n)
 {
-    static const enum gw_frame_type plain[] = {GW_FRAME_ACCEPT,   GW_FRAME_REFUSE,  GW_FRAME_INTRO,
-                                               GW_FRAME_HELLO,    GW_FRAME_PREPARE, GW_FRAME_COMMIT,
-                                               GW_FRAME_MISMATCH, GW_FRAME_DONE,    GW_FRAME_ABORT,
-                                               GW_FRAME_PING,     GW_FRAME_PONG};
-    static const enum gw_frame_type verdicts[] = {GW_FRAME_READY, GW_FRAME_ABORTED,
-                                                  GW_FRAME_RUNNING, GW_FRAME_COMPLETE};
+    static const enum gw_frame_type plain[] = {
+        GW_FRAME_ACCEPT, GW_FRAME_REFUSE,   GW_FRAME_INTRO, GW_FRAME_HELLO, GW_FRAME_PREPARE,
+        GW_FRAME_COMMIT, GW_FRAME_MISMATCH, GW_FRAME_ABORT, GW_FRAME_PING,  GW_FRAME_PONG};
+    static const enum gw_frame_type verdicts[] = {
+        GW_FRAME_READY, GW_FRAME_ABORTED, GW_FRAME_RUNNING, GW_FRAME_COMPLETE, GW_FRAME_DONE};
     struct gw_message message = {.type = GW_FRAME_REFUSE};
-    if (n < 11) {
+    if (n < 10) {
         message.type = plain[n];
         if (message.type == GW_FRAME_ACCEPT) {
             message.accept.channel_count = 1; /* as the decoder makes sure */
         } else if (message.type == GW_FRAME_REFUSE) {
             strcpy(message.verdict.reason, "no");
         }
-    } else if ((n -= 11) < 12) { /* epochs 0, 1 (ours from LEAVING on) and 2 */
+    } else if ((n -= 10) < 15) { /* epochs 0, 1 (ours from LEAVING on) and 2 */
         message.type = verdicts[n / 3];
         message.verdict = (struct gw_verdict){.epoch = n % 3, .reason = "no"};
-    } else if ((n -= 12) < 24) {
+    } else if ((n -= 15) < 27) {
         message.type = GW_FRAME_WELCOME;
         message.welcome = (struct gw_welcome){1, (uint8_t)(n / 3), n % 3};
     } else {
-        n -= 24;
+        n -= 27;
         message.type = n % 2 ? GW_FRAME_ACK : GW_FRAME_SUSPECT;
         message.ack.sequence = n / 2 < 3 ? n / 2 : UINT64_MAX;
     }
@@ -417,6 +416,8 @@ enum gw_source_event_type event_of(const struct gw_message *message)
                                     : GW_SOURCE_EV_PULLS_BARE;
     case GW_FRAME_COMPLETE:
         return is_ours ? GW_SOURCE_EV_COMPLETE : GW_SOURCE_EV_MESSAGE;
+    case GW_FRAME_DONE:
+        return is_ours ? GW_SOURCE_EV_DONE : GW_SOURCE_EV_MESSAGE;
     case GW_FRAME_WELCOME:
         switch ((enum gw_standing)message->welcome.standing) {
         case GW_STANDING_NEW:
@@ -428,6 +429,9 @@ enum gw_source_event_type event_of(const struct gw_message *message)
                                                   : GW_SOURCE_EV_STANDS_UNKNOWN;
         case GW_STANDING_RUNNING:
             return epoch && epoch == source.epoch ? GW_SOURCE_EV_STANDS_RUNNING
+                                                  : GW_SOURCE_EV_STANDS_UNKNOWN;
+        case GW_STANDING_SETTLED:
+            return epoch && epoch == source.epoch ? GW_SOURCE_EV_STANDS_SETTLED
                                                   : GW_SOURCE_EV_STANDS_UNKNOWN;
         case GW_STANDING_PULLING:
             return epoch == source.epoch && source.is_partial ? GW_SOURCE_EV_STANDS_PULLING

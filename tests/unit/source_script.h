@@ -43,7 +43,7 @@ void reach(enum gw_source_state state); /* by the scripted way to it */
 void reach_held_postcopy(void);         /* HELD, with pages that come after the switch */
 bool is_held(enum gw_source_state state);
 
-enum { PEER_MESSAGES = 11 + 12 + 24 + 8 };
+enum { PEER_MESSAGES = 10 + 15 + 27 + 8 };
 struct gw_message peer_message(uint32_t n); /* one of all that a target could say */
 
 /* Which event it is, by docs and header, not by the engine's own code. */

@@ -197,7 +197,7 @@ static void fields_out_of_range_are_refused_by_name(void **state)
         {GW_FRAME_INTRO, 44, 1, "a reserved field"},
         {GW_FRAME_INTRO, 47, 1, "a reserved field"},
         {GW_FRAME_WELCOME, 0, 2, "version is 2, wanted 1"},
-        {GW_FRAME_WELCOME, 2, GW_STANDING_LOST + 1, "standing is 8, wanted 7"},
+        {GW_FRAME_WELCOME, 2, GW_STANDING_SETTLED + 1, "standing is 9, wanted 8"},
         {GW_FRAME_WELCOME, 3, 1, "a reserved field"},
         {GW_FRAME_WELCOME, 7, 1, "a reserved field"},
         {GW_FRAME_HELLO, 3, '\n', "the guest's name is no text"},

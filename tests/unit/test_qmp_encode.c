@@ -60,6 +60,7 @@ static void test_plain_replies(void **state)
                                             .throttle_initial_percent = 20,
                                             .throttle_increment_percent = 10,
                                             .throttle_max_percent = 99,
+                                            .is_throttle_tail_slow = true,
                                             .channels = 2,
                                             .compress = GW_INFO_COMPRESS_LZ4};
     gw_qmp_encode_parameters(&message, "", &parameters);
@@ -68,7 +69,7 @@ static void test_plain_replies(void **state)
                 "\"multifd-compression\": \"lz4\", "
                 "\"throttle-trigger-threshold\": 50, "
                 "\"cpu-throttle-initial\": 20, \"cpu-throttle-increment\": 10, "
-                "\"max-cpu-throttle\": 99}}\r\n");
+                "\"max-cpu-throttle\": 99, \"cpu-throttle-tailslow\": true}}\r\n");
     const bool capabilities[GW_INFO_CAPABILITY_COUNT] = {[GW_INFO_CAPABILITY_EVENTS] = true};
     gw_qmp_encode_capabilities(&message, "", capabilities);
     static const char first[] = "{\"return\": [{\"capability\": \"events\", \"state\": true}, "

@@ -218,11 +218,13 @@ static void test_throttle_parameters(void **state)
     begin();
     assert_int_equal(give("{\"execute\":\"migrate-set-parameters\",\"arguments\":"
                           "{\"throttle-trigger-threshold\":100,\"cpu-throttle-initial\":1,"
-                          "\"cpu-throttle-increment\":99,\"max-cpu-throttle\":80}}"),
+                          "\"cpu-throttle-increment\":99,\"max-cpu-throttle\":80,"
+                          "\"cpu-throttle-tailslow\":true}}"),
                      GW_OK);
     const struct gw_qmp_parameters *parameters = &request.arguments.parameters;
     assert_true(parameters->has_throttle_trigger && parameters->has_throttle_initial &&
-                parameters->has_throttle_increment && parameters->has_throttle_max);
+                parameters->has_throttle_increment && parameters->has_throttle_max &&
+                parameters->has_throttle_tail_slow && parameters->value.is_throttle_tail_slow);
     assert_int_equal(parameters->value.throttle_trigger_percent, 100);
     assert_int_equal(parameters->value.throttle_initial_percent, 1);
     assert_int_equal(parameters->value.throttle_increment_percent, 99);

@@ -14,7 +14,7 @@
 
 #include "source_script.h"
 
-static uint32_t explained[GW_CHOICE_HOLD + 1];
+static uint32_t explained[GW_CHOICE_PACKING + 1];
 
 static void take_actions(void)
 {
@@ -265,7 +265,7 @@ static void a_long_wait_does_not_make_a_guest_look_fast(void **state)
     (void)state;
     given_active(GW_WILL_ACK_SWITCHOVER | GW_CAN_POSTCOPY);
     source.config.is_auto = true;
-    source.config.throttle = (struct gw_throttle){false, 50, 20, 10, 99};
+    source.config.throttle = (struct gw_throttle){false, 50, 20, 10, 99, false};
     gw_source_set_limits(&source, 4 * MS, 0, 0);
     when_a_round_passes(4 * MS, 0xffff); /* too much */
     when_a_round_passes(4 * MS, 0xffff); /* once may be chance */
@@ -308,7 +308,7 @@ static void auto_slows_down_gently_and_then_goes_first(void **state)
     given_active(GW_CAN_POSTCOPY);
     gw_source_set_limits(&source, 0, 0, 0);
     source.config.is_auto = true;
-    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99, false};
     for (int round = 0; round < 20 && !source.is_postcopy; round++) {
         when_a_round_passes(MS, 0xffff);
         assert_true(source.throttle_percent <= GW_AUTO_THROTTLE_PERCENT);
@@ -325,7 +325,7 @@ static void auto_without_throttling_goes_first_at_once(void **state)
     given_active(GW_CAN_POSTCOPY);
     gw_source_set_limits(&source, 0, 0, 0);
     source.config.is_auto = true;
-    source.config.throttle = (struct gw_throttle){false, 50, 20, 10, 99};
+    source.config.throttle = (struct gw_throttle){false, 50, 20, 10, 99, false};
     when_a_round_passes(MS, 0xffff);
     when_a_round_passes(MS, 0xffff);
     assert_false(source.is_postcopy); /* once may be chance */
@@ -342,7 +342,7 @@ static void auto_without_postcopy_slows_down_further(void **state)
         gw_source_set_limits(&source, 0, 0, 0);
         source.config.is_auto = true;
         source.config.is_verifying = i == 1; /* all RAM is compared first */
-        source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+        source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99, false};
         for (int round = 0; round < 30; round++) {
             when_a_round_passes(MS, 0xffff);
         }

@@ -73,7 +73,7 @@ static void a_guest_that_is_too_fast_is_slowed_down(void **state)
 {
     (void)state;
     given_active();
-    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99, false};
     when_a_round_passes(0xffff); /* 16 of 100 pages */
     assert_int_equal(throttle_count, 0);
     when_a_round_passes(0xffff);         /* 16 of 16 */
@@ -97,11 +97,28 @@ static void a_guest_that_is_too_fast_is_slowed_down(void **state)
     assert_int_equal(throttle_percent, 0); /* it stays here, at its own speed */
 }
 
+static void slow_at_the_tail_is_no_slower_than_need_be(void **state)
+{
+    (void)state;
+    given_active();
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99, true};
+    for (int round = 0; round < 3; round++) {
+        when_a_round_passes(0xffff);
+    }
+    assert_int_equal(throttle_percent, 20);
+    when_a_round_passes(0xffff);
+    when_a_round_passes(0x1ff); /* 9 of 16, where 8 would do: of its 80 % 71 are enough */
+    assert_int_equal(throttle_percent, 29);
+    when_a_round_passes(0xffff);
+    when_a_round_passes(0xffff); /* 16 of 16: half of its 71 %, but no more than 10 at once */
+    assert_int_equal(throttle_percent, 39);
+}
+
 static void a_guest_that_dirties_little_keeps_its_speed(void **state)
 {
     (void)state;
     given_active();
-    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99, false};
     uint64_t pages = 0xffff;
     for (int round = 0; round < 20; round++) {
         when_a_round_passes(pages);
@@ -119,7 +136,7 @@ static void a_lost_link_gives_the_guest_its_speed_back(void **state)
 {
     (void)state;
     given_active();
-    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99};
+    source.config.throttle = (struct gw_throttle){true, 50, 20, 10, 99, false};
     for (int round = 0; round < 4; round++) {
         when_a_round_passes(0xffff);
     }
@@ -276,6 +293,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_guest_that_is_too_fast_is_slowed_down),
+        cmocka_unit_test(slow_at_the_tail_is_no_slower_than_need_be),
         cmocka_unit_test(a_guest_that_dirties_little_keeps_its_speed),
         cmocka_unit_test(a_lost_link_gives_the_guest_its_speed_back),
         cmocka_unit_test(the_deadline_cancels),

@@ -42,7 +42,7 @@ static void done_is_said_until_it_is_heard(void **state)
     hears_welcome(GW_STANDING_RUNNING, 1);
     assert_int_equal(source.state, GW_SOURCE_SETTLING);
     assert_int_equal(said[GW_FRAME_DONE], 2);
-    happens(GW_SOURCE_EV_LINK_CLOSED);
+    hears_verdict(GW_FRAME_DONE, 1);
     assert_int_equal(source.state, GW_SOURCE_COMPLETED);
     assert_int_equal(gw_source_fault(&source)->status, GW_OK);
 }

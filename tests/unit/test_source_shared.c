@@ -69,7 +69,7 @@ static void it_moves_without_a_page(void **state)
     assert_true(last_said.verdict.elapsed_ns >= MS);
     hears_verdict(GW_FRAME_RUNNING, 1);
     assert_int_equal(last_said.type, GW_FRAME_DONE);
-    happens(GW_SOURCE_EV_LINK_CLOSED);
+    hears_verdict(GW_FRAME_DONE, 1);
     expect_state(GW_SOURCE_COMPLETED);
     assert_int_equal(done[GW_SOURCE_DO_TRACK] + done[GW_SOURCE_DO_COLLECT] +
                          done[GW_SOURCE_DO_UNTRACK] + done[GW_SOURCE_DO_CONNECT_BULK] +

@@ -169,9 +169,7 @@ static void walk_step(struct chance *chance)
         }
         static const struct gw_fault lost = {.status = GW_LINK, .text = "cut"};
         walk.is_link_up = walk.is_bulk_asked = false;
-        event = (struct gw_source_event){.type = chance_next(chance, 2) ? GW_SOURCE_EV_LINK_LOST
-                                                                        : GW_SOURCE_EV_LINK_CLOSED,
-                                         .fault = &lost};
+        event = (struct gw_source_event){.type = GW_SOURCE_EV_LINK_LOST, .fault = &lost};
         break;
     case 10:
         if (chance_next(chance, 20) > 0) {

@@ -280,7 +280,7 @@ static void a_restarted_target_answers_from_its_records(void **state)
         enum gw_record_state was;
         enum gw_standing answer;
     } cases[] = {{GW_RECORD_OPENED, GW_STANDING_ABORTED},
-                 {GW_RECORD_TOOK, GW_STANDING_RUNNING},
+                 {GW_RECORD_TOOK, GW_STANDING_SETTLED},
                  {GW_RECORD_ABORTED, GW_STANDING_ABORTED}};
     for (int i = 0; i < 3; i++) {
         const struct gw_session session = session_of('A');
