@@ -459,6 +459,7 @@ struct gw_source {
     uint64_t verify_start_ns, verify_ns;
     uint64_t rounds, dirty_pages_per_s, suspects;
     uint64_t round_pages;      /* sent before this round began */
+    uint64_t dirtied_pages;    /* in the last whole round */
     uint32_t throttle_percent; /* what was asked for last */
     uint32_t further_rounds;   /* begun although what was left fitted */
     uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */

@@ -180,6 +180,7 @@ static void judge_speed(struct gw_source *source, uint64_t added)
 static void close_round(struct gw_source *source, uint64_t added, uint64_t now_ns)
 {
     uint64_t took_ns = now_ns - source->round_ns;
+    source->dirtied_pages = added;
     source->dirty_pages_per_s = took_ns ? (uint64_t)((__uint128_t)added * NS_PER_S / took_ns) : 0;
     gw_source_end_round(source, added, now_ns);
 }
@@ -240,14 +241,23 @@ static enum gw_on_deadline deadline_action(const struct gw_source *source)
     return source->config.on_deadline;
 }
 
-/* How long what is left will take, with a quarter to spare: it begins that much before. By the
- * link's own speed, and by the limit that will hold then. 0 before that speed is known. */
+/* What would have to go if the guest were stopped now: what is left, and what it has dirtied again
+ * of that which this round has sent; as much as in the round before, for all that is known. */
+static uint64_t pages_left(const struct gw_source *source)
+{
+    uint64_t again = pages_sent(source) - source->round_pages;
+    return gw_pages_remaining(&source->pages) +
+           (again < source->dirtied_pages ? again : source->dirtied_pages);
+}
+
+/* How long that will take, with a quarter to spare: it begins that much before. By the link's own
+ * speed, and by the limit that will hold then. 0 before that speed is known. */
 static uint64_t lead_ns(const struct gw_source *source, enum gw_on_deadline action)
 {
     uint64_t limit = action == GW_ON_DEADLINE_POSTCOPY ? source->config.postcopy_bandwidth_max
                                                        : source->config.bandwidth_max;
     uint64_t bandwidth = gw_pace_bandwidth(&source->pace);
-    uint64_t bytes = gw_pages_remaining(&source->pages) * source->config.page_bytes;
+    uint64_t bytes = pages_left(source) * source->config.page_bytes;
     if (!gw_pace_is_measured(&source->pace) || bandwidth == 0) {
         return 0;
     }
