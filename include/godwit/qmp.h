@@ -80,7 +80,8 @@ enum gw_qmp_on_deadline {
     GW_QMP_ON_DEADLINE_AUTO = 3, /* postcopy where it is possible, else cancel */
 };
 
-/* migrate {uri, detach?, __org.godwit_verify?, __org.godwit_plaintext?,
+/* migrate {uri, detach?, resume? (as migrate-recover {uri}), __org.godwit_verify?,
+ * __org.godwit_plaintext?,
  *          __org.godwit_tls? ("psk:FILE" | "x509:DIR", absolute; else the monitor's; not with
  *          plaintext), __org.godwit_tls-hostname? (that the target's certificate must have; else
  *          the uri's),
@@ -101,6 +102,7 @@ struct gw_qmp_migrate {
     char uri[GW_INFO_URI_BYTES];           /* not empty; its form is the transport's to check */
     char tls[GW_INFO_TLS_BYTES];           /* "": the monitor's */
     char tls_hostname[GW_INFO_HOST_BYTES]; /* "": the uri's */
+    bool is_resume;                        /* nothing but uri counts */
     bool is_verify;
     bool is_plaintext;
     bool is_postcopy;

@@ -39,7 +39,7 @@ void gw_cli_print_help(void)
         "  rates    100M bytes a second, 100Mbit bits a second: powers of 1000\n"
         "  times    300ms, 2s\n"
         "  URIs     tcp:HOST:PORT, tcp:[V6]:PORT, vsock:CID:PORT (CID: a number, host,\n"
-        "           local, or any to listen), unix:/PATH\n"
+        "           local, or any to listen), unix:/PATH, fd:N,N... (sockets that are open)\n"
         "Places:\n"
         "  /run/godwit/NAME.sock and records beside it, as root\n"
         "  $XDG_RUNTIME_DIR/godwit/ for others; --control and --state-dir name other places\n"

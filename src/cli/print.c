@@ -66,8 +66,15 @@ static void print_postcopy(const struct gw_info_migrate *info)
     if (postcopy->faults) {
         print_time(", its CPUs stood still together for ", postcopy->blocktime_ms * GW_NS_PER_MS);
         print_time(" of ", postcopy->time_ms * GW_NS_PER_MS);
-        print_time("; a page took ", postcopy->p50_us * GW_NS_PER_US);
-        print_time(" (half of them), ", postcopy->p99_us * GW_NS_PER_US);
+        for (uint32_t i = 0; i < postcopy->vcpu_count && postcopy->vcpu_count > 1; i++) {
+            (void)printf("%sCPU %u ", i ? ", " : " (", i);
+            print_time("", postcopy->vcpu_ms[i] * GW_NS_PER_MS);
+            (void)printf(i + 1 < postcopy->vcpu_count ? "" : ")");
+        }
+        print_time("; a page took ", postcopy->min_us * GW_NS_PER_US);
+        print_time(" at least, ", postcopy->p50_us * GW_NS_PER_US);
+        print_time(" (half of them), ", postcopy->p90_us * GW_NS_PER_US);
+        print_time(" (90 of 100), ", postcopy->p99_us * GW_NS_PER_US);
         print_time(" (99 of 100), ", postcopy->max_us * GW_NS_PER_US);
         (void)printf(" at most");
     }

@@ -47,6 +47,7 @@ struct migrate {
 static const struct field migrate_fields[] = {
     {"uri", "a text of 1 to 271 bytes", TEXT, true, AT(migrate.uri), GW_INFO_URI_BYTES, 0, NO_FLAG},
     {"detach", "true or false", BOOL, false, NO_FLAG, 0, 0, NO_FLAG},
+    {"resume", "true or false", BOOL, false, AT(migrate.is_resume), 0, 0, NO_FLAG},
     {"__org.godwit_verify", "true or false", BOOL, false, AT(migrate.is_verify), 0, 0, NO_FLAG},
     {"__org.godwit_plaintext", "true or false", BOOL, false, AT(migrate.is_plaintext), 0, 0,
      NO_FLAG},

@@ -117,16 +117,16 @@ static enum gw_status pause_postcopy(struct gw_fault *fault)
                                : refuse_idle(fault);
 }
 
-static enum gw_status recover(const struct gw_qmp_recover *recover, struct gw_fault *fault)
+static enum gw_status recover(const char *uri, struct gw_fault *fault)
 {
     struct gw_handed handed;
     if (!MONITOR->is_leaving) {
         return refuse_idle(fault);
     }
-    if (recover->uri[0] == '\0') {
+    if (uri[0] == '\0') {
         return gw_outgoing_recover(&gw_run_storage.outgoing, NULL, fault);
     }
-    enum gw_status status = gw_handed_take(&handed, recover->uri, fault);
+    enum gw_status status = gw_handed_take(&handed, uri, fault);
     if (status != GW_OK) {
         return status;
     }
@@ -384,7 +384,11 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
         reply_empty(reply, id, quit(&fault), &fault);
         break;
     case GW_QMP_MIGRATE:
-        reply_empty(reply, id, gw_outbound_start(&request->arguments.migrate, &fault), &fault);
+        reply_empty(reply, id,
+                    request->arguments.migrate.is_resume
+                        ? recover(request->arguments.migrate.uri, &fault)
+                        : gw_outbound_start(&request->arguments.migrate, &fault),
+                    &fault);
         break;
     case GW_QMP_MIGRATE_CANCEL:
         reply_empty(reply, id, cancel(&fault), &fault);
@@ -408,7 +412,7 @@ void gw_command_execute(const struct gw_qmp_request *request, struct gw_qmp_mess
         reply_empty(reply, id, pause_postcopy(&fault), &fault);
         break;
     case GW_QMP_MIGRATE_RECOVER:
-        reply_empty(reply, id, recover(&request->arguments.recover, &fault), &fault);
+        reply_empty(reply, id, recover(request->arguments.recover.uri, &fault), &fault);
         break;
     case GW_QMP_QUERY_MIGRATE:
         reply_migrate(reply, id);

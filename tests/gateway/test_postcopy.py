@@ -193,7 +193,7 @@ def test_let_go_and_recovered_by_hand(net):
     target.expect_status("postcopy-paused")
     waits = net[1].run("godwit", "migrate-pause", source.name)
     assert waits.code == 1 and waits.error, waits
-    net[1].check("godwit", "migrate-recover", source.name, uri(net[2]))
+    source.execute("migrate", {"uri": uri(net[2]), "resume": True})
     target.console.wait_for_load(3)
     target.expect_status("completed", timeout=120)
     source.wait(MIGRATED_AWAY)

@@ -104,13 +104,13 @@ static void test_migrate_arguments(void **state)
     (void)state;
     begin();
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"tcp:[::1]:4444\","
-                          "\"detach\":true,\"__org.godwit_verify\":true,"
+                          "\"detach\":true,\"resume\":true,\"__org.godwit_verify\":true,"
                           "\"__org.godwit_plaintext\":false,\"__org.godwit_downtime-limit\":0,"
                           "\"__org.godwit_max-bandwidth\":12500000}}"),
                      GW_OK);
     const struct gw_qmp_migrate *migrate = &request.arguments.migrate;
     assert_string_equal(migrate->uri, "tcp:[::1]:4444");
-    assert_true(migrate->is_verify);
+    assert_true(migrate->is_verify && migrate->is_resume);
     assert_false(migrate->is_plaintext);
     assert_true(migrate->has_downtime_limit);
     assert_int_equal(migrate->downtime_limit_ms, 0);

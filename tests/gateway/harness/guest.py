@@ -141,7 +141,11 @@ class Guest:
         self.set_parameters({"max-bandwidth": bytes_per_s, "downtime-limit": downtime_ms})
 
     def set_parameters(self, parameters):
-        words = {"execute": "migrate-set-parameters", "arguments": parameters}
+        self.execute("migrate-set-parameters", parameters)
+
+    def execute(self, command, arguments):
+        """By QMP, as another program would."""
+        words = {"execute": command, "arguments": arguments}
         said = self.host.check("talk", f"/run/godwit/{self.name}.sock", stdin=(
             '{"execute":"qmp_capabilities"}\n' + json.dumps(words) + "\n").encode())
         assert '"error"' not in said, said
