@@ -147,8 +147,8 @@ def plan_tls(runs, program, mib):
 
 
 def plan_packing(runs, program, folder, mib):
-    """Text and its opposite where nothing limits, into memory that is there, since what a host takes
-    to find some would decide; and text on links that do limit. Returns why there are no such links, or None."""
+    """Text, its opposite and zeros: where nothing limits, into memory that is there, since what a host
+    takes to find some would decide; and on links that do limit. Returns why there are none, or None."""
     def move(memory, compress, backing=MEMFD, **where):
         return move_by_program(program, way="godwit", memory=memory, mib=mib, channels=1,
                                backing=backing, compress=compress, **where)
@@ -157,7 +157,7 @@ def plan_packing(runs, program, folder, mib):
         with Link(mbit) as link:
             return mover(host=link.host, netns=link.netns)
 
-    for memory in ("random", "text"):
+    for memory in ("random", "text", "zero"):
         for compress in ("none", "auto"):
             runs.add(("godwit", HUGE, f"loopback {memory}", compress),
                      lambda memory=memory, compress=compress: move(memory, compress, HUGE,
@@ -168,10 +168,12 @@ def plan_packing(runs, program, folder, mib):
     except NoLink as error:
         return str(error)
     content = write_content(program, folder, "text", mib)
-    for mbit, compress in ((FAST_LINK, "none"), (FAST_LINK, "auto"), (SLOW_LINK, "auto")):
-        runs.add(("godwit", MEMFD, f"{mbit} Mb/s text", compress),
-                 lambda mbit=mbit, compress=compress: move_on_link(
-                     mbit, lambda **where: move("text", compress, **where)))
+    for mbit in (FAST_LINK, SLOW_LINK):
+        for memory in ("text", "random", "zero"):
+            for compress in ("none", "auto"):
+                runs.add(("godwit", MEMFD, f"{mbit} Mb/s {memory}", compress),
+                         lambda mbit=mbit, memory=memory, compress=compress: move_on_link(
+                             mbit, lambda **where: move(memory, compress, **where)))
     runs.add(("QEMU", HUGE, f"{SLOW_LINK} Mb/s text", "zstd"), lambda: move_on_link(
         SLOW_LINK, lambda **where: move_by_qemu(folder, mib, content, multifd=2,
                                                 compression="zstd", **where)))
@@ -255,14 +257,18 @@ def add_tls_rows(table, runs, rates):
 def add_packing_rows(table, runs, rates, mib, no_link):
     def rate(target, compress, way="godwit", kind=MEMFD):
         return runs.figure((way, kind, target, compress), "rate")
-    for memory in ("random", "text"):
-        auto, none = [rate(f"loopback {memory}", compress, kind=HUGE)
-                      for compress in ("auto", "none")]
-        table.add(f"{memory} of {mib} MiB, no limit, auto beside none", auto, none, "MB/s",
+    def add_beside_none(memory, where, target, kind):
+        auto, none = [rate(f"{target} {memory}", compress, kind=kind) for compress in ("auto", "none")]
+        table.add(f"{memory} of {mib} MiB, {where}, auto beside none", auto, none, "MB/s",
                   at_least=0.95)
+    for memory in ("random", "text", "zero"):
+        add_beside_none(memory, "no limit", "loopback", HUGE)
     if no_link:
         table.note(f"no rows of slow links: {no_link}")
         return
+    for memory in ("random", "zero"):
+        for link in (f"{FAST_LINK} Mb/s", f"{SLOW_LINK} Mb/s"):
+            add_beside_none(memory, link, link, MEMFD)
     fast, slow = f"{FAST_LINK} Mb/s text", f"{SLOW_LINK} Mb/s text"
     table.add(f"text of {mib} MiB, {FAST_LINK} Mb/s, auto beside none", rate(fast, "auto"),
               rate(fast, "none"), "MB/s", at_least=2.0)

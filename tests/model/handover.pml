@@ -516,5 +516,10 @@ end:
     od
 }
 
-#define WAITS_FOR_AN_OPERATOR (s_gave_up || t_gave_up || has_lost_records)
+/* A token that the other side can use is used, and then the guest runs. One that nobody can use (that
+ * side died since) leaves --run --other-is-dead, which is not in this model. */
+#define T_CAN_USE_IT (t_alive && t == LOADED && s_token == t_epoch)
+#define S_CAN_USE_IT (s_alive && (s == HELD || s == WAITING || s == ASKING) && t_token >= s_epoch)
+#define WAITS_FOR_AN_OPERATOR \
+    ((s_gave_up && !T_CAN_USE_IT) || (t_gave_up && !S_CAN_USE_IT) || has_lost_records)
 ltl settles { [] (([] QUIET) -> <> (RUNS_SOMEWHERE || LOST || WAITS_FOR_AN_OPERATOR)) }
