@@ -55,7 +55,7 @@
 /* A thread's stack; the deepest measured use is about a quarter of it. */
 #define GW_BOARD_STACK_BYTES 65536
 
-/* What libraries allocate (name resolution in libc): see `godwit limits` for the high water. */
+/* What libraries allocate (name resolution in libc). */
 #define GW_BOARD_ARENA_BYTES (UINT64_C(16) << 10)
 
 /* TLS: what one connection takes (two buffers of a record each, the handshake's numbers), and what

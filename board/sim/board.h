@@ -19,7 +19,7 @@
 /* The least that holds a page of 64 KiB. */
 #define GW_BOARD_BATCH_BYTES_MAX (UINT64_C(64) << 10)
 
-/* Four pages are placed as one; no huge pages. */
+/* No huge pages. */
 #define GW_BOARD_UNIT_BYTES_MAX (UINT64_C(64) << 10)
 
 /* Of the protocol itself, elsewhere: RAM has a few. */

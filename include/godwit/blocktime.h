@@ -33,7 +33,7 @@ struct gw_blocktime {
     struct gw_blocktime_thread thread[GW_BLOCKTIME_THREADS];
     uint64_t all_since_ns, all_total_ns; /* while as many threads waited as there are vCPUs */
     uint64_t faults, unmeasured;         /* resolved; of threads beyond the table */
-    uint64_t min_ns, max_ns, sum_ns;
+    uint64_t min_ns, max_ns;
     uint32_t bucket[GW_BLOCKTIME_BUCKETS];
 };
 

@@ -25,7 +25,7 @@ enum {
 #define GW_FRAME_TYPES(F)                                                                        \
     F(INTRO, 1)     /* first on every connection: session, role, channel, generation */          \
     F(WELCOME, 2)   /* target: the answer to INTRO, with the session's standing */               \
-    F(REFUSE, 3)    /* either: why this connection or session cannot be */                       \
+    F(REFUSE, 3)    /* target: why this connection or session cannot be */                       \
     F(HELLO, 4)     /* the facts to be equal */                                                  \
     F(ACCEPT, 5)    /* target: they are */                                                       \
     F(PING, 6)      /* either: are you there? */                                                 \
@@ -43,7 +43,7 @@ enum {
     F(ABORTED, 34)  /* target: this epoch will never run here */                                 \
     F(COMMIT, 35)   /* the guest is yours */                                                     \
     F(RUNNING, 36)  /* target: it is mine now */                                                 \
-    F(DONE, 37)     /* I know: forget me */                                                      \
+    F(DONE, 37)     /* either: I know: forget me */                                              \
     F(ABORT, 38)    /* the source goes on by itself; drop the session */                         \
     F(COMPLETE, 39) /* target: the guest runs here, and all of its RAM is here */                \
     F(SWITCHOVER_ACK, 40) /* target: its devices are ready, the guest may be stopped */

@@ -241,7 +241,7 @@ struct gw_info_parameters {
     bool is_throttle_tail_slow;          /* default false */
     uint64_t downtime_limit_ms;          /* 0..2000000; default 300 */
     uint64_t bandwidth_max_bytes;        /* a second; 0: no limit; default 0 */
-    uint64_t channels; /* bulk channels that a migration asks for, 1..8; default 1 */
+    uint64_t channels; /* bulk channels that a migration asks for, 1..8; default 2, on one CPU 1 */
     uint64_t compress; /* enum gw_info_compress; default auto */
     uint64_t postcopy_bandwidth_max_bytes; /* the same, of pushed pages; demanded ones are exempt */
 };

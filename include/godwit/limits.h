@@ -14,7 +14,6 @@
 
 #define GW_KIB (UINT64_C(1) << 10)
 #define GW_MIB (UINT64_C(1) << 20)
-#define GW_GIB (UINT64_C(1) << 30)
 
 #define GW_RAM_BYTES_MAX     GW_BOARD_RAM_BYTES_MAX
 #define GW_RAM_REGIONS_MAX   GW_BOARD_RAM_REGIONS_MAX

@@ -5,9 +5,9 @@
  *
  * A target keeps a history of the last sessions it opened (NAME.incoming); a source keeps one
  * record of where its guest went (NAME.outgoing). The engines decide what is recorded and when;
- * the embedder stores the encoded bytes so that they survive (gw_record_file_write).
+ * the embedder stores the encoded bytes so that they survive (gw_record_file_put).
  *
- * Pure; fixed sizes; the encodings end in a CRC32C.
+ * Pure; fixed sizes; each encoding holds a CRC32C of itself.
  */
 #ifndef GODWIT_RECORD_H
 #define GODWIT_RECORD_H

@@ -89,11 +89,8 @@ enum gw_run_dead_action {
 };
 
 struct gw_run_dead {
-    bool has_record;        /* records of NAME exist in state_dir */
-    bool can_give_up;       /* GIVE_UP is possible (before it was done) */
-    enum gw_info_role role; /* which side of the handover the dead process was */
-    char session[GW_INFO_SESSION_BYTES];
-    char peer[GW_INFO_URI_BYTES];
+    bool has_record;               /* records of NAME exist in state_dir */
+    bool can_give_up;              /* GIVE_UP is possible (before it was done) */
     struct gw_info_resolve result; /* SHOW: text explains; GIVE_UP: text and token */
 };
 

@@ -5,7 +5,7 @@
  * Events in, actions out. The embedder tells the engine what happened (gw_source_handle), then
  * does what it asks for (gw_source_next, until GW_AGAIN), in that order. A channel's thread asks
  * for pages to send (gw_source_next_batch), re-arms the dirty tracker for them, reads and sends
- * them, and says so (GW_SOURCE_BATCH_SENT).
+ * them, and says so (GW_SOURCE_EV_BATCH_SENT).
  *
  * Memory: struct gw_source, the caller's, under a MiB for a 4 GiB guest. No I/O, clock,
  * thread or heap. Threads: none of its own; every call under one lock of the embedder's. Time is
@@ -253,7 +253,8 @@ struct gw_source_config {
     uint64_t downtime_ns_max;     /* default 300 ms */
     uint64_t bandwidth_max;       /* bytes a second; 0: no limit */
     uint64_t resume_ns_max;       /* how long to try again when the link is lost before COMMIT,
-                                     counted from the last progress; 0: not at all */
+                                     counted from the last progress; 0: not at all. And to say
+                                     DONE again: 2 s at least */
     uint64_t deadline_ns;         /* from START on; 0: none */
     enum gw_on_deadline on_deadline;
     struct gw_throttle throttle;
@@ -310,7 +311,7 @@ struct gw_packing_figures {
 /* Figures for status and reports. Bytes, pages and nanoseconds; 0 where not known yet. */
 struct gw_source_figures {
     enum gw_source_state state;
-    bool is_link_lost;  /* before COMMIT, or in postcopy: it is being tried again */
+    bool is_link_lost;  /* before COMMIT, in postcopy, or under DONE: it is being tried again */
     const char *status; /* QEMU's MigrationStatus */
     uint64_t total_ns, setup_ns;
     uint64_t downtime_ns;          /* halted to RUNNING heard, without verify_ns; once known */

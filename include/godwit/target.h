@@ -188,11 +188,8 @@ struct gw_target_figures {
     enum gw_target_state state;
     const char *status;
     uint64_t total_ns;
-    uint64_t round_trip_ns;                        /* READY said to COMMIT heard; 0: not yet */
-    uint64_t wire_pages, zero_pages, repeat_pages; /* received, versions counted */
-    uint64_t batches, suspects;
+    uint64_t round_trip_ns; /* READY said to COMMIT heard; 0: not yet */
     uint64_t epoch;
-    char guest_name[GW_NAME_BYTES];
     bool is_postcopy;       /* it came, or comes, by postcopy */
     uint64_t missing_pages; /* that lack still, of a guest that runs here */
     uint64_t demands;       /* pages that were asked for */
@@ -334,9 +331,7 @@ struct gw_target {
     uint64_t start_ns, end_ns, prepared_ns, elapsed_ns, elapsed_from_ns;
     uint64_t asked_ns;      /* READY was last said */
     uint64_t round_trip_ns; /* from there to COMMIT */
-    uint64_t raw_pages, zero_pages, repeat_pages, batches, suspects;
-    uint64_t missing; /* pages not validly received yet */
-    char guest_name[GW_NAME_BYTES];
+    uint64_t missing;       /* pages not validly received yet */
     struct gw_facts theirs;
     uint32_t action_first, action_count;
     struct gw_target_action action[GW_TARGET_ACTIONS_MAX];

@@ -153,7 +153,6 @@ struct gw_vm {
     uint64_t alarm_ns;
     enum gw_vm_console console;
     bool is_room_awaited;
-    uint64_t unknown_reads, unknown_writes;
 
     struct gw_vm_vcpu vcpu[GW_VCPUS_MAX];
 };
@@ -239,12 +238,5 @@ int gw_vm_fd(const struct gw_vm *vm);
 /* For the dirty tracker: each vCPU's dirty ring, as mapped; NULL without rings. Changes as gw_vm_fd
  * does. */
 struct kvm_dirty_gfn *gw_vm_dirty_ring(const struct gw_vm *vm, uint32_t vcpu);
-
-/* Accesses of the guest to addresses where nothing is (they read as zero), and bytes of output
- * it wrote into a full UART. */
-struct gw_vm_counts {
-    uint64_t unknown_reads, unknown_writes, console_dropped;
-};
-struct gw_vm_counts gw_vm_counts(struct gw_vm *vm);
 
 #endif

@@ -113,6 +113,23 @@ static void print_figures(const struct gw_info_migrate *info)
         print_time(", RAM verified equal in ", info->verify_ms * GW_NS_PER_MS);
 }
 
+/* How far it is. */
+static void print_way(const struct gw_info_migrate *info)
+{
+    const struct gw_info_ram *ram = &info->ram;
+    print_size("  ", ram->transferred_bytes, " sent");
+    print_rate("  ", ram->acked_bits_per_second / 8);
+    (void)printf("  round %llu", (unsigned long long)ram->rounds);
+    print_size("  ", ram->remaining_bytes, " left");
+    print_rate("  dirty ", ram->dirty_pages_per_second * ram->page_bytes);
+    if (info->expected_downtime_us)
+        print_time("  downtime ~", info->expected_downtime_us * GW_NS_PER_US);
+    if (info->throttle_percent)
+        (void)printf("  CPUs slowed by %llu%%", (unsigned long long)info->throttle_percent);
+    if (info->compression.packing != GW_INFO_PACKING_NONE)
+        print_packed("  ", &info->compression);
+}
+
 void gw_cli_print_outcome(const struct gw_info_migrate *info)
 {
     bool is_source = info->role == GW_INFO_SOURCE;
@@ -162,6 +179,8 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
         if (info->is_link_lost)
             (void)printf("; link lost, %s: %s",
                          is_source ? "trying again" : "its source is waited for", info->error);
+        else if (info->has_ram)
+            print_way(info);
     }
 }
 
@@ -218,17 +237,7 @@ static void print_progress(const struct gw_info_migrate *info, bool is_bar)
     if (is_bar)
         print_bar(percent);
     (void)printf("%3u%%", percent);
-    print_size("  ", ram->transferred_bytes, " sent");
-    print_rate("  ", ram->acked_bits_per_second / 8);
-    (void)printf("  round %llu", (unsigned long long)ram->rounds);
-    print_size("  ", ram->remaining_bytes, " left");
-    print_rate("  dirty ", ram->dirty_pages_per_second * ram->page_bytes);
-    if (info->expected_downtime_us)
-        print_time("  downtime ~", info->expected_downtime_us * GW_NS_PER_US);
-    if (info->throttle_percent)
-        (void)printf("  CPUs slowed by %llu%%", (unsigned long long)info->throttle_percent);
-    if (info->compression.packing != GW_INFO_PACKING_NONE)
-        print_packed("  ", &info->compression);
+    print_way(info);
     if (info->is_link_lost)
         (void)printf("  link lost, trying again: %s", info->error);
     else if (info->status != GW_INFO_MIGRATION_ACTIVE)

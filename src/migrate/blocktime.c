@@ -63,7 +63,6 @@ static void end_wait(struct gw_blocktime *blocktime, struct gw_blocktime_thread 
         blocktime->max_ns = took_ns;
     }
     blocktime->faults++;
-    blocktime->sum_ns += took_ns;
     blocktime->bucket[bucket_of(took_ns)]++;
 }
 

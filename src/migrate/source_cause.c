@@ -9,8 +9,15 @@ uint64_t gw_source_patience_ns(const struct gw_source *source)
     if (source->config.is_ram_shared) {
         return 0; /* the target is a process of this host: lost is gone */
     }
-    return source->state == GW_SOURCE_PUSH_WAITING ? source->config.recover_ns_max
-                                                   : source->config.resume_ns_max;
+    uint64_t resume_ns = source->config.resume_ns_max;
+    switch (source->state) {
+    case GW_SOURCE_PUSH_WAITING:
+        return source->config.recover_ns_max;
+    case GW_SOURCE_SETTLING_WAITING: /* who would not try again says it again all the same */
+        return resume_ns > GW_SETTLING_NS_MIN ? resume_ns : GW_SETTLING_NS_MIN;
+    default:
+        return resume_ns;
+    }
 }
 
 /* What broke the link stays the reason. */

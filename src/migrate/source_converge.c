@@ -245,7 +245,7 @@ static enum gw_on_deadline deadline_action(const struct gw_source *source)
  * of that which this round has sent; as much as in the round before, for all that is known. */
 static uint64_t pages_left(const struct gw_source *source)
 {
-    uint64_t again = pages_sent(source) - source->round_pages;
+    uint64_t again = source->is_round_open ? pages_sent(source) - source->round_pages : 0;
     return gw_pages_remaining(&source->pages) +
            (again < source->dirtied_pages ? again : source->dirtied_pages);
 }

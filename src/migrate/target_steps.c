@@ -115,8 +115,6 @@ static void begin_session(struct gw_target *target, const struct gw_target_event
     target->is_mismatched = false;
     target->channel_count = 0; /* HELLO says */
     memset(target->channel, 0, sizeof(target->channel));
-    target->raw_pages = target->zero_pages = target->repeat_pages = 0;
-    target->batches = target->suspects = 0;
     target->end_ns = 0;
     target->round_trip_ns = 0;
     target->start_ns = event->now_ns;
@@ -240,7 +238,6 @@ void gw_target_step_admit_bulk(struct gw_target *target, const struct gw_target_
 void gw_target_step_open(struct gw_target *target, const struct gw_target_event *event)
 {
     const struct gw_hello *hello = &event->message->hello;
-    memcpy(target->guest_name, hello->guest_name, GW_NAME_BYTES);
     target->channel_count =
         hello->channel_count < GW_BULK_CHANNELS_MAX ? hello->channel_count : GW_BULK_CHANNELS_MAX;
     memset(target->received, 0, bitmap_bytes(target));
@@ -291,16 +288,6 @@ static void resolve(struct gw_target *target, uint64_t page, uint64_t count, uin
     }
 }
 
-static void count_pages(struct gw_target *target, const struct gw_batch_table *table)
-{
-    target->raw_pages += table->raw_pages;
-    target->repeat_pages += table->repeat_pages;
-    for (uint32_t i = 0; i < table->record_count; i++) {
-        bool is_zero = table->record[i].kind == GW_RECORD_ZERO;
-        target->zero_pages += is_zero ? table->record[i].count : 0;
-    }
-}
-
 /* They are in RAM now. */
 static void take_in(struct gw_target *target, uint64_t page, uint64_t count, bool is_suspect,
                     uint64_t now_ns)
@@ -336,7 +323,6 @@ static void note_answered(struct gw_target *target, const struct gw_batch_placed
 void gw_target_step_place(struct gw_target *target, const struct gw_target_event *event)
 {
     const struct gw_batch_placed *placed = &event->placed;
-    count_pages(target, placed->table);
     take_in_batch(target, placed, event->now_ns);
     if (placed->is_urgent) {
         note_answered(target, placed);
@@ -344,9 +330,7 @@ void gw_target_step_place(struct gw_target *target, const struct gw_target_event
     }
     struct gw_target_channel *channel = &target->channel[placed->channel];
     channel->sequence = placed->sequence;
-    target->batches++;
     if (placed->is_suspect) {
-        target->suspects++;
         GW_ASSERT(channel->suspect_count < GW_WINDOW_BATCHES);
         uint32_t at = (channel->suspect_first + channel->suspect_count++) % GW_WINDOW_BATCHES;
         channel->suspect[at] = placed->sequence;

@@ -13,11 +13,6 @@ void gw_target_figures(const struct gw_target *target, uint64_t now_ns,
         .status = gw_target_status_name(target->state),
         .total_ns = target->start_ns ? end_ns - target->start_ns : 0,
         .round_trip_ns = target->round_trip_ns,
-        .wire_pages = target->raw_pages,
-        .zero_pages = target->zero_pages,
-        .repeat_pages = target->repeat_pages,
-        .batches = target->batches,
-        .suspects = target->suspects,
         .epoch = target->epoch,
         .is_held = target->state == GW_TARGET_READY,
         .is_unsettled = target->state == GW_TARGET_RUNNING || target->state == GW_TARGET_PULLING ||
@@ -31,7 +26,6 @@ void gw_target_figures(const struct gw_target *target, uint64_t now_ns,
                            : 0,
         .blocktime = target->blocktime,
     };
-    memcpy(figures->guest_name, target->guest_name, GW_NAME_BYTES);
 }
 
 void gw_target_token(const struct gw_target *target, struct gw_token *token)

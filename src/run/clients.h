@@ -32,7 +32,6 @@ struct gw_clients {
     bool is_ours;    /* the listener: its file goes when this process ends */
     struct gw_watch watch;
     struct gw_client *asking; /* whose command is being executed; NULL: nobody's */
-    bool is_events;           /* capability `events` */
     struct gw_qmp_message message;
     struct gw_client client[GW_CLIENTS_MAX];
 };

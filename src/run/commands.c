@@ -84,6 +84,14 @@ static enum gw_status cancel(struct gw_fault *fault)
     if (MONITOR->is_leaving) {
         return gw_outgoing_cancel(&gw_run_storage.outgoing, fault);
     }
+    if (gw_inbound_is_held()) {
+        return refuse_held(fault, "migrate_cancel");
+    }
+    if (MONITOR->is_unsettled) {
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "guest %s runs here: there is nothing left to cancel",
+                            MONITOR->config->name);
+    }
     if (gw_inbound_is_coming()) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "guest %s comes here from %s: it is for that side to cancel, or for "
@@ -240,7 +248,6 @@ static enum gw_status set_capabilities(const struct gw_qmp_capabilities *capabil
             MONITOR->capability[i] = capabilities->state[i];
         }
     }
-    gw_run_storage.clients.is_events = MONITOR->capability[GW_INFO_CAPABILITY_EVENTS];
     return GW_OK;
 }
 

@@ -184,7 +184,6 @@ static void flush(struct gw_console *console)
             break;
         }
         if (done < 0) {
-            console->dropped += console->out_count;
             console->out_count = 0;
             break;
         }
@@ -208,7 +207,6 @@ static void write_queued(void *context, uint32_t events)
     size_t count = console->out_count < ROOM ? console->out_count : ROOM;
     ssize_t done = count ? write_some(console, console->out + console->out_at, count) : 0;
     if (done < 0) {
-        console->dropped += console->out_count;
         console->out_count = 0;
     } else {
         console->out_at += (size_t)done;
@@ -255,7 +253,7 @@ void gw_console_close(void)
     }
 }
 
-static size_t queue(struct gw_console *console, const uint8_t *bytes, size_t count)
+static void queue(struct gw_console *console, const uint8_t *bytes, size_t count)
 {
     if (console->out_at > 0) {
         memmove(console->out, console->out + console->out_at, console->out_count);
@@ -265,17 +263,15 @@ static size_t queue(struct gw_console *console, const uint8_t *bytes, size_t cou
     size_t take = count < room ? count : room;
     memcpy(console->out + console->out_count, bytes, take);
     console->out_count += take;
-    return take;
 }
 
 void gw_console_write(const uint8_t *bytes, size_t count)
 {
     struct gw_console *console = CONSOLE;
     if (console->out_fd < 0 && !console->is_frozen) {
-        console->dropped += count;
         return;
     }
-    console->dropped += count - queue(console, bytes, count);
+    queue(console, bytes, count);
     if (console->is_frozen) {
         return;
     }
@@ -387,7 +383,6 @@ void gw_console_thaw(void)
         watch_input(console);
     }
     if (console->out_fd < 0) {
-        console->dropped += console->out_count;
         console->out_count = 0;
     } else if (console->kind != GW_RUN_CONSOLE_STDIO || !console->is_out_pollable) {
         flush(console);
@@ -432,7 +427,6 @@ static void queue_before(struct gw_console *console, const uint8_t *bytes, size_
     size_t kept = console->out_count < room ? console->out_count : room;
     memmove(console->out + take, console->out, kept);
     memcpy(console->out, bytes, take);
-    console->dropped += (count - take) + (console->out_count - kept);
     console->out_count = take + kept;
 }
 

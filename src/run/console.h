@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the guest's console goes: standard input and output, a file, or whoever is connected to a
- * Unix socket. Output that nobody takes (a full disk, a stuck pipe, no client) is dropped and
- * counted; the guest never waits for it. Main thread; never blocks but for a file's disk.
+ * Unix socket. Output that nobody takes (a full disk, a stuck pipe, no client) is
+ * dropped; the guest never waits for it. Main thread; never blocks but for a file's disk.
  */
 #ifndef GW_RUN_CONSOLE_H
 #define GW_RUN_CONSOLE_H
@@ -30,7 +30,6 @@ struct gw_console {
     bool is_escape;     /* Ctrl-A was typed */
     bool is_fault_told; /* the file cannot be written: said once */
     struct termios terminal;
-    uint64_t dropped;
     size_t out_at, out_count, in_count;
     uint8_t out[GW_CONSOLE_OUT_BYTES];
     uint8_t in[GW_CONSOLE_IN_BYTES];

@@ -117,7 +117,7 @@ enum gw_status gw_dirty_rate_begin(uint64_t seconds, struct gw_fault *fault)
     struct gw_source_figures figures;
     if (MONITOR->is_leaving) {
         gw_outgoing_get_figures(&gw_run_storage.outgoing, &figures);
-        if (figures.rounds < 2) {
+        if (figures.history_count == 0) {
             return gw_fault_set(fault, GW_ARGUMENT,
                                 "the migration under way measures the dirty rate, and does not "
                                 "know it before its first round is over: ask again then");

@@ -110,9 +110,7 @@ static void run(const struct gw_target_action *action)
         return;
     }
     gw_incoming_running(INCOMING);
-    if (!MONITOR->config->is_taking_over) {
-        forget_departure();
-    }
+    MONITOR->is_departure_old = true;
     MONITOR->arrived_ns = gw_clock_now_ns();
     MONITOR->is_unsettled = true;
 }
@@ -137,9 +135,6 @@ static void finish(void)
         gw_loop_remove(&MONITOR->incoming_watch);
         gw_incoming_stop(INCOMING);
         MONITOR->is_arriving = false;
-        if (MONITOR->config->is_taking_over) { /* until now the old process wrote it */
-            forget_departure();
-        }
         gw_take_over_end();
         gw_upgrade_drop_facts();
         gw_monitor_say("guest %s came and is settled", MONITOR->config->name);
@@ -242,6 +237,10 @@ static void handle(void *context, uint32_t events)
     say_strangers();
     while (MONITOR->is_arriving && gw_incoming_next(INCOMING, &action) == GW_OK) {
         act(&action);
+    }
+    if (MONITOR->is_departure_old) { /* RUNNING is out: nobody waits for this disk */
+        MONITOR->is_departure_old = false;
+        forget_departure();
     }
     if (!gw_inbound_is_held()) {
         MONITOR->held_since_ns = 0;

@@ -122,7 +122,7 @@ void gw_monitor_event_migration(const char *status)
 {
     struct gw_info_migrate info;
     struct gw_qmp_message *message = &gw_run_storage.clients.message;
-    if (gw_run_storage.clients.is_events) {
+    if (MONITOR->capability[GW_INFO_CAPABILITY_EVENTS]) {
         gw_report_migrate(&info);
         if (strcmp(gw_info_migration_name(info.status), status) != 0) { /* it is past already */
             info = (struct gw_info_migrate){.status = gw_report_migration(status)};
@@ -135,7 +135,7 @@ void gw_monitor_event_migration(const char *status)
 void gw_monitor_event_pass(uint64_t pass)
 {
     struct gw_qmp_message *message = &gw_run_storage.clients.message;
-    if (gw_run_storage.clients.is_events) {
+    if (MONITOR->capability[GW_INFO_CAPABILITY_EVENTS]) {
         gw_qmp_encode_event_pass(message, now(), pass);
         gw_clients_tell(message);
     }
@@ -363,6 +363,7 @@ int gw_run(const struct gw_run_config *config)
     }
     if (!status) {
         loop();
+        gw_outbound_end();
     } else {
         tell_start_failed(config, &fault);
         MONITOR->exit_code = exit_code(&fault);

@@ -71,6 +71,7 @@ struct gw_monitor {
     /* inbound.c */
     bool is_arriving; /* listens or receives */
     bool is_unsettled;
+    bool is_departure_old; /* the guest runs here again: that it left is to be forgotten */
     uint64_t arrived_ns;
     uint64_t took_ns; /* when it was recorded that all of the guest is here; 0: it was not */
 };
@@ -119,10 +120,12 @@ GW_MUST_USE enum gw_status gw_outbound_check(struct gw_fault *fault);
 void gw_outbound_halted(void);
 void gw_outbound_guest_ended(void);
 bool gw_outbound_is_held(void);
+/* The guest runs there, and needs this side's memory. */
 bool gw_outbound_is_pushing(void);
+/* This process is about to end, and what is under way with it. */
 void gw_outbound_quit(void);
-/* this process is about to end, and what is under way with it */ /* the guest runs there, and
-                                                                     needs this side's memory */
+/* It ends now. */
+void gw_outbound_end(void);
 
 /* choices.c */
 void gw_choices_say(enum gw_source_choice choice, const struct gw_source_figures *figures);

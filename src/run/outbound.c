@@ -224,16 +224,16 @@ static void say_unheard(const char *reason)
 void gw_outbound_quit(void)
 {
     struct gw_fault fault = {0};
-    struct gw_source_figures figures;
-    if (!MONITOR->is_leaving) {
-        return;
+    if (MONITOR->is_leaving && gw_outgoing_runner(OUTGOING) != GW_RUNNER_TARGET &&
+        gw_outgoing_cancel(OUTGOING, &fault) != GW_OK) {
+        gw_monitor_say("%s", fault.text);
     }
-    gw_outgoing_get_figures(OUTGOING, &figures);
-    if (gw_outgoing_runner(OUTGOING) != GW_RUNNER_TARGET) {
-        if (gw_outgoing_cancel(OUTGOING, &fault) != GW_OK) {
-            gw_monitor_say("%s", fault.text);
-        }
-    } else if (figures.is_link_lost) {
+}
+
+void gw_outbound_end(void)
+{
+    if (MONITOR->is_leaving && gw_outgoing_state(OUTGOING) >= GW_SOURCE_SETTLING &&
+        gw_outgoing_state(OUTGOING) <= GW_SOURCE_SETTLING_AGAIN) {
         say_unheard("this process was told to quit");
     }
 }

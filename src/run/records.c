@@ -154,10 +154,7 @@ static void explain_departure(const char *guest, const struct gw_departure *depa
                               struct gw_run_dead *dead)
 {
     bool is_open = departure->state == GW_DEPARTURE_LEAVING;
-    dead->role = GW_INFO_SOURCE;
     dead->can_give_up = is_open;
-    gw_report_session(&departure->session, dead->session);
-    (void)snprintf(dead->peer, sizeof(dead->peer), "%s", departure->peer);
     (void)snprintf(dead->result.text, sizeof(dead->result.text),
                    is_open ? "%s was being moved to %s when its monitor here died, and with it "
                              "this copy; it may run there"
@@ -208,9 +205,7 @@ static void explain_history(const char *guest, const struct gw_history *history,
     const struct gw_record_entry *entry = &history->entry[0];
     bool is_lost = entry->state == GW_RECORD_PULLING;
     bool took = entry->state == GW_RECORD_TOOK || is_lost;
-    dead->role = GW_INFO_TARGET;
     dead->can_give_up = !took;
-    gw_report_session(&entry->session, dead->session);
     (void)snprintf(dead->result.text, sizeof(dead->result.text),
                    is_lost ? "%s came here, ran here without all of its memory, and its monitor is "
                              "gone: it is lost"

@@ -6,7 +6,7 @@
  * a pair of sockets for what that does not know: descriptors, clients, the console.
  *
  * That pair is also how each side knows that the other is dead: neither closes its end before it
- * ends, but the old one behind WITHDRAW and the new one after REST. Main thread. Blocks: while the
+ * ends, but the old one behind WITHDRAW and the new one after DONE. Main thread. Blocks: while the
  * other process does not read, a second at most (WITHDRAW: until it does, or is gone); the new one
  * until the OFFER is there.
  */
@@ -24,7 +24,7 @@
 /* What passes as a number: S(number, where it is, its largest value). A number is never used anew.
  */
 #define GW_UPGRADE_SETTINGS(S)                                                               \
-    S(1, gw_run_storage.clients.is_events, 1)                                                \
+    S(1, GW_UPGRADE_CAPABILITY(EVENTS), 1) /* as 9 */                                        \
     S(2, GW_UPGRADE_CAPABILITY(POSTCOPY_RAM), 1)                                             \
     S(3, gw_run_storage.monitor.parameters.downtime_limit_ms, GW_QMP_DOWNTIME_MS_MAX)        \
     S(4, gw_run_storage.monitor.parameters.bandwidth_max_bytes, UINT64_MAX)                  \

@@ -210,7 +210,6 @@ static void init(struct gw_vm *vm, const struct gw_vm_config *config, const stru
     vm->pending = 0;
     vm->is_halt_asked = false;
     vm->is_fresh = vm->has_guest = vm->is_settled = false;
-    vm->unknown_reads = vm->unknown_writes = 0;
     gw_vm_forget_ending(vm);
     for (uint32_t i = 0; i < GW_VCPUS_MAX; i++) {
         vm->vcpu[i].vm = vm;

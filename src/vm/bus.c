@@ -185,10 +185,6 @@ void gw_vm_bus_access(struct gw_vm *vm, uint64_t address, uint32_t bytes, bool i
     struct gw_device *device = device_at(vm, address, bytes);
     if (device)
         access_device(vm, device, address, bytes, is_write, &value);
-    else if (is_write)
-        vm->unknown_writes++;
-    else
-        vm->unknown_reads++;
     bool is_output_due = settle_console(vm);
     bool has_room = vm->is_room_awaited && gw_pl011_input_room(&vm->pl011) > 0;
     if (has_room)
@@ -230,14 +226,4 @@ size_t gw_vm_console_put(struct gw_vm *vm, const uint8_t *bytes, size_t count)
     settle_lines(vm, false);
     (void)pthread_mutex_unlock(&vm->device_lock);
     return taken;
-}
-
-struct gw_vm_counts gw_vm_counts(struct gw_vm *vm)
-{
-    (void)pthread_mutex_lock(&vm->device_lock);
-    struct gw_vm_counts counts = {.unknown_reads = vm->unknown_reads,
-                                  .unknown_writes = vm->unknown_writes,
-                                  .console_dropped = vm->pl011.dropped};
-    (void)pthread_mutex_unlock(&vm->device_lock);
-    return counts;
 }

@@ -2,7 +2,6 @@
 """tools/gateway: emulated gateways to play with."""
 import argparse
 import os
-import subprocess
 import sys
 import termios
 import threading

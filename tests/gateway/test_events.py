@@ -22,10 +22,14 @@ class Listener:
         self._talk.wait_for_output(b'"id": "wish"')
 
     def wait_for(self, status):
+        """Also for the end of its line, which carries all of the migration's figures."""
         self._talk.wait_for_output(b'"status": "%s"' % status.encode())
+        while status not in self.statuses():
+            self._talk.wait_for_output(b"\n")
 
     def heard(self):
-        said = [json.loads(line) for line in self._talk.output().splitlines()]
+        whole, _, _ = self._talk.output().rpartition(b"\n")
+        said = [json.loads(line) for line in whole.splitlines()]
         return [one["data"] for one in said if one.get("event") == "MIGRATION"]
 
     def statuses(self):
@@ -42,6 +46,7 @@ def test_one_that_is_cancelled_and_one_that_moves(net):
     assert first.wait().code == 5
     source.command.wait_for_error(b"stays here")
     target.command.wait_for_error(b"no guest came")
+    here.wait_for("cancelled")
     there.wait_for("failed")
     assert here.statuses() == ["setup", "active", "cancelled"], here.heard()
     assert there.statuses() == ["setup", "active", "failed"], there.heard()
@@ -50,6 +55,7 @@ def test_one_that_is_cancelled_and_one_that_moves(net):
     assert source.migrate(uri(net[2]), "--verify", "--precopy").code == 0
     source.wait(MIGRATED_AWAY)
     target.command.wait_for_error(b"came and is settled")
+    here.wait_for("completed")
     there.wait_for("completed")
     moved = ["setup", "active", "device", "completed"]
     assert here.statuses()[3:] == moved, here.heard()

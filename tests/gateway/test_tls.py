@@ -5,7 +5,7 @@ import sys
 
 from harness.case import gateways
 from harness.guest import MIGRATED_AWAY, Guest, Report
-from harness.paths import BUILD, TOP
+from harness.paths import TOP
 from test_loss import check_cut_and_mended
 from test_migrate import check_moved, listen, uri
 from test_postcopy import LOAD, check_pulled

@@ -224,6 +224,13 @@ static void a_deadline_is_met_whenever_it_comes(void **state)
                          (unsigned long long)(took_ns / MS),
                          (unsigned long long)(deadline_ns / MS));
             }
+            uint64_t stood_ns = source.end_ns - source.halted_ns; /* no longer than need be */
+            if (i == 0 && (stood_ns > 5 * SECOND || took_ns < deadline_ns - 2 * SECOND)) {
+                fail_msg("stood still for %llu ms, %llu ms before %llu",
+                         (unsigned long long)(stood_ns / MS),
+                         (unsigned long long)((deadline_ns - took_ns) / MS),
+                         (unsigned long long)(deadline_ns / MS));
+            }
             assert_int_equal(source.is_postcopy, actions[i] == GW_ON_DEADLINE_POSTCOPY);
         }
     }

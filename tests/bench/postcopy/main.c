@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * postcopy godwit|floor CASE [SEED]: moves a guest's memory once, and prints "bulk BYTES SECONDS"
- * and, where there is a probe, "samples NS NS ...". tests/bench/postcopy.py makes figures of it.
+ * and, where there is a probe, "samples NS NS ...". tests/bench/bench_postcopy.py makes figures of
+ * it.
  */
 #include <signal.h>
 #include <stdio.h>
