@@ -423,6 +423,12 @@ const char *gw_source_status_name(enum gw_source_state state);
 /* The storage. Its fields are the engine's own; only gw_source_* functions touch them. */
 enum { GW_SOURCE_ACTIONS_MAX = 24 }; /* more than any one event can ask for at once */
 
+/* Of a batch that was picked and not acknowledged yet. */
+struct gw_flight {
+    uint64_t picked_ns;
+    uint32_t raw_pages; /* once it is sent */
+};
+
 struct gw_source {
     struct gw_source_config config;
     enum gw_source_state state;
@@ -472,6 +478,8 @@ struct gw_source {
     struct gw_source_round history[GW_SOURCE_ROUNDS_KEPT]; /* round i at i % ROUNDS_KEPT */
     struct gw_pace pace;
     uint64_t taken_bytes[GW_BULK_CHANNELS_MAX]; /* of the limit, by a batch that is not sent yet */
+    struct gw_flight flight[GW_BULK_CHANNELS_MAX]
+                           [GW_WINDOW_BATCHES]; /* by sequence, as windows are */
     struct gw_compression compression;
     struct gw_pages pages;
     struct gw_release release;

@@ -73,33 +73,44 @@ void gw_pace_begin(struct gw_pace *pace, uint64_t now_ns)
     }
 }
 
-static uint64_t measured(const struct gw_pace *pace)
+static uint64_t rate_of(const struct gw_pace_measure *measure)
 {
-    return pace->window_ns ? scale(pace->window_bytes, NS_PER_S, pace->window_ns) : 0;
+    if (measure->bytes_per_s > 0 || measure->window_ns == 0) {
+        return measure->bytes_per_s;
+    }
+    return scale(measure->window_bytes, NS_PER_S, measure->window_ns);
 }
 
-/* Moves the time since busy_since_ns into the window, and a full window into the average. */
-static void account(struct gw_pace *pace, uint64_t now_ns)
+/* A full window moves into the average. */
+static void account(struct gw_pace_measure *measure, uint64_t ns)
 {
-    pace->window_ns += now_ns - pace->busy_since_ns;
-    pace->busy_since_ns = now_ns;
-    if (pace->window_ns < GW_PACE_WINDOW_NS || pace->window_bytes == 0) {
+    measure->window_ns += ns;
+    if (measure->window_ns < GW_PACE_WINDOW_NS || measure->window_bytes == 0) {
         return;
     }
-    uint64_t fresh = measured(pace);
-    pace->bytes_per_s = pace->bytes_per_s ? (pace->bytes_per_s * 3 + fresh) / 4 : fresh;
-    pace->window_ns = 0;
-    pace->window_bytes = 0;
-    pace->windows += pace->windows < GW_PACE_WINDOWS;
+    uint64_t fresh = scale(measure->window_bytes, NS_PER_S, measure->window_ns);
+    measure->bytes_per_s = measure->bytes_per_s ? (measure->bytes_per_s * 3 + fresh) / 4 : fresh;
+    measure->window_ns = 0;
+    measure->window_bytes = 0;
+    measure->windows += measure->windows < GW_PACE_WINDOWS;
 }
 
 void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t now_ns)
 {
-    pace->window_bytes += bytes;
+    pace->all.window_bytes += bytes;
     if (pace->is_busy) {
-        account(pace, now_ns);
+        account(&pace->all, now_ns - pace->busy_since_ns);
+        pace->busy_since_ns = now_ns;
     }
     pace->is_busy = !is_idle;
+}
+
+void gw_pace_raw_acked(struct gw_pace *pace, uint64_t bytes, uint64_t since_ns, uint64_t now_ns)
+{
+    uint64_t from_ns = since_ns > pace->raw_until_ns ? since_ns : pace->raw_until_ns;
+    pace->raw.window_bytes += bytes;
+    account(&pace->raw, now_ns - from_ns);
+    pace->raw_until_ns = now_ns;
 }
 
 void gw_pace_lost(struct gw_pace *pace)
@@ -109,17 +120,18 @@ void gw_pace_lost(struct gw_pace *pace)
 
 bool gw_pace_is_measured(const struct gw_pace *pace)
 {
-    return pace->windows == GW_PACE_WINDOWS;
+    return pace->all.windows == GW_PACE_WINDOWS;
 }
 
 uint64_t gw_pace_bandwidth(const struct gw_pace *pace)
 {
-    return pace->bytes_per_s ? pace->bytes_per_s : measured(pace);
+    return rate_of(&pace->all);
 }
 
 uint64_t gw_pace_expected(const struct gw_pace *pace)
 {
-    uint64_t bandwidth = gw_pace_bandwidth(pace);
+    uint64_t raw = rate_of(&pace->raw);
+    uint64_t bandwidth = raw ? raw : gw_pace_bandwidth(pace);
     uint64_t limit = scale(pace->limit, 1000, pace->permille);
     bool is_limit_less = limit != 0 && (bandwidth == 0 || limit < bandwidth);
     return is_limit_less ? limit : bandwidth;

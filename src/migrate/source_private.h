@@ -48,6 +48,14 @@ typedef void gw_source_step(struct gw_source *source, const struct gw_source_eve
 GW_SOURCE_STEPS(GW_SOURCE_STEP_DECLARE)
 #undef GW_SOURCE_STEP_DECLARE
 
+/* source_send.c */
+
+struct gw_flight *gw_source_flight(struct gw_source *source, uint32_t channel, uint64_t sequence);
+
+/* Batches behind `before` are acknowledged now: what travelled whole of them is measured. */
+void gw_source_note_raw(struct gw_source *source, uint32_t channel, uint64_t before,
+                        uint64_t now_ns);
+
 /* source_cause.c */
 
 /* How long a lost link is tried again. */

@@ -77,6 +77,24 @@ static uint64_t expected_bytes(const struct gw_source *source, const struct gw_b
     return is_pages ? count * source->config.page_bytes : 0;
 }
 
+struct gw_flight *gw_source_flight(struct gw_source *source, uint32_t channel, uint64_t sequence)
+{
+    return &source->flight[channel][sequence % GW_WINDOW_BATCHES];
+}
+
+void gw_source_note_raw(struct gw_source *source, uint32_t channel, uint64_t before,
+                        uint64_t now_ns)
+{
+    for (uint64_t n = before + 1; n <= source->pages.channel[channel].sequence_acked; n++) {
+        const struct gw_flight *flight = gw_source_flight(source, channel, n);
+        if (flight->raw_pages > 0) {
+            gw_pace_raw_acked(&source->pace,
+                              (uint64_t)flight->raw_pages * source->config.page_bytes,
+                              flight->picked_ns, now_ns);
+        }
+    }
+}
+
 enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, uint64_t now_ns,
                                     struct gw_batch *batch, uint64_t *retry_ns)
 {
@@ -95,6 +113,8 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, 
         bool has_pages = batch->kind == GW_BATCH_PAGES || batch->kind == GW_BATCH_PUSH;
         batch->packing = has_pages ? gw_compression_next(&source->compression) : GW_PACKING_NONE;
         gw_pace_begin(&source->pace, now_ns);
+        *gw_source_flight(source, channel, batch->sequence) =
+            (struct gw_flight){.picked_ns = now_ns};
         source->taken_bytes[channel] = expected_bytes(source, batch);
         gw_pace_take(&source->pace, source->taken_bytes[channel], now_ns);
     }

@@ -132,6 +132,8 @@ void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_
     source->stopped_bytes += source->state == GW_SOURCE_FINISHING ? event->sent.wire_bytes : 0;
     source->postcopy_bytes += source->state == GW_SOURCE_PUSHING ? event->sent.wire_bytes : 0;
     source->raw_pages += event->sent.raw_pages;
+    gw_source_flight(source, event->sent.channel, event->sent.sequence)->raw_pages =
+        (uint32_t)event->sent.raw_pages;
     source->zero_pages += event->sent.zero_pages;
     source->repeat_pages += event->sent.repeat_pages;
     bool is_changed =
@@ -206,6 +208,7 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
         note_placed(source, channel, before);
     }
     gw_pace_acked(&source->pace, bytes, gw_pages_is_idle(pages), event->now_ns);
+    gw_source_note_raw(source, ack->channel, before, event->now_ns);
     source->lost_ns = 0; /* progress: trying again was worth it */
     take_probe(source, event->now_ns);
     if (source->verify_start_ns && !source->is_verified && gw_pages_is_verified(pages)) {

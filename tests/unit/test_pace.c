@@ -228,6 +228,45 @@ static void an_outage_says_nothing_of_the_bandwidth(void **state)
     assert_int_equal(gw_pace_bandwidth(&pace), 1000000);
 }
 
+/* Given a link that takes a raw batch in 20 ms, and zeros that go between, as fast as they are
+ * looked at: what a guest dirties is counted with the link's speed, the rest of memory with its
+ * own. */
+static void zeros_say_nothing_of_the_link(void **state)
+{
+    (void)state;
+    enum { RAW = 64 * PAGE, ZERO_BATCHES = 100 };
+    uint64_t now_ns = SECOND;
+    gw_pace_init(&pace, 0);
+    for (int n = 0; n < 100; n++) {
+        uint64_t picked_ns = now_ns;
+        gw_pace_begin(&pace, now_ns);
+        for (int i = 0; i < ZERO_BATCHES; i++) {
+            now_ns += 20 * MS / ZERO_BATCHES;
+            gw_pace_acked(&pace, BATCH, false, now_ns);
+        }
+        gw_pace_acked(&pace, RAW, true, now_ns);
+        gw_pace_raw_acked(&pace, RAW, picked_ns, now_ns);
+        now_ns += 5 * MS; /* nothing to send */
+    }
+    uint64_t link = RAW * 50;
+    assert_in_range(gw_pace_expected(&pace), link - link / 100, link + link / 100);
+    assert_true(gw_pace_bandwidth(&pace) > 50 * link);
+    assert_int_equal(gw_pace_time_ns(&pace, link), SECOND);
+}
+
+/* Two channels share the link: the time of both is counted once. */
+static void raw_batches_of_two_channels_overlap(void **state)
+{
+    (void)state;
+    uint64_t now_ns = SECOND;
+    gw_pace_init(&pace, 0);
+    for (int n = 0; n < 200; n++) {
+        now_ns += 10 * MS;
+        gw_pace_raw_acked(&pace, BATCH, now_ns - 20 * MS, now_ns);
+    }
+    assert_in_range(gw_pace_expected(&pace), BATCH * 99, BATCH * 101);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +280,8 @@ int main(void)
         cmocka_unit_test(the_estimate_follows_a_link_that_slows_down),
         cmocka_unit_test(a_limit_below_the_bandwidth_is_what_counts),
         cmocka_unit_test(huge_values_saturate),
+        cmocka_unit_test(zeros_say_nothing_of_the_link),
+        cmocka_unit_test(raw_batches_of_two_channels_overlap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,10 @@ static void when_a_round_passes(uint64_t took_ns, uint64_t pages)
         }
         happens_here((struct gw_source_event){
             .type = GW_SOURCE_EV_BATCH_SENT,
-            .sent = {.sequence = batch.sequence, .raw_pages = count, .wire_bytes = 100}});
+            .sent = {.sequence = batch.sequence,
+                     .raw_pages = batch.kind == GW_BATCH_PAGES ? count : 0,
+                     .zero_pages = batch.kind == GW_BATCH_PAGES ? 0 : count,
+                     .wire_bytes = 100}});
         now_ns += took_ns;
         struct gw_message ack = {.type = GW_FRAME_ACK, .ack = {.sequence = batch.sequence}};
         happens_here((struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &ack});
@@ -468,18 +471,18 @@ static void the_handover_counts_into_the_downtime(void **state)
     struct gw_source_figures figures;
     given_active(0);
     gw_source_set_limits(&source, 120 * MS, 0, 0);
-    when_a_round_passes(20 * MS, 0xffff);              /* two batches, 16 pages */
-    assert_int_equal(source.state, GW_SOURCE_LEAVING); /* 44 ms of pages, 53 of round trips */
+    when_a_round_passes(20 * MS, 0xffffff);            /* 16 pages took 22 ms */
+    assert_int_equal(source.state, GW_SOURCE_LEAVING); /* 24 take 33, and 53 of round trips */
     given_active(0);
     gw_source_set_limits(&source, 120 * MS, 0, 0);
     source.config.handover_ns = 60 * MS;
-    when_a_round_passes(20 * MS, 0xffff);
+    when_a_round_passes(20 * MS, 0xffffff);
     assert_int_equal(source.state, GW_SOURCE_ACTIVE); /* but not into what the handover leaves */
     gw_source_figures(&source, now_ns, &figures);
     assert_true(figures.round_trip_ns >= 20 * MS && figures.round_trip_ns < 25 * MS);
     assert_int_equal(figures.handover_ns, 60 * MS + 5 * figures.round_trip_ns / 2);
     assert_true(figures.expected_downtime_ns > figures.handover_ns);
-    assert_true(figures.threshold_bytes > 0 && figures.threshold_bytes < 16 * 4096);
+    assert_true(figures.threshold_bytes > 0 && figures.threshold_bytes < 24 * 4096);
 }
 
 static void a_limit_below_the_handover_is_said_and_does_not_keep_it_here(void **state)

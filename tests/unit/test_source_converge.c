@@ -61,7 +61,10 @@ static void when_a_round_passes(uint64_t pages)
         now_ns += batch_ns;
         happens_here((struct gw_source_event){
             .type = GW_SOURCE_EV_BATCH_SENT,
-            .sent = {.sequence = batch.sequence, .raw_pages = count, .wire_bytes = 100}});
+            .sent = {.sequence = batch.sequence,
+                     .raw_pages = batch.kind == GW_BATCH_PAGES ? count : 0,
+                     .zero_pages = batch.kind == GW_BATCH_PAGES ? 0 : count,
+                     .wire_bytes = 100}});
         struct gw_message ack = {.type = GW_FRAME_ACK, .ack = {.sequence = batch.sequence}};
         happens_here((struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &ack});
     }
