@@ -128,6 +128,26 @@ def test_ended_in_the_handover(net):
 
 
 @gateways(2)
+def test_a_target_that_was_told_to_quit_takes_no_guest(net):
+    """It is there for as long as it has a client that reads its last word, a second at most."""
+    source, target = Guest(net[1]).boot(), listen(net[2])
+    client = net[2].start("talk", f"/run/godwit/{target.name}.sock", stdin=None)
+    client.send_input(b'{"execute":"qmp_capabilities","id":"begin"}\n')
+    client.wait_for_output(b'"begin"')
+    source.start_migration(uri(net[2]), "--pause-before-switchover", "--retry", "1s")
+    source.expect_status("pre-switchover")
+    net[2].start("godwit", "quit", target.name)
+    client.wait_for_output(b"SHUTDOWN")
+    net[1].check("godwit", "migrate-continue", source.name)
+    source.command.wait_for_error(b"stays here")
+    target.wait(0)
+    source.console.wait_for_counts(5)
+    check_continuous(source.console)
+    assert not target.console.bytes, "it took the guest, and ended with it"
+    source.power_off()
+
+
+@gateways(2)
 def test_ready_lost(net):
     Cut(net, READY, "before").expect_resumed()
 
