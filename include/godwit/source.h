@@ -330,7 +330,6 @@ struct gw_source_figures {
     uint64_t dirty_pages_per_s; /* of the last round */
     uint32_t throttle_percent;  /* of their time that the guest's CPUs lose now */
     uint64_t bandwidth;         /* acknowledged bytes of pages a second, or the limit, if less */
-    uint64_t suspects;          /* batches sent again because they arrived damaged */
     uint64_t resumes;           /* times it went on after a lost link */
     uint64_t resent_pages;      /* of pages, sent before and not acknowledged when it was lost */
     uint64_t epoch;
@@ -342,7 +341,6 @@ struct gw_source_figures {
     struct gw_packing_figures packing;
     bool is_releasing; /* what the target has is given back here as it goes */
     bool is_postcopy;  /* switched, or about to */
-    bool can_postcopy; /* the target can */
     bool is_held;      /* COMMIT sent, outcome unknown */
     bool is_verified;  /* every digest was sent and none differed */
     bool is_different; /* one did */
@@ -464,7 +462,7 @@ struct gw_source {
     uint64_t limit_ns;     /* the state's own limit; 0: none */
     uint64_t start_ns, setup_ns, round_ns, halted_ns, end_ns, downtime_ns;
     uint64_t verify_start_ns, verify_ns;
-    uint64_t rounds, dirty_pages_per_s, suspects;
+    uint64_t rounds, dirty_pages_per_s;
     uint64_t round_pages;      /* sent before this round began */
     uint64_t dirtied_pages;    /* in the last whole round */
     uint32_t throttle_percent; /* what was asked for last */

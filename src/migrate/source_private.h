@@ -8,7 +8,7 @@
 /* How long a state waits for the target's answer: WELCOME or ACCEPT; the next acknowledgement of
  * the last pages (or room to send them); READY; the word how a held guest stands; SWITCHOVER_ACK,
  * when all else is ready; the answer to DONE. A target that is gone altogether is noticed sooner,
- * by its silence. */
+ * by its silence. GW_SETTLING_NS_MIN: how long DONE is said again at least, its link lost. */
 #define GW_GREETING_NS_MAX  UINT64_C(30000000000)
 #define GW_FINISHING_NS_MAX UINT64_C(30000000000)
 #define GW_PREPARED_NS_MAX  UINT64_C(30000000000)

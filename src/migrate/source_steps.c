@@ -222,7 +222,6 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
 void gw_source_step_take_back(struct gw_source *source, const struct gw_source_event *event)
 {
     struct gw_fault fault = {0};
-    source->suspects++;
     const struct gw_ack *ack = &event->message->ack;
     enum gw_status status = gw_pages_suspect(&source->pages, ack->channel, ack->sequence, &fault);
     drop_on_fault(source, status, &fault, event->now_ns);

@@ -80,7 +80,6 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .dirty_pages_per_s = source->dirty_pages_per_s,
         .throttle_percent = source->throttle_percent,
         .bandwidth = gw_pace_expected(&source->pace),
-        .suspects = source->suspects,
         .resumes = source->resumes,
         .resent_pages = source->resent_pages,
         .epoch = source->epoch,
@@ -92,7 +91,6 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
         .packing = packing_figures(&source->compression),
         .is_releasing = source->config.is_releasing,
         .is_postcopy = source->is_postcopy,
-        .can_postcopy = source->can_postcopy,
         .is_link_lost =
             (source->state >= GW_SOURCE_RETRY_WAITING &&
              source->state <= GW_SOURCE_RETRY_OPENING) ||

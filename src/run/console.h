@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the guest's console goes: standard input and output, a file, or whoever is connected to a
- * Unix socket. Output that nobody takes (a full disk, a stuck pipe, no client) is
- * dropped; the guest never waits for it. Main thread; never blocks but for a file's disk.
+ * Unix socket. Output that nobody takes (a full disk, a stuck pipe, no client) is dropped; the
+ * guest never waits for it. Main thread; never blocks but for a file's disk.
  */
 #ifndef GW_RUN_CONSOLE_H
 #define GW_RUN_CONSOLE_H

@@ -123,9 +123,10 @@ void gw_monitor_event_migration(const char *status)
     struct gw_info_migrate info;
     struct gw_qmp_message *message = &gw_run_storage.clients.message;
     if (MONITOR->capability[GW_INFO_CAPABILITY_EVENTS]) {
+        enum gw_info_migration told = gw_report_migration(status);
         gw_report_migrate(&info);
-        if (strcmp(gw_info_migration_name(info.status), status) != 0) { /* it is past already */
-            info = (struct gw_info_migrate){.status = gw_report_migration(status)};
+        if (info.status != told) { /* it is past already */
+            info = (struct gw_info_migrate){.status = told};
         }
         gw_qmp_encode_event_migration(message, now(), &info);
         gw_clients_tell(message);

@@ -22,14 +22,16 @@ class Listener:
         self._talk.wait_for_output(b'"id": "wish"')
 
     def wait_for(self, status):
-        """Also for the end of its line, which carries all of the migration's figures."""
+        """And for an answer behind it: by then all of its line has come."""
         self._talk.wait_for_output(b'"status": "%s"' % status.encode())
-        while status not in self.statuses():
-            self._talk.wait_for_output(b"\n")
+        self._talk.send_input(b'{"execute":"query-name","id":"behind %s"}\n' % status.encode())
+        self._talk.wait_for_output(b'"id": "behind %s"' % status.encode())
+
+    def wait_for_end(self):
+        self._talk.wait()
 
     def heard(self):
-        whole, _, _ = self._talk.output().rpartition(b"\n")
-        said = [json.loads(line) for line in whole.splitlines()]
+        said = [json.loads(line) for line in self._talk.output().splitlines()]
         return [one["data"] for one in said if one.get("event") == "MIGRATION"]
 
     def statuses(self):
@@ -55,7 +57,7 @@ def test_one_that_is_cancelled_and_one_that_moves(net):
     assert source.migrate(uri(net[2]), "--verify", "--precopy").code == 0
     source.wait(MIGRATED_AWAY)
     target.command.wait_for_error(b"came and is settled")
-    here.wait_for("completed")
+    here.wait_for_end()
     there.wait_for("completed")
     moved = ["setup", "active", "device", "completed"]
     assert here.statuses()[3:] == moved, here.heard()
