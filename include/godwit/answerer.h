@@ -4,8 +4,8 @@
  * guest stands still for; the answerer reads it from guest RAM and sends it, before any other: with
  * all of its unit, where the target places larger ones, in as many batches as that takes.
  *
- * Owner: part of struct gw_outgoing, whose thread starts it on a welcomed connection, looks how it
- * stands, interrupts and joins it. The lock around the engine is never held during I/O.
+ * Owner: part of struct gw_outgoing, whose thread starts it, looks how it stands, interrupts and
+ * joins it. The lock around the engine is never held during I/O.
  */
 #ifndef GODWIT_ANSWERER_H
 #define GODWIT_ANSWERER_H
@@ -33,17 +33,20 @@ struct gw_answerer {
     pthread_mutex_t *lock;
     pthread_cond_t *kicked;
     struct gw_source *source;     /* under the lock */
-    const struct gw_notify *wake; /* the owner's: the thread ended */
+    const struct gw_notify *wake; /* the owner's: the phase changed */
     const struct gw_ram *ram;
+    const struct gw_uri *uri;
+    const struct gw_transport_options *options;
 
     /* Under the lock. */
+    bool is_up; /* introduced and welcomed, answering */
     bool has_ended;
     struct gw_fault fault; /* why; never GW_OK once it has ended */
 
     /* The thread's. */
     struct gw_connection connection;
     uint8_t ahead[4 * GW_FRAME_HEADER_BYTES]; /* a demand's header and page, read at once */
-    uint32_t generation;
+    struct gw_intro intro;
     uint64_t sequence; /* of the last BATCH sent */
     struct gw_ram_data data;
     struct gw_batch batch;
@@ -54,13 +57,16 @@ struct gw_answerer {
     struct gw_thread thread;
 };
 
-/* Answers demands on answerer->connection, which is welcomed, until something fails: its end,
- * too. */
-GW_MUST_USE enum gw_status gw_answerer_start(struct gw_answerer *answerer, uint32_t generation,
-                                             struct gw_fault *fault);
+/* Starts to connect answerer->connection, which is open, to introduce it, and to answer demands on
+ * it until something fails: its end, too. */
+GW_MUST_USE enum gw_status gw_answerer_start(struct gw_answerer *answerer,
+                                             const struct gw_intro *intro, struct gw_fault *fault);
 
 /* It ends soon, whatever it is doing. Idempotent; harmless when it does not run. */
 void gw_answerer_interrupt(struct gw_answerer *answerer);
+
+/* True from its WELCOME on. */
+bool gw_answerer_is_up(struct gw_answerer *answerer);
 
 /* True once the thread is past its last access to guest RAM; `fault` says why it ended. */
 bool gw_answerer_has_ended(struct gw_answerer *answerer, struct gw_fault *fault);

@@ -2,7 +2,7 @@
 /*
  * A sender: the source's thread of one bulk channel. It makes connections, and sends pages on its
  * channel as the engine asks for them (gw_source_next_batch). That of channel 0 connects the
- * control channel before, and the urgent one behind its own.
+ * control channel before.
  *
  * One job at a time: each is a run of its thread. Owner: part of struct gw_outgoing, whose thread
  * starts jobs, looks how they stand, interrupts and joins them. The lock around the engine is
@@ -56,9 +56,8 @@ struct gw_sender {
     struct gw_connection *connecting; /* the control channel's, or `bulk` */
     struct gw_connection bulk;
     struct gw_intro intro;
-    bool has_map;                 /* the target begins with RECEIVED */
-    struct gw_connection *urgent; /* to be connected too; NULL: none */
-    struct gw_ram_data data;      /* the last run of touched pages that was looked up */
+    bool has_map;            /* the target begins with RECEIVED */
+    struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_arming arming;
     uint64_t paced_ns; /* waited for the operator's limit, before the batch at hand */
     struct gw_batch batch;
@@ -77,11 +76,10 @@ GW_MUST_USE enum gw_status gw_sender_connect(struct gw_sender *sender,
                                              struct gw_fault *fault);
 
 /* Starts to connect sender->bulk, which is open, to introduce it, to read RECEIVED from it
- * (has_map) and tell the engine, to connect and introduce `urgent` (open, or NULL), and to send.
- * Once the phase is UP, reading from the bulk channel is the owner's, and so is `urgent`. */
+ * (has_map) and tell the engine, and to send. Once the phase is UP, reading from the bulk channel
+ * is the owner's. */
 GW_MUST_USE enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *intro,
-                                          bool has_map, struct gw_connection *urgent,
-                                          struct gw_fault *fault);
+                                          bool has_map, struct gw_fault *fault);
 
 /* The job ends soon, whatever it is doing. Idempotent; harmless without a job. */
 void gw_sender_interrupt(struct gw_sender *sender);

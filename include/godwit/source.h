@@ -164,11 +164,11 @@ struct gw_source_event {
 enum gw_source_action_type {
     GW_SOURCE_DO_CONNECT,      /* connect the control channel; answer LINK_UP or LINK_LOST */
     GW_SOURCE_DO_CONNECT_BULK, /* connect `channel_count` bulk channels and introduce them (`intro`,
-                                  with each one's number, and acked[number] as its sequence);
-                                  when `has_map`, read RECEIVED from channel 0 (RECONCILED); then,
-                                  when `has_urgent`, the urgent channel, with channel 0's intro
-                                  but for its role. Answer BULK_UP when all are there, or
-                                  LINK_LOST */
+                                  with each one's number, and acked[number] as its sequence),
+                                  and when `has_urgent` the urgent channel, with channel 0's intro
+                                  but for its role; when `has_map`, read RECEIVED from channel 0
+                                  (RECONCILED) before that one. Answer BULK_UP when all are there,
+                                  or LINK_LOST */
     GW_SOURCE_DO_SEND,         /* send `message` on the control channel (PREPARE: the embedder
                                   puts the saved state in) */
     GW_SOURCE_DO_CLOSE,        /* close all channels after what was sent is flushed; the channel's

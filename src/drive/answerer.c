@@ -28,7 +28,7 @@ static void tell_answered(struct gw_answerer *answerer, const struct gw_batch_se
 static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run *run,
                                struct gw_batch_sent *sum, struct gw_fault *fault)
 {
-    struct gw_pages_frame frame = {.generation = answerer->generation,
+    struct gw_pages_frame frame = {.generation = answerer->intro.generation,
                                    .sequence = ++answerer->sequence,
                                    .is_stopped = true,
                                    .table = answerer->table};
@@ -84,8 +84,8 @@ static enum gw_status serve(struct gw_answerer *answerer, uint64_t sequence, str
         status = gw_exchange_read_header(&answerer->connection, &header, fault);
     }
     if (status == GW_OK) {
-        status = gw_exchange_check_generation(&answerer->connection, &header, answerer->generation,
-                                              fault);
+        status = gw_exchange_check_generation(&answerer->connection, &header,
+                                              answerer->intro.generation, fault);
     }
     if (status == GW_OK && (header.type != GW_FRAME_DEMAND || header.sequence != sequence)) {
         status = gw_fault_set(fault, GW_PROTOCOL,
@@ -100,14 +100,28 @@ static enum gw_status serve(struct gw_answerer *answerer, uint64_t sequence, str
     return status == GW_OK ? answer(answerer, message.demanded_page, fault) : status;
 }
 
+static enum gw_status join(struct gw_answerer *answerer, struct gw_fault *fault)
+{
+    enum gw_status status = gw_exchange_join(&answerer->connection, answerer->uri,
+                                             answerer->options, &answerer->intro, fault);
+    if (status == GW_OK) {
+        gw_connection_read_ahead(&answerer->connection, answerer->ahead, sizeof(answerer->ahead));
+        pthread_mutex_lock(answerer->lock);
+        answerer->is_up = true;
+        pthread_mutex_unlock(answerer->lock);
+        gw_notify_signal(answerer->wake);
+    }
+    return status;
+}
+
 static void run(void *context)
 {
     struct gw_answerer *answerer = context;
     struct gw_fault fault = {.status = GW_OK};
-    uint64_t sequence = 1;
     gw_thread_set_slice(GW_THREAD_BRIEF_NS);
-    while (serve(answerer, sequence, &fault) == GW_OK) {
-        sequence++;
+    enum gw_status status = join(answerer, &fault);
+    for (uint64_t sequence = 1; status == GW_OK; sequence++) {
+        status = serve(answerer, sequence, &fault);
     }
     pthread_mutex_lock(answerer->lock);
     answerer->fault = fault;
@@ -116,14 +130,14 @@ static void run(void *context)
     gw_notify_signal(answerer->wake);
 }
 
-enum gw_status gw_answerer_start(struct gw_answerer *answerer, uint32_t generation,
+enum gw_status gw_answerer_start(struct gw_answerer *answerer, const struct gw_intro *intro,
                                  struct gw_fault *fault)
 {
-    answerer->generation = generation;
+    answerer->intro = *intro;
     answerer->sequence = 0;
     answerer->data = (struct gw_ram_data){0};
+    answerer->is_up = false;
     answerer->has_ended = false;
-    gw_connection_read_ahead(&answerer->connection, answerer->ahead, sizeof(answerer->ahead));
     gw_fault_clear(&answerer->fault);
     return gw_thread_start(&answerer->thread, "gw-answerer", run, answerer, fault);
 }
@@ -133,6 +147,14 @@ void gw_answerer_interrupt(struct gw_answerer *answerer)
     if (answerer->thread.is_started) {
         gw_connection_interrupt(&answerer->connection);
     }
+}
+
+bool gw_answerer_is_up(struct gw_answerer *answerer)
+{
+    pthread_mutex_lock(answerer->lock);
+    bool is_up = answerer->is_up;
+    pthread_mutex_unlock(answerer->lock);
+    return is_up;
 }
 
 bool gw_answerer_has_ended(struct gw_answerer *answerer, struct gw_fault *fault)

@@ -112,13 +112,17 @@ static enum gw_status check_welcome(const struct gw_connection *connection,
 }
 
 /* Frames around a channel's introduction have the number 0: what follows counts from 1. */
-enum gw_status gw_exchange_introduce(struct gw_connection *connection, const struct gw_intro *intro,
-                                     struct gw_fault *fault)
+enum gw_status gw_exchange_join(struct gw_connection *connection, const struct gw_uri *uri,
+                                const struct gw_transport_options *options,
+                                const struct gw_intro *intro, struct gw_fault *fault)
 {
     struct gw_message message = {.type = GW_FRAME_INTRO, .intro = *intro};
     uint8_t bytes[GW_FRAME_HEADER_BYTES];
     struct gw_frame_header header;
-    enum gw_status status = gw_exchange_send(connection, &message, intro->generation, 0, fault);
+    enum gw_status status = gw_connection_connect(connection, uri, options, fault);
+    if (status == GW_OK) {
+        status = gw_exchange_send(connection, &message, intro->generation, 0, fault);
+    }
     if (status == GW_OK) {
         status = gw_exchange_read(connection, bytes, sizeof(bytes), fault);
     }

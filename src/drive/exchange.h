@@ -47,10 +47,11 @@ GW_MUST_USE enum gw_status gw_exchange_check_generation(const struct gw_connecti
                                                         uint32_t generation,
                                                         struct gw_fault *fault);
 
-/* Sends INTRO on a bulk or urgent channel, and waits for its WELCOME. GW_REFUSED when the target
- * does not want it. */
-GW_MUST_USE enum gw_status gw_exchange_introduce(struct gw_connection *connection,
-                                                 const struct gw_intro *intro,
-                                                 struct gw_fault *fault);
+/* Connects a bulk or urgent channel, sends INTRO, and waits for its WELCOME. GW_REFUSED when the
+ * target does not want it. */
+GW_MUST_USE enum gw_status gw_exchange_join(struct gw_connection *connection,
+                                            const struct gw_uri *uri,
+                                            const struct gw_transport_options *options,
+                                            const struct gw_intro *intro, struct gw_fault *fault);
 
 #endif

@@ -126,6 +126,8 @@ static void bind_threads(struct gw_outgoing *outgoing)
     answerer->source = &outgoing->source;
     answerer->wake = &outgoing->wake;
     answerer->ram = outgoing->ram;
+    answerer->uri = &outgoing->uri;
+    answerer->options = &outgoing->transport;
     answerer->thread.is_started = false;
     answerer->connection.operations = NULL;
     answerer->connection.cancel.fd = -1;

@@ -117,24 +117,36 @@ void gw_outgoing_connect(struct gw_outgoing *outgoing, uint32_t generation)
     }
 }
 
-/* Channel 0 brings the map, and the urgent channel behind it. */
 static enum gw_status start_sender(struct gw_outgoing *outgoing, uint32_t channel,
                                    const struct gw_source_action *action, struct gw_fault *fault)
 {
     struct gw_sender *sender = &outgoing->sender[channel];
-    bool is_first = channel == 0;
-    struct gw_connection *urgent =
-        is_first && action->has_urgent ? &outgoing->answerer.connection : NULL;
     struct gw_intro intro = action->intro;
+    intro.role = GW_ROLE_BULK;
     intro.channel = (uint8_t)channel;
     intro.sequence = action->acked[channel];
     enum gw_status status = gw_connection_open(&sender->bulk, fault);
-    if (status == GW_OK && urgent != NULL) {
-        status = gw_connection_open(urgent, fault);
+    return status == GW_OK ? gw_sender_send(sender, &intro, channel == 0 && action->has_map, fault)
+                           : status;
+}
+
+/* Once for a set of channels. */
+static void start_answerer(struct gw_outgoing *outgoing)
+{
+    struct gw_answerer *answerer = &outgoing->answerer;
+    struct gw_fault fault = {.status = GW_OK};
+    struct gw_intro intro = outgoing->sender[0].intro;
+    intro.role = GW_ROLE_URGENT;
+    if (answerer->thread.is_started) {
+        return;
     }
-    return status == GW_OK
-               ? gw_sender_send(sender, &intro, is_first && action->has_map, urgent, fault)
-               : status;
+    enum gw_status status = gw_connection_open(&answerer->connection, &fault);
+    if (status == GW_OK) {
+        status = gw_answerer_start(answerer, &intro, &fault);
+    }
+    if (status != GW_OK) {
+        gw_outgoing_break(outgoing, &fault);
+    }
 }
 
 void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_source_action *action)
@@ -151,6 +163,8 @@ void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_sour
     }
     if (status != GW_OK) {
         gw_outgoing_break(outgoing, &fault);
+    } else if (action->has_urgent && !action->has_map) { /* else the map says what to answer */
+        start_answerer(outgoing);
     }
 }
 
@@ -277,16 +291,10 @@ static void check_bulk(struct gw_outgoing *outgoing, struct gw_connection *bulk)
 /* Bulk and urgent channels are there: the engine may use them. */
 static void come_up_bulk(struct gw_outgoing *outgoing)
 {
-    struct gw_fault fault = {.status = GW_OK};
     outgoing->is_bulk_told = true;
     gw_sockets_close(&outgoing->sockets); /* the target takes fewer channels */
     for (uint32_t i = 0; i < outgoing->channel_count; i++) {
         watch(outgoing, &outgoing->bulk_watch[i], gw_connection_fd(&outgoing->sender[i].bulk));
-    }
-    if (outgoing->has_urgent &&
-        gw_answerer_start(&outgoing->answerer, outgoing->generation, &fault) != GW_OK) {
-        gw_outgoing_break(outgoing, &fault);
-        return;
     }
     struct gw_source_event event = {.type = GW_SOURCE_EV_BULK_UP};
     (void)!gw_outgoing_tell(outgoing, &event, NULL);
@@ -307,18 +315,33 @@ static bool are_senders_up(struct gw_outgoing *outgoing)
     return are_up;
 }
 
-static void check_senders(struct gw_outgoing *outgoing)
+/* True when the urgent one is there, or none belongs to them. */
+static bool is_answerer_up(struct gw_outgoing *outgoing)
 {
+    struct gw_answerer *answerer = &outgoing->answerer;
     struct gw_fault fault;
-    if (!are_senders_up(outgoing)) {
+    if (!answerer->thread.is_started) {
+        return !outgoing->has_urgent;
+    }
+    if (gw_answerer_has_ended(answerer, &fault)) {
+        gw_outgoing_break(outgoing, &fault);
+    }
+    return gw_answerer_is_up(answerer);
+}
+
+static void check_threads(struct gw_outgoing *outgoing)
+{
+    bool are_bulk_up = are_senders_up(outgoing);
+    bool is_urgent_up = is_answerer_up(outgoing);
+    if (!are_bulk_up || outgoing->lost.status != GW_OK) {
+        return;
+    }
+    if (!is_urgent_up) {
+        start_answerer(outgoing);
         return;
     }
     if (!outgoing->is_bulk_told) {
         come_up_bulk(outgoing);
-    }
-    if (outgoing->answerer.thread.is_started &&
-        gw_answerer_has_ended(&outgoing->answerer, &fault)) {
-        gw_outgoing_break(outgoing, &fault);
     }
     for (uint32_t i = 0; i < outgoing->channel_count; i++) {
         check_bulk(outgoing, &outgoing->sender[i].bulk);
@@ -328,7 +351,7 @@ static void check_senders(struct gw_outgoing *outgoing)
 static void serve_up(struct gw_outgoing *outgoing, uint64_t now_ns)
 {
     struct gw_fault fault = {.status = GW_OK};
-    check_senders(outgoing);
+    check_threads(outgoing);
     if (gw_channel_flush(&outgoing->control, &fault) > GW_AGAIN) {
         gw_outgoing_break(outgoing, &fault);
     }

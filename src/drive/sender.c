@@ -286,26 +286,15 @@ static enum gw_status reconcile(struct gw_sender *sender, struct gw_fault *fault
     return GW_OK;
 }
 
-static enum gw_status introduce(struct gw_sender *sender, struct gw_connection *connection,
-                                enum gw_role role, struct gw_fault *fault)
-{
-    struct gw_intro intro = sender->intro;
-    intro.role = (uint8_t)role;
-    enum gw_status status = gw_connection_connect(connection, sender->uri, sender->options, fault);
-    return status == GW_OK ? gw_exchange_introduce(connection, &intro, fault) : status;
-}
-
 static void run_send(void *context)
 {
     struct gw_sender *sender = context;
     struct gw_fault fault = {.status = GW_OK};
     gw_thread_keep_to(GW_CHANNEL_CPUS);
-    enum gw_status status = introduce(sender, &sender->bulk, GW_ROLE_BULK, &fault);
+    enum gw_status status =
+        gw_exchange_join(&sender->bulk, sender->uri, sender->options, &sender->intro, &fault);
     if (status == GW_OK && sender->has_map) {
         status = reconcile(sender, &fault);
-    }
-    if (status == GW_OK && sender->urgent != NULL) {
-        status = introduce(sender, sender->urgent, GW_ROLE_URGENT, &fault);
     }
     if (status == GW_OK) {
         set_phase(sender, GW_SENDER_UP, NULL);
@@ -334,16 +323,14 @@ static enum gw_status start(struct gw_sender *sender, struct gw_connection *conn
 enum gw_status gw_sender_connect(struct gw_sender *sender, struct gw_connection *connection,
                                  struct gw_fault *fault)
 {
-    sender->urgent = NULL;
     return start(sender, connection, run_connect, fault);
 }
 
 enum gw_status gw_sender_send(struct gw_sender *sender, const struct gw_intro *intro, bool has_map,
-                              struct gw_connection *urgent, struct gw_fault *fault)
+                              struct gw_fault *fault)
 {
     sender->intro = *intro;
     sender->has_map = has_map;
-    sender->urgent = urgent;
     sender->data = (struct gw_ram_data){0};
     sender->paced_ns = 0;
     gw_arming_reset(&sender->arming);
@@ -356,14 +343,10 @@ void gw_sender_interrupt(struct gw_sender *sender)
         return;
     }
     pthread_mutex_lock(sender->lock);
-    bool is_urgent_ours = sender->urgent != NULL && sender->phase == GW_SENDER_CONNECTING;
     sender->is_interrupted = true;
     pthread_cond_broadcast(sender->kicked);
     pthread_mutex_unlock(sender->lock);
     gw_connection_interrupt(sender->connecting);
-    if (is_urgent_ours) {
-        gw_connection_interrupt(sender->urgent);
-    }
 }
 
 enum gw_sender_phase gw_sender_get_phase(struct gw_sender *sender, struct gw_fault *fault)

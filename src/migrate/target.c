@@ -262,7 +262,8 @@ static enum gw_target_event_type classify_intro(const struct gw_target *target,
         return GW_TARGET_EV_INTRO; /* no page may come: it would hit the source's running guest */
     }
     if (intro->role == GW_ROLE_URGENT) {
-        bool is_awaited = is_same && target->channel[0].is_open && !target->is_urgent_open &&
+        bool has_map = target->state != GW_TARGET_PULLING || target->channel[0].is_open;
+        bool is_awaited = is_same && target->is_linked && has_map && !target->is_urgent_open &&
                           target->config.can_postcopy && intro->generation == target->generation;
         return is_awaited ? GW_TARGET_EV_INTRO_URGENT : GW_TARGET_EV_INTRO;
     }

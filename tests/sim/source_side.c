@@ -271,6 +271,9 @@ static bool connect_step(struct world *world)
         for (uint32_t i = 0; i < world->bulk_wanted.channel_count; i++) {
             introduce(world, GW_ROLE_BULK, i);
         }
+        if (world->bulk_wanted.has_urgent && !world->bulk_lacks_map) {
+            introduce(world, GW_ROLE_URGENT, 0);
+        }
     } else if (link_open(world, GW_ROLE_CONTROL, world->source.generation)) {
         (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_LINK_UP});
     }
@@ -279,19 +282,13 @@ static bool connect_step(struct world *world)
 
 /* ---- Receiving ---- */
 
-/* The bulk channels side by side; behind channel 0 its map, then the urgent channel. */
-static void channels_go_on(struct world *world, const struct connection *connection)
+static void channels_go_on(struct world *world)
 {
     const struct connection *urgent = link_newest(world, SOURCE, GW_ROLE_URGENT);
     bool are_up = !world->bulk_lacks_map;
     for (uint32_t i = 0; i < world->bulk_wanted.channel_count; i++) {
         const struct connection *bulk = link_bulk(world, i);
         are_up = are_up && bulk && bulk->is_welcomed;
-    }
-    if (world->bulk_wanted.has_urgent && connection->role == GW_ROLE_BULK &&
-        connection->channel == 0 && !world->bulk_lacks_map) {
-        introduce(world, GW_ROLE_URGENT, 0);
-        return;
     }
     if (!are_up || (world->bulk_wanted.has_urgent && (!urgent || !urgent->is_welcomed))) {
         return;
@@ -300,8 +297,7 @@ static void channels_go_on(struct world *world, const struct connection *connect
     (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_BULK_UP});
 }
 
-static void receive_map(struct world *world, struct connection *connection, uint32_t bytes,
-                        const uint8_t *payload)
+static void receive_map(struct world *world, uint32_t bytes, const uint8_t *payload)
 {
     static uint64_t bitmap[GW_BITMAP_WORDS];
     struct gw_fault fault = {0};
@@ -313,7 +309,10 @@ static void receive_map(struct world *world, struct connection *connection, uint
     world->bulk_lacks_map = false;
     (void)source_tell(world,
                       &(struct gw_source_event){.type = GW_SOURCE_EV_RECONCILED, .bitmap = bitmap});
-    channels_go_on(world, connection);
+    if (world->bulk_wanted.has_urgent) {
+        introduce(world, GW_ROLE_URGENT, 0);
+    }
+    channels_go_on(world);
 }
 
 static void receive_on_channel(struct world *world, struct connection *connection,
@@ -328,7 +327,7 @@ static void receive_on_channel(struct world *world, struct connection *connectio
         source_lost(world, GW_REFUSED, message->verdict.reason);
         return;
     }
-    channels_go_on(world, connection);
+    channels_go_on(world);
 }
 
 static void receive(struct world *world, struct connection *connection,
@@ -337,7 +336,7 @@ static void receive(struct world *world, struct connection *connection,
     struct gw_message message;
     struct gw_fault fault = {0};
     if (header->type == GW_FRAME_RECEIVED && connection->role == GW_ROLE_BULK) {
-        receive_map(world, connection, header->payload_bytes, payload);
+        receive_map(world, header->payload_bytes, payload);
         return;
     }
     if (gw_message_decode(&message, header->type, payload, header->payload_bytes, &fault)) {

@@ -32,7 +32,10 @@ struct line {
     int fd;
     uint32_t generation;
     uint64_t sequence; /* of the next frame of ours */
+    uint8_t role;      /* as its INTRO says */
 };
+
+enum { INTRO_ROLE = 36 }; /* where that stands */
 
 static struct {
     enum lie lie;
@@ -68,6 +71,7 @@ static uint8_t read_frame(struct line *line, struct gw_frame_header *header)
         return 0;
     }
     line->generation = header->generation;
+    line->role = header->type == GW_FRAME_INTRO ? payload[INTRO_ROLE] : line->role;
     return header->type;
 }
 
@@ -125,6 +129,16 @@ static void welcome(struct line *line, uint64_t sequence, enum gw_standing stand
     say(line, &message);
 }
 
+/* The bulk and the urgent channel, which come in any order. */
+static void welcome_channels(void)
+{
+    for (int i = 0; i < 2; i++) {
+        struct line line = {.fd = -1};
+        welcome(&line, 0, GW_STANDING_OPEN, 0);
+        *(line.role == GW_ROLE_URGENT ? &forger.urgent : &forger.bulk) = line;
+    }
+}
+
 static void take_pages(void)
 {
     struct gw_frame_header header;
@@ -163,8 +177,7 @@ static void *serve(void *context)
     say(&forger.control,
         &(struct gw_message){.type = GW_FRAME_ACCEPT,
                              .accept = {.capabilities = GW_CAN_POSTCOPY, .channel_count = 1}});
-    welcome(&forger.bulk, 0, GW_STANDING_OPEN, 0);
-    welcome(&forger.urgent, 0, GW_STANDING_OPEN, 0);
+    welcome_channels();
     take_pages();
     read_until(&forger.control, GW_FRAME_PREPARE);
     say_verdict(GW_FRAME_READY, forger.lie == READY_OF_ANOTHER_EPOCH ? 7 : 1);

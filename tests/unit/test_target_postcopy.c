@@ -146,6 +146,28 @@ static void a_new_channel_is_asked_for_all_that_is_waited_for(void **state)
     expect_state(GW_TARGET_RUNNING);
 }
 
+/* Connections have no order among each other. */
+static void the_urgent_channel_may_come_before_the_bulk_channels(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_OPENING);
+    comes_urgent(1); /* the session is not open yet */
+    assert_int_equal(last_turned_away.type, GW_FRAME_REFUSE);
+    reach(GW_TARGET_ACTIVE);
+    happens(GW_TARGET_EV_LINK_LOST);
+    comes_urgent(1);
+    assert_int_equal(done[GW_TARGET_DO_ADMIT_URGENT], 0);
+    comes('A', GW_PURPOSE_RESUME, 2);
+    comes_urgent(2);
+    assert_int_equal(done[GW_TARGET_DO_ADMIT_URGENT], 1);
+    comes_bulk(2, 0);
+    assert_int_equal(done[GW_TARGET_DO_ADMIT_BULK], 2);
+    hears_prepare_postcopy(1, 2, 2);
+    places(1, 0, PAGES - 1, false);
+    reads_map(2, UINT64_C(0xc0));
+    expect_state(GW_TARGET_ARMING);
+}
+
 static void channels_of_others_do_not_come_in(void **state)
 {
     (void)state;
@@ -154,7 +176,7 @@ static void channels_of_others_do_not_come_in(void **state)
     assert_int_equal(last_turned_away.type, GW_FRAME_REFUSE);
     happens(GW_TARGET_EV_LINK_LOST);
     comes('A', GW_PURPOSE_SETTLE, 2);
-    comes_urgent(2); /* before the bulk channel */
+    comes_urgent(2); /* before the map of what is here was told */
     assert_int_equal(last_turned_away.type, GW_FRAME_REFUSE);
     comes_bulk(1, 2); /* of an old generation */
     assert_int_equal(last_turned_away.type, GW_FRAME_REFUSE);
@@ -360,6 +382,7 @@ int main(void)
         cmocka_unit_test(a_page_is_demanded_once),
         cmocka_unit_test(only_what_was_demanded_may_come_on_the_urgent_channel),
         cmocka_unit_test(a_new_channel_is_asked_for_all_that_is_waited_for),
+        cmocka_unit_test(the_urgent_channel_may_come_before_the_bulk_channels),
         cmocka_unit_test(channels_of_others_do_not_come_in),
         cmocka_unit_test(what_was_under_way_at_the_end_is_read_and_dropped),
         cmocka_unit_test(a_map_that_says_otherwise_than_prepare_is_refused),
