@@ -55,7 +55,9 @@ enum {
     GW_INCOMING_CANDIDATES = GW_INCOMING_CHANNELS > 4 ? GW_INCOMING_CHANNELS : 4,
     GW_INCOMING_PEERS_MAX = 2 * (1 + GW_INCOMING_CHANNELS) + GW_INCOMING_CANDIDATES,
 };
-#define GW_INCOMING_INTRO_NS (5 * GW_NS_PER_S) /* a candidate's time to introduce itself */
+/* A candidate's time to introduce itself: sockets that were connected beforehand (fd:) wait until
+ * others have shaken hands, which takes a slow CPU seconds. */
+#define GW_INCOMING_INTRO_NS (60 * GW_NS_PER_S)
 #define GW_INCOMING_LEAVE_NS (1 * GW_NS_PER_S) /* a peer's time to hear what was said last */
 
 struct gw_incoming_config {
@@ -64,6 +66,7 @@ struct gw_incoming_config {
     const struct gw_ram *ram;       /* outlives it; nothing else writes it before RUN */
     bool is_user_mode_enough;       /* postcopy: nobody but threads of this process, in user mode,
                                        touches guest RAM (no KVM, no read(2) into it) */
+    uint64_t intro_ns;              /* a candidate's time; 0: GW_INCOMING_INTRO_NS */
     struct gw_transport_options transport; /* gw_transport_defaults; plaintext is in here */
 };
 
@@ -98,6 +101,7 @@ struct gw_incoming {
     int timer_fd;
     struct gw_watch wake_watch, timer_watch, listener_watch;
     struct gw_listener listener;
+    uint64_t intro_ns;  /* a candidate's time */
     uint64_t accept_ns; /* the host could not accept: try again then; 0: it can */
     char address[GW_URI_TEXT_BYTES];
     char source[GW_URI_TEXT_BYTES]; /* the last session's source; "" before the first */

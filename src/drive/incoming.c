@@ -99,6 +99,7 @@ static void reset(struct gw_incoming *incoming, const struct gw_incoming_config 
 {
     incoming->ram = config->ram;
     incoming->is_user_mode_enough = config->is_user_mode_enough;
+    incoming->intro_ns = config->intro_ns != 0 ? config->intro_ns : GW_INCOMING_INTRO_NS;
     incoming->loop = (struct gw_loop){.epoll_fd = -1};
     incoming->wake.fd = -1;
     incoming->timer_fd = -1;

@@ -66,7 +66,7 @@ static bool is_displaceable(const struct gw_incoming *incoming, const struct gw_
 {
     return peer->role == GW_INCOMING_LEAVING ||
            (peer->role == GW_INCOMING_CANDIDATE && peer != incoming->candidate && !peer->is_ready &&
-            peer->deadline_ns < now_ns + GW_INCOMING_INTRO_NS);
+            peer->deadline_ns < now_ns + incoming->intro_ns);
 }
 
 /* A free slot; or that of the candidate, then of the leaving one, whose time is up first. The
@@ -106,7 +106,7 @@ static void begin_candidate(struct gw_incoming *incoming, struct gw_incoming_pee
                             uint64_t now_ns)
 {
     peer->role = GW_INCOMING_CANDIDATE;
-    peer->deadline_ns = now_ns + GW_INCOMING_INTRO_NS;
+    peer->deadline_ns = now_ns + incoming->intro_ns;
     peer->is_ready = false;
     peer->is_shut = false;
     peer->channel.in = (struct gw_channel_buffer){peer->in_bytes, sizeof(peer->in_bytes)};

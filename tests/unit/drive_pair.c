@@ -105,6 +105,7 @@ static void listen_as_target(void)
         .target = {.facts = &facts, .is_ram_shared = pair.is_shared},
         .uri = uri,
         .ram = &pair.target_ram,
+        .intro_ns = PAIR_INTRO_NS,
         .transport = options(pair.target_tls),
     };
     if (gw_incoming_start(&pair_incoming, &config, &fault) != GW_OK) {

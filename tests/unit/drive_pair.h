@@ -16,6 +16,8 @@
 
 enum { PAIR_PAGES = 24 };
 
+#define PAIR_INTRO_NS (2 * GW_NS_PER_S) /* the target's patience with strangers */
+
 struct pair {
     struct gw_ram source_ram, target_ram;
     char target_uri[GW_URI_TEXT_BYTES];

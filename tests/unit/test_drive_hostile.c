@@ -224,7 +224,7 @@ static void a_candidate_has_limited_time(void **context)
     int fd = pair_connect();
     uint64_t before_ns = gw_clock_now_ns();
     expect_end(fd);
-    assert_true(gw_clock_now_ns() - before_ns >= GW_INCOMING_INTRO_NS);
+    assert_true(gw_clock_now_ns() - before_ns >= PAIR_INTRO_NS);
     (void)close(fd);
 }
 
