@@ -95,6 +95,8 @@ class Worker:
 
     def _log_consoles(self):
         for gateway in self._network or []:
+            for told in gateway.running_commands():
+                log.write(f"gateway {gateway.number}: still runs: {told}")
             log.write(f"console of gateway {gateway.number}: {gateway.console_tail()}")
 
     def close(self):

@@ -112,6 +112,10 @@ class Command:
             self._on_end()
         self._changed.notify_all()
 
+    def told(self):
+        """What it is, and what it said last."""
+        return f"{self._shown()}\n{self._tail()}"
+
     def _shown(self):
         return " ".join(self.arguments)
 
@@ -154,6 +158,11 @@ class Connection:
             command.send_input(stdin)
             command.close_input()
         return command
+
+    def running(self):
+        """The commands that have not ended."""
+        with self.changed:
+            return list(self._commands.values())
 
     def clock_offset_ns(self, rounds=8):
         """(offset, uncertainty): the gateway's wall clock less ours, by the shortest round trip."""

@@ -94,6 +94,12 @@ class Gateway:
         except OSError:
             return "(none)"
 
+    def running_commands(self):
+        """What each command that has not ended said last."""
+        if self._connection is None:
+            return []
+        return [command.told() for command in self._connection.running()]
+
     # ---- what a test does with it ----
 
     def start(self, *arguments, **options):
