@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit: see src/cli for the commands and src/run for the monitor. */
 #include <stdint.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -19,8 +20,22 @@ static void forbid_huge_pages(void)
     (void)madvise((void *)start, (uintptr_t)_end - start, MADV_NOHUGEPAGE);
 }
 
+/* Where a standard descriptor is closed, the next file that is opened would take its place, and be
+ * written to. */
+static void open_standard(void)
+{
+    int fd = 0;
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
 int main(int count, char **arguments)
 {
+    open_standard();
     forbid_huge_pages();
     return gw_cli_main(count, arguments);
 }

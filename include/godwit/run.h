@@ -18,7 +18,7 @@
 
 /* Exit codes. The first eight are every command's, the others `godwit run`'s. */
 enum gw_run_exit {
-    GW_RUN_EXIT_DONE = 0,      /* done; for run: the guest powered off */
+    GW_RUN_EXIT_DONE = 0,      /* done; for run: the guest powered off, or QUIT was said */
     GW_RUN_EXIT_FAILED = 1,    /* failed, the guest unharmed */
     GW_RUN_EXIT_USAGE = 2,     /* the command line makes no sense */
     GW_RUN_EXIT_HOST = 3,      /* this host lacks something: see `godwit doctor` */
@@ -55,7 +55,7 @@ struct gw_run_config {
     enum gw_run_console console;
     const char *tls;             /* godwit/tls.h's spec; NULL: none. Not with is_plaintext */
     const char *tls_hostname;    /* NULL: the host of the URI */
-    bool is_plaintext;           /* TCP to or from beyond loopback is allowed in the clear */
+    bool is_plaintext;           /* TCP from beyond loopback is allowed in the clear */
     bool is_guest_clock_stopped; /* --guest-clock stop: downtime does not pass for the guest */
     bool is_huge;                /* --hugepages: RAM in huge pages (godwit/ram.h) */
     bool is_lingering;           /* stay in postmigrate after the guest left */
@@ -90,7 +90,7 @@ enum gw_run_dead_action {
 
 struct gw_run_dead {
     bool has_record;               /* records of NAME exist in state_dir */
-    bool can_give_up;              /* GIVE_UP is possible (before it was done) */
+    bool is_open;                  /* as far as they say it may run there, or here: held */
     struct gw_info_resolve result; /* SHOW: text explains; GIVE_UP: text and token */
 };
 

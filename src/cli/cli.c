@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "print.h"
 
 const struct gw_cli_command *const gw_cli_commands[] = {
     &gw_cli_command_run,
@@ -46,12 +47,28 @@ int gw_cli_fail(int code, const char *format, ...)
     return code;
 }
 
+int gw_cli_fail_for(const struct gw_cli_values *values, int code, const char *format, ...)
+{
+    char text[GW_FAULT_TEXT_BYTES * 2];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (values->is_json)
+        gw_cli_print_json_error(text);
+    return gw_cli_fail(code, "%s", text);
+}
+
+int gw_cli_exit_of(const struct gw_fault *fault)
+{
+    return fault->status == GW_HOST       ? GW_RUN_EXIT_HOST
+           : fault->status == GW_ARGUMENT ? GW_RUN_EXIT_USAGE
+                                          : GW_RUN_EXIT_FAILED;
+}
+
 int gw_cli_fail_with(const struct gw_fault *fault)
 {
-    int code = fault->status == GW_HOST       ? GW_RUN_EXIT_HOST
-               : fault->status == GW_ARGUMENT ? GW_RUN_EXIT_USAGE
-                                              : GW_RUN_EXIT_FAILED;
-    return gw_cli_fail(code, "%s", fault->text);
+    return gw_cli_fail(gw_cli_exit_of(fault), "%s", fault->text);
 }
 
 static const char *command_name(size_t index, const void *context)

@@ -134,6 +134,17 @@ static bool is_reply(const struct gw_cli_client *client)
     return value < 0 || (gw_json_read_number(&client->document, value, &id) && id == client->id);
 }
 
+/* What the monitor says of itself; `otherwise`, when it says nothing. */
+static enum gw_status take_error(const struct gw_cli_client *client, const char *otherwise,
+                                 struct gw_fault *fault)
+{
+    char text[GW_FAULT_TEXT_BYTES];
+    int error = gw_json_read_member(&client->document, 0, "error");
+    int words = gw_json_read_member(&client->document, error, "desc");
+    bool has_words = words >= 0 && gw_json_read_text(&client->document, words, text, sizeof(text));
+    return gw_fault_set(fault, GW_REFUSED, "%s", has_words ? text : otherwise);
+}
+
 static enum gw_status take_reply(struct gw_cli_client *client, struct gw_fault *fault)
 {
     uint64_t deadline_ns = gw_clock_now_ns() + client->reply_ns_max;
@@ -147,14 +158,7 @@ static enum gw_status take_reply(struct gw_cli_client *client, struct gw_fault *
     if (status != GW_OK)
         return status;
     client->result = gw_json_read_member(&client->document, 0, "return");
-    if (client->result >= 0)
-        return GW_OK;
-    char text[GW_FAULT_TEXT_BYTES] = "an error without words";
-    int error = gw_json_read_member(&client->document, 0, "error");
-    (void)gw_json_read_text(&client->document,
-                            gw_json_read_member(&client->document, error, "desc"), text,
-                            sizeof(text));
-    return gw_fault_set(fault, GW_REFUSED, "%s", text);
+    return client->result >= 0 ? GW_OK : take_error(client, "an error without words", fault);
 }
 
 struct gw_json *gw_cli_client_begin(struct gw_cli_client *client, enum gw_qmp_command command)
@@ -237,7 +241,7 @@ enum gw_status gw_cli_client_open(struct gw_cli_client *client, const char *path
         return status;
     status = next_message(client, gw_clock_now_ns() + client->reply_ns_max, true, fault);
     if (status == GW_OK && gw_json_read_member(&client->document, 0, "QMP") < 0)
-        status = gw_fault_set(fault, GW_LINK, "what listens on the control socket does not greet");
+        status = take_error(client, "what listens on the control socket does not greet", fault);
     if (status == GW_AGAIN)
         status = gw_fault_set(fault, GW_LINK, "the monitor does not greet: too many clients?");
     if (status == GW_OK)
@@ -256,12 +260,12 @@ void gw_cli_client_close(struct gw_cli_client *client)
 
 int gw_cli_client_find(struct gw_cli_client *client, const struct gw_cli_values *values)
 {
-    struct gw_cli_places places;
+    char control[GW_CLI_PATH_BYTES];
     struct gw_fault fault = {.status = GW_OK};
-    if (gw_cli_find_places(values, &places, &fault) != GW_OK)
-        return gw_cli_fail_with(&fault);
-    if (gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK)
-        return gw_cli_fail(GW_RUN_EXIT_FAILED, "no monitor answers for %s: %s", values->name,
-                           fault.text);
+    if (gw_cli_find_control(values, control, &fault) != GW_OK)
+        return gw_cli_fail_for(values, gw_cli_exit_of(&fault), "%s", fault.text);
+    if (gw_cli_client_open(client, control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK)
+        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "no monitor answers for %s: %s",
+                               values->name, fault.text);
     return GW_RUN_EXIT_DONE;
 }

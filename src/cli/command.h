@@ -36,6 +36,7 @@ struct gw_cli_values {
     const char *key_file;
     const char *dirty;
     uint64_t memory_bytes;
+    bool has_memory;
     uint64_t cpus;
     uint64_t seconds;
     uint64_t downtime_ns;
@@ -46,6 +47,7 @@ struct gw_cli_values {
     const char *compress;
     uint64_t retry_ns;
     uint64_t deadline_ns;
+    bool has_deadline;
     const char *on_deadline;
     const char *binary;
     const char *take_over; /* "fd:N" */
@@ -74,18 +76,22 @@ struct gw_cli_values {
 enum gw_cli_kind {
     GW_CLI_FLAG,   /* no value; sets a bool */
     GW_CLI_TEXT,   /* const char * */
-    GW_CLI_NUMBER, /* uint64_t; the other three too */
+    GW_CLI_NUMBER, /* from 1 to a largest (GW_CLI_NUMBER_TO); uint64_t, as the other three */
     GW_CLI_SIZE,
     GW_CLI_RATE,
     GW_CLI_TIME,
+    GW_CLI_KINDS, /* how many there are */
 };
+
+/* The kind of a number that is `largest` at most. */
+#define GW_CLI_NUMBER_TO(largest) (GW_CLI_NUMBER + GW_CLI_KINDS * (unsigned int)(largest))
 
 struct gw_cli_option {
     const char *name;     /* "--memory" */
     const char *argument; /* "SIZE"; NULL for a flag */
-    enum gw_cli_kind kind;
-    size_t offset; /* in struct gw_cli_values */
-    size_t flag;   /* offset of a bool set with it; 0: none */
+    unsigned int kind;    /* enum gw_cli_kind, or GW_CLI_NUMBER_TO */
+    size_t offset;        /* in struct gw_cli_values */
+    size_t flag;          /* offset of a bool set with it; 0: none */
     const char *help;
 };
 
@@ -131,8 +137,15 @@ const char *gw_cli_nearest(const char *text, const char *(*name)(size_t index, c
 /* "godwit: SENTENCE" on standard error; returns `code`. */
 int gw_cli_fail(int code, const char *format, ...) GW_PRINTF(2, 3);
 
-/* Says a fault the same way. A host's fault is GW_RUN_EXIT_HOST, an argument's
- * GW_RUN_EXIT_USAGE, any other GW_RUN_EXIT_FAILED. */
+/* The same, and with --json {"error": "SENTENCE"} on standard output before. */
+int gw_cli_fail_for(const struct gw_cli_values *values, int code, const char *format, ...)
+    GW_PRINTF(3, 4);
+
+/* A host's fault is GW_RUN_EXIT_HOST, an argument's GW_RUN_EXIT_USAGE, any other
+ * GW_RUN_EXIT_FAILED. */
+int gw_cli_exit_of(const struct gw_fault *fault);
+
+/* Says a fault, and returns that. */
 int gw_cli_fail_with(const struct gw_fault *fault);
 
 #endif

@@ -28,8 +28,8 @@ static enum gw_status measure(uint64_t seconds, struct gw_info_dirty_rate *rate,
             return GW_OK;
         if (rate->status == GW_INFO_DIRTY_RATE_UNSTARTED)
             return gw_fault_set(fault, GW_CANCELLED,
-                                "not measured: a migration began meanwhile; "
-                                "godwit status has its figures");
+                                "not measured: a migration began meanwhile (godwit status has its "
+                                "figures), or see the monitor's log");
         status = gw_cli_client_wait(client, POLL_NS, fault);
     }
     return status;
@@ -40,16 +40,13 @@ static int run_dirty_rate(struct gw_cli_values *values)
     struct gw_fault fault = {.status = GW_OK};
     struct gw_info_dirty_rate rate;
     uint64_t seconds = values->seconds ? values->seconds : 1;
-    if (seconds > GW_INFO_DIRTY_RATE_SECONDS_MAX)
-        return gw_cli_fail(GW_RUN_EXIT_USAGE, "--seconds is %llu; wanted 1 to %d",
-                           (unsigned long long)seconds, GW_INFO_DIRTY_RATE_SECONDS_MAX);
     int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
     enum gw_status status = measure(seconds, &rate, &fault);
     gw_cli_client_close(client);
     if (status != GW_OK)
-        return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
+        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "%s", fault.text);
     if (values->is_json) {
         gw_cli_print_json(&client->document, client->result);
         return GW_RUN_EXIT_DONE;
@@ -62,7 +59,7 @@ static int run_dirty_rate(struct gw_cli_values *values)
 }
 
 static const struct gw_cli_option options[] = {
-    {"--seconds", "N", GW_CLI_NUMBER, GW_CLI_AT(seconds), 0,
+    {"--seconds", "N", GW_CLI_NUMBER_TO(GW_INFO_DIRTY_RATE_SECONDS_MAX), GW_CLI_AT(seconds), 0,
      "for how long to look, 1 to 60 (default 1)"},
     {"--json", NULL, GW_CLI_FLAG, GW_CLI_AT(is_json), 0,
      "one JSON object, as QMP's query-dirty-rate has it"},

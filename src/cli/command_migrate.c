@@ -20,6 +20,12 @@
 
 static struct gw_cli_client *const client = &gw_cli_shared_client;
 
+/* Up to a whole millisecond, in which QMP counts: a short time is not none. */
+static uint64_t ms_of(uint64_t ns)
+{
+    return (ns + GW_NS_PER_MS - 1) / GW_NS_PER_MS;
+}
+
 /* The monitor may stand in another directory. Each spec is a word, a colon and a path. */
 static enum gw_status make_absolute(const char *text, char spec[GW_INFO_TLS_BYTES],
                                     struct gw_fault *fault)
@@ -56,13 +62,13 @@ static enum gw_status start_migration(const struct gw_cli_values *values, const 
     if (values->tls_hostname != NULL)
         gw_json_put_text(json, "__org.godwit_tls-hostname", values->tls_hostname);
     if (values->has_downtime)
-        gw_json_put_number(json, "__org.godwit_downtime-limit", values->downtime_ns / GW_NS_PER_MS);
+        gw_json_put_number(json, "__org.godwit_downtime-limit", ms_of(values->downtime_ns));
     if (values->has_bandwidth)
         gw_json_put_number(json, "__org.godwit_max-bandwidth", values->bandwidth_bytes);
     if (values->has_retry)
-        gw_json_put_number(json, "__org.godwit_retry", values->retry_ns / GW_NS_PER_MS);
-    if (values->deadline_ns > 0)
-        gw_json_put_number(json, "__org.godwit_deadline", values->deadline_ns / GW_NS_PER_MS);
+        gw_json_put_number(json, "__org.godwit_retry", ms_of(values->retry_ns));
+    if (values->has_deadline)
+        gw_json_put_number(json, "__org.godwit_deadline", ms_of(values->deadline_ns));
     if (values->on_deadline != NULL)
         gw_json_put_text(json, "__org.godwit_on-deadline", values->on_deadline);
     if (values->has_postcopy_bandwidth)
@@ -134,13 +140,6 @@ static enum gw_status follow(struct gw_cli_progress *progress, struct gw_info_mi
     }
 }
 
-static int fail(const struct gw_cli_values *values, int code, const char *text)
-{
-    if (values->is_json)
-        gw_cli_print_json_error(text);
-    return gw_cli_fail(code, "%s", text);
-}
-
 static int tell_outcome(struct gw_cli_progress *progress, const struct gw_info_migrate *info)
 {
     gw_cli_progress_end(progress);
@@ -153,31 +152,81 @@ static int tell_outcome(struct gw_cli_progress *progress, const struct gw_info_m
     return gw_cli_outcome_exit(info);
 }
 
+static enum gw_status check_time(const char *option, uint64_t ns, uint64_t most_ms,
+                                 struct gw_fault *fault)
+{
+    return ms_of(ns) <= most_ms
+               ? GW_OK
+               : gw_fault_set(fault, GW_ARGUMENT, "%s is more than %llus, the most there is",
+                              option, (unsigned long long)most_ms / 1000);
+}
+
+static enum gw_status check_values(const struct gw_cli_values *values, struct gw_fault *fault)
+{
+    const char *on_deadline = values->on_deadline;
+    if (check_time("--downtime", values->downtime_ns, GW_QMP_DOWNTIME_MS_MAX, fault) != GW_OK ||
+        check_time("--retry", values->retry_ns, GW_QMP_DAY_MS, fault) != GW_OK ||
+        check_time("--deadline", values->deadline_ns, GW_QMP_DAY_MS, fault) != GW_OK)
+        return fault->status;
+    if (values->has_deadline && values->deadline_ns == 0)
+        return gw_fault_set(fault, GW_ARGUMENT, "--deadline is 0; wanted a time to move in");
+    if (on_deadline != NULL && strcmp(on_deadline, "cancel") != 0 &&
+        strcmp(on_deadline, "stop-and-copy") != 0 && strcmp(on_deadline, "postcopy") != 0 &&
+        strcmp(on_deadline, "auto") != 0)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "--on-deadline is \"%.40s\"; wanted cancel, stop-and-copy, postcopy or "
+                            "auto",
+                            on_deadline);
+    if (on_deadline != NULL && !values->has_deadline)
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "--on-deadline is given without --deadline; wanted both");
+    if (values->tls != NULL && strncmp(values->tls, "psk:", 4) != 0 &&
+        strncmp(values->tls, "x509:", 5) != 0)
+        return gw_fault_set(fault, GW_ARGUMENT, "--tls is \"%.60s\"; wanted psk:FILE or x509:DIR",
+                            values->tls);
+    if (values->compress != NULL && gw_info_compress_of(values->compress) == GW_INFO_COMPRESS_COUNT)
+        return gw_fault_set(fault, GW_ARGUMENT, "--compress is \"%.40s\"; wanted auto, none or lz4",
+                            values->compress);
+    return GW_OK;
+}
+
+struct pair {
+    bool has_one, has_other;
+    const char *one, *other, *why;
+};
+
+/* What would leave one of two options without effect. */
+static enum gw_status check_pairs(const struct gw_cli_values *values, struct gw_fault *fault)
+{
+    bool is_late_postcopy =
+        values->on_deadline != NULL && strcmp(values->on_deadline, "postcopy") == 0;
+    const struct pair pairs[] = {
+        {values->is_postcopy, values->is_precopy, "--postcopy", "--precopy", ""},
+        {values->is_postcopy, values->is_verify, "--postcopy", "--verify",
+         ": all of RAM is compared while the guest stands still"},
+        {is_late_postcopy, values->is_precopy, "--on-deadline postcopy", "--precopy", ""},
+        {is_late_postcopy, values->is_verify, "--on-deadline postcopy", "--verify",
+         ": all of RAM is compared while the guest stands still"},
+        {values->is_release, values->is_precopy, "--release-ram", "--precopy",
+         ": memory is given back in postcopy"},
+        {values->has_postcopy_bandwidth, values->is_precopy, "--postcopy-bandwidth", "--precopy",
+         ""},
+    };
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        if (pairs[i].has_one && pairs[i].has_other)
+            return gw_fault_set(fault, GW_ARGUMENT, "%s and %s: wanted one of them%s", pairs[i].one,
+                                pairs[i].other, pairs[i].why);
+    }
+    return GW_OK;
+}
+
 static int run_migrate(struct gw_cli_values *values)
 {
     struct gw_uri uri;
     struct gw_fault fault = {.status = GW_OK};
-    if (gw_cli_decode_target(values->uri, &uri, &fault) != GW_OK)
-        return fail(values, GW_RUN_EXIT_USAGE, fault.text);
-    if (values->downtime_ns / GW_NS_PER_MS > GW_QMP_DOWNTIME_MS_MAX)
-        return fail(values, GW_RUN_EXIT_USAGE, "--downtime is more than 2000s, the most there is");
-    if (values->retry_ns / GW_NS_PER_MS > GW_QMP_DAY_MS)
-        return fail(values, GW_RUN_EXIT_USAGE, "--retry is more than 86400s, the most there is");
-    if (values->on_deadline != NULL && strcmp(values->on_deadline, "cancel") != 0 &&
-        strcmp(values->on_deadline, "stop-and-copy") != 0 &&
-        strcmp(values->on_deadline, "postcopy") != 0 && strcmp(values->on_deadline, "auto") != 0)
-        return fail(values, GW_RUN_EXIT_USAGE,
-                    "--on-deadline wants cancel, stop-and-copy, postcopy or auto");
-    if (values->compress != NULL && gw_info_compress_of(values->compress) == GW_INFO_COMPRESS_COUNT)
-        return fail(values, GW_RUN_EXIT_USAGE, "--compress wants auto, none or lz4");
-    if (values->is_postcopy && values->is_precopy)
-        return fail(values, GW_RUN_EXIT_USAGE, "--postcopy and --precopy: wanted one of them");
-    if (values->is_postcopy && values->is_verify)
-        return fail(values, GW_RUN_EXIT_USAGE,
-                    "--verify compares all RAM while the guest stands still, which --postcopy does "
-                    "not wait for: wanted one of them");
-    if (values->deadline_ns / GW_NS_PER_MS > GW_QMP_DAY_MS)
-        return fail(values, GW_RUN_EXIT_USAGE, "--deadline is more than 86400s, the most there is");
+    if (gw_cli_decode_target(values->uri, &uri, &fault) != GW_OK ||
+        check_values(values, &fault) != GW_OK || check_pairs(values, &fault) != GW_OK)
+        return gw_cli_fail_for(values, GW_RUN_EXIT_USAGE, "%s", fault.text);
     int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
@@ -188,14 +237,14 @@ static int run_migrate(struct gw_cli_values *values)
     gw_cli_catch_interrupts();
     if (start_migration(values, &uri, &fault) != GW_OK) {
         gw_cli_client_close(client);
-        return fail(values, GW_RUN_EXIT_FAILED, fault.text);
+        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "%s", fault.text);
     }
     enum gw_status status = follow(&progress, &info, &fault);
     gw_cli_client_close(client);
     if (status == GW_OK)
         return tell_outcome(&progress, &info);
     gw_cli_progress_end(&progress);
-    (void)fail(values, GW_RUN_EXIT_HELD, fault.text);
+    (void)gw_cli_fail_for(values, GW_RUN_EXIT_HELD, "%s", fault.text);
     return gw_cli_fail(GW_RUN_EXIT_HELD,
                        "the outcome is not known: godwit resolve %s says what "
                        "the records hold",
@@ -208,7 +257,8 @@ static const struct gw_cli_option options[] = {
     {"--bandwidth", "RATE", GW_CLI_RATE, GW_CLI_AT(bandwidth_bytes), GW_CLI_AT(has_bandwidth),
      "send no faster; 100M is bytes, 100Mbit bits a second;\n0: no limit (default: the "
      "monitor's, no limit)"},
-    {"--channels", "N", GW_CLI_NUMBER, GW_CLI_AT(channels), GW_CLI_AT(has_channels),
+    {"--channels", "N", GW_CLI_NUMBER_TO(GW_QMP_CHANNELS_MAX), GW_CLI_AT(channels),
+     GW_CLI_AT(has_channels),
      "send memory by so many connections, each with a thread\non both sides: 1 to 8 (default: the "
      "monitor's, 2, or 1 on\na host with one CPU). More than one helps where one CPU\n"
      "is slower than the link"},
@@ -218,7 +268,7 @@ static const struct gw_cli_option options[] = {
     {"--retry", "TIME", GW_CLI_TIME, GW_CLI_AT(retry_ns), GW_CLI_AT(has_retry),
      "when the link is lost, try again for this long without\nprogress (default 60s; 0s: end at "
      "once)"},
-    {"--deadline", "TIME", GW_CLI_TIME, GW_CLI_AT(deadline_ns), 0,
+    {"--deadline", "TIME", GW_CLI_TIME, GW_CLI_AT(deadline_ns), GW_CLI_AT(has_deadline),
      "how long all of it may take (default: as long as it\ntakes)"},
     {"--on-deadline", "WHAT", GW_CLI_TEXT, GW_CLI_AT(on_deadline), 0,
      "when that would not be met otherwise: cancel (it stays\nhere); stop-and-copy (it stands "

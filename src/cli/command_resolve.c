@@ -97,14 +97,14 @@ static int resolve_dead(const struct gw_cli_values *values, const struct gw_cli_
     if (gw_run_resolve_dead(places->state_dir, values->name, what, &dead, &fault) != GW_OK)
         return gw_cli_fail_with(&fault);
     print_result(&dead.result);
-    if (action == SHOW && dead.can_give_up)
+    if (action == SHOW && dead.is_open)
         (void)printf("possible: godwit resolve %s --give-up\n", values->name);
     if (action == RUN_TOKEN)
         return gw_cli_fail(GW_RUN_EXIT_FAILED,
                            "no process holds %s here, so that there is nothing "
                            "to run; --run is for the side where the guest's memory is",
                            values->name);
-    return action == SHOW && dead.can_give_up ? GW_RUN_EXIT_HELD : GW_RUN_EXIT_DONE;
+    return action == SHOW && dead.is_open ? GW_RUN_EXIT_HELD : GW_RUN_EXIT_DONE;
 }
 
 static int run_resolve(struct gw_cli_values *values)
@@ -159,7 +159,9 @@ const struct gw_cli_command gw_cli_command_resolve = {
                 "godwit resolve router --give-up              # on one side: prints a token\n"
                 "godwit resolve router --run TOKEN            # on the other\n"
                 "godwit resolve router --run --other-is-dead  # the other host has burnt down",
-    .exits = "0 settled, or nothing to settle; 1 refused; 2 usage; 6 held, and nothing was done",
+    .exits =
+        "0 settled, or nothing to settle; 1 refused; 2 usage; 3 the records cannot be read; 6\n"
+        "held, and nothing was done",
     .positional = {{"NAME", GW_CLI_AT(name), true}, {"TOKEN", GW_CLI_AT(token), false}},
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),

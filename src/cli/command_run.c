@@ -78,6 +78,8 @@ static enum gw_status check_origin(const struct gw_cli_values *values, struct gw
         return gw_fault_set(fault, GW_ARGUMENT,
                             "--tls-hostname is given without --tls; wanted "
                             "both");
+    if (values->has_memory && values->memory_bytes == 0)
+        return gw_fault_set(fault, GW_ARGUMENT, "--memory is 0; wanted a size, such as 256M");
     if (values->is_once && !values->incoming)
         return gw_fault_set(fault, GW_ARGUMENT, "--once is given without --incoming; wanted both");
     return GW_OK;
@@ -121,8 +123,7 @@ static enum gw_status make_config(struct gw_cli_values *values, struct gw_cli_pl
     config->incoming_uri = values->incoming;
     config->control_path = places->control;
     config->state_dir = places->state_dir;
-    config->memory_bytes =
-        values->memory_bytes ? values->memory_bytes : MEMORY_DEFAULT_MIB * GW_MIB;
+    config->memory_bytes = values->has_memory ? values->memory_bytes : MEMORY_DEFAULT_MIB * GW_MIB;
     config->vcpu_count = values->cpus ? (uint32_t)values->cpus : 1;
     config->is_plaintext = values->is_plaintext;
     config->tls = values->tls;
@@ -180,12 +181,12 @@ static const struct gw_cli_option options[] = {
      "boot nothing: listen at URI for a guest that moves here.\nMemory and CPUs must be the same "
      "as the guest's. fd:N: a\nsocket that listens and was opened by whoever starts this\n(socket "
      "activation: fd:3)"},
-    {"--memory", "SIZE", GW_CLI_SIZE, GW_CLI_AT(memory_bytes), 0,
+    {"--memory", "SIZE", GW_CLI_SIZE, GW_CLI_AT(memory_bytes), GW_CLI_AT(has_memory),
      "the guest's RAM (default 256M; most: godwit limits)"},
     {"--hugepages", NULL, GW_CLI_FLAG, GW_CLI_AT(is_huge), 0,
      "RAM in huge pages of 2 MiB, all of them reserved at the\nstart (godwit doctor counts them). "
      "The other side of a\nmigration need not have it so"},
-    {"--cpus", "N", GW_CLI_NUMBER, GW_CLI_AT(cpus), 0,
+    {"--cpus", "N", GW_CLI_NUMBER_TO(GW_VCPUS_MAX), GW_CLI_AT(cpus), 0,
      "the guest's CPUs (default 1; most: godwit limits)"},
     {"--console", "WHERE", GW_CLI_TEXT, GW_CLI_AT(console), 0,
      "the guest's serial port: stdio, file:PATH (appended to),\nunix:PATH (listens), or PATH, "
@@ -233,10 +234,11 @@ const struct gw_cli_command gw_cli_command_run = {
         "godwit run router --kernel Image --initrd initrd.gz --cmdline "
         "\"console=ttyAMA0\" --memory 256M --cpus 2\n"
         "godwit run router --incoming tcp:0.0.0.0:4444 --tls psk:key --memory 256M --cpus 2",
-    .exits = "0 the guest powered off; 1 or 23 the monitor failed; 2 usage; 3 this host lacks\n"
-             "something (see godwit doctor); 7 the guest is lost: it ran here, or at its target,\n"
-             "without all of its memory, and the rest is gone; 20 the guest moved away; 21 the\n"
-             "guest asked for a reset, which is not done; 22 the guest crashed",
+    .exits = "0 the guest powered off, or godwit was told to quit; 1 it did not start, or with\n"
+             "--once no guest came; 2 usage; 3 this host lacks something (see godwit doctor);\n"
+             "7 the guest is lost: it ran here, or at its target, without all of its memory, and\n"
+             "the rest is gone; 20 the guest moved away; 21 the guest asked for a reset, which is\n"
+             "not done; 22 the guest crashed; 23 the monitor failed",
     .positional = {{"NAME", GW_CLI_AT(run_name), false}},
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),

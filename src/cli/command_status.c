@@ -46,9 +46,7 @@ static int explain_absence(const struct gw_cli_values *values, const struct gw_c
 {
     struct gw_run_dead dead = {.has_record = false};
     struct gw_fault fault = {.status = GW_OK};
-    (void)gw_cli_fail(0, "no monitor answers for %s: %s", values->name, reason);
-    if (values->is_json)
-        gw_cli_print_json_error(reason);
+    (void)gw_cli_fail_for(values, 0, "no monitor answers for %s: %s", values->name, reason);
     if (gw_run_resolve_dead(places->state_dir, values->name, GW_RUN_DEAD_SHOW, &dead, &fault) !=
         GW_OK)
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
@@ -70,7 +68,7 @@ static int run_status(struct gw_cli_values *values)
     bool is_ok = gw_cli_client_call(client, GW_QMP_STATUS, &fault) == GW_OK;
     gw_cli_client_close(client);
     if (!is_ok)
-        return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
+        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "%s", fault.text);
     if (values->is_json) {
         gw_cli_print_json(&client->document, client->result);
         return GW_RUN_EXIT_DONE;

@@ -99,24 +99,23 @@ static bool is_over(const struct gw_info_migrate *info)
 
 /* A monitor that could not pass this connection on has closed it; whoever has the guest listens
  * where the old one did. */
-static enum gw_status ask(const struct gw_cli_places *places, struct gw_info_migrate *info,
-                          struct gw_fault *fault)
+static enum gw_status ask(const char *control, struct gw_info_migrate *info, struct gw_fault *fault)
 {
     struct gw_fault lost = {.status = GW_OK};
     if (gw_cli_client_query(client, info, &lost) == GW_OK)
         return GW_OK;
     gw_cli_client_close(client);
-    enum gw_status status = gw_cli_client_open(client, places->control, GW_CLI_REPLY_NS_MAX, fault);
+    enum gw_status status = gw_cli_client_open(client, control, GW_CLI_REPLY_NS_MAX, fault);
     return status == GW_OK ? gw_cli_client_query(client, info, fault) : status;
 }
 
-static enum gw_status follow(const struct gw_cli_places *places, struct gw_info_migrate *info,
+static enum gw_status follow(const char *control, struct gw_info_migrate *info,
                              struct gw_fault *fault)
 {
     struct gw_fault ignored = {.status = GW_OK};
     bool is_cancelled = false;
     for (;;) {
-        enum gw_status status = ask(places, info, fault);
+        enum gw_status status = ask(control, info, fault);
         if (status != GW_OK || is_over(info))
             return status;
         if (gw_cli_is_interrupted() && !is_cancelled) {
@@ -128,13 +127,6 @@ static enum gw_status follow(const struct gw_cli_places *places, struct gw_info_
             (void)!gw_cli_client_wait(client, POLL_NS, &ignored); /* the next question tells */
         }
     }
-}
-
-static int fail(const struct gw_cli_values *values, int code, const char *text)
-{
-    if (values->is_json)
-        gw_cli_print_json_error(text);
-    return gw_cli_fail(code, "%s", text);
 }
 
 static int tell_failure(const struct gw_cli_values *values, const struct gw_info_migrate *info,
@@ -165,12 +157,11 @@ static int tell_success(const struct gw_cli_values *values, const struct gw_info
 {
     char after[VERSION_BYTES] = "?", time[GW_UNITS_TEXT_BYTES];
     struct gw_fault fault = {.status = GW_OK};
-    if (ask_version(after, &fault) != GW_OK)
-        return fail(values, GW_RUN_EXIT_FAILED, fault.text);
     if (values->is_json) {
         gw_cli_print_json_migrate(info);
         return GW_RUN_EXIT_DONE;
     }
+    (void)!ask_version(after, &fault); /* the guest may have ended meanwhile */
     (void)printf("upgraded from %s to %s: ", before, after);
     if (info->has_downtime)
         (void)printf("downtime %s, ", gw_units_encode_time(time, info->downtime_us * GW_NS_PER_US));
@@ -180,13 +171,13 @@ static int tell_success(const struct gw_cli_values *values, const struct gw_info
 
 static int run_upgrade(struct gw_cli_values *values)
 {
-    struct gw_cli_places places;
+    char control[GW_CLI_PATH_BYTES];
     struct gw_fault fault = {.status = GW_OK};
     struct gw_info_migrate info = {.status = GW_INFO_MIGRATION_NONE};
     char before[VERSION_BYTES] = "?";
     pid_t process = -1;
-    if (gw_cli_find_places(values, &places, &fault) != GW_OK)
-        return gw_cli_fail_with(&fault);
+    if (gw_cli_find_control(values, control, &fault) != GW_OK)
+        return gw_cli_fail_for(values, gw_cli_exit_of(&fault), "%s", fault.text);
     int code = gw_cli_client_find(client, values);
     if (code != GW_RUN_EXIT_DONE)
         return code;
@@ -196,12 +187,14 @@ static int run_upgrade(struct gw_cli_values *values)
         status = begin(values, &process, &fault);
     if (status != GW_OK) {
         gw_cli_client_close(client);
-        return fail(values, status == GW_ARGUMENT ? GW_RUN_EXIT_USAGE : GW_RUN_EXIT_FAILED,
-                    fault.text);
+        return gw_cli_fail_for(values,
+                               status == GW_ARGUMENT ? GW_RUN_EXIT_USAGE : GW_RUN_EXIT_FAILED, "%s",
+                               fault.text);
     }
-    status = follow(&places, &info, &fault);
+    status = follow(control, &info, &fault);
     if (status != GW_OK)
-        code = gw_cli_fail(GW_RUN_EXIT_HELD, "the outcome is not known: %s", fault.text);
+        code =
+            gw_cli_fail_for(values, GW_RUN_EXIT_HELD, "the outcome is not known: %s", fault.text);
     else if (info.role == GW_INFO_TARGET && !info.held.is_held)
         code = tell_success(values, &info, before);
     else

@@ -85,7 +85,7 @@ static enum gw_status put_option(const struct gw_cli_option *option, const char 
     enum gw_status status = GW_OK;
     if (option->flag)
         memcpy((char *)values + option->flag, &(bool){true}, sizeof(bool));
-    switch (option->kind) {
+    switch ((enum gw_cli_kind)(option->kind % GW_CLI_KINDS)) {
     case GW_CLI_FLAG:
         memcpy(output, &(bool){true}, sizeof(bool));
         return GW_OK;
@@ -93,7 +93,8 @@ static enum gw_status put_option(const struct gw_cli_option *option, const char 
         memcpy(output, &text, sizeof(text));
         return GW_OK;
     case GW_CLI_NUMBER:
-        status = gw_units_decode_number(text, option->name, 1, UINT32_MAX, &number, fault);
+        status = gw_units_decode_number(text, option->name, 1, option->kind / GW_CLI_KINDS, &number,
+                                        fault);
         break;
     case GW_CLI_SIZE:
         status = gw_units_decode_size(text, option->name, &number, fault);
@@ -103,6 +104,8 @@ static enum gw_status put_option(const struct gw_cli_option *option, const char 
         break;
     case GW_CLI_TIME:
         status = gw_units_decode_time(text, option->name, &number, fault);
+        break;
+    case GW_CLI_KINDS:
         break;
     }
     if (status == GW_OK)

@@ -25,8 +25,8 @@ enum gw_status gw_cli_runtime_dir(char path[GW_CLI_PATH_BYTES], struct gw_fault 
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     if (!runtime || runtime[0] != '/')
         return gw_fault_set(fault, GW_ARGUMENT,
-                            "XDG_RUNTIME_DIR is %s; wanted a directory (or be "
-                            "root, or give --control and --state-dir)",
+                            "XDG_RUNTIME_DIR is %s; wanted a directory (or be root, or say where "
+                            "things lie: --control, and --state-dir where there is such an option)",
                             runtime ? runtime : "not set");
     return put_path(path, runtime, "godwit", "", fault);
 }
@@ -46,21 +46,25 @@ static enum gw_status check_name(const char *name, struct gw_fault *fault)
     return GW_OK;
 }
 
-enum gw_status gw_cli_find_places(const struct gw_cli_values *values, struct gw_cli_places *places,
-                                  struct gw_fault *fault)
+enum gw_status gw_cli_find_control(const struct gw_cli_values *values,
+                                   char control[GW_CLI_PATH_BYTES], struct gw_fault *fault)
 {
-    char directory[GW_CLI_PATH_BYTES] = "";
+    char directory[GW_CLI_PATH_BYTES];
     enum gw_status status = check_name(values->name, fault);
-    if (status == GW_OK && !(values->control && values->state_dir))
-        status = gw_cli_runtime_dir(directory, fault);
     if (status != GW_OK)
         return status;
     if (values->control)
-        status = put_path(places->control, values->control, "", "", fault);
-    else
-        status = put_path(places->control, directory, values->name, ".sock", fault);
+        return put_path(control, values->control, "", "", fault);
+    status = gw_cli_runtime_dir(directory, fault);
+    return status == GW_OK ? put_path(control, directory, values->name, ".sock", fault) : status;
+}
+
+enum gw_status gw_cli_find_places(const struct gw_cli_values *values, struct gw_cli_places *places,
+                                  struct gw_fault *fault)
+{
+    enum gw_status status = gw_cli_find_control(values, places->control, fault);
     if (status != GW_OK)
         return status;
-    return put_path(places->state_dir, values->state_dir ? values->state_dir : directory, "", "",
-                    fault);
+    return values->state_dir ? put_path(places->state_dir, values->state_dir, "", "", fault)
+                             : gw_cli_runtime_dir(places->state_dir, fault);
 }

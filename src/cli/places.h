@@ -18,7 +18,12 @@ struct gw_cli_places {
 /* The default directory. GW_ARGUMENT without XDG_RUNTIME_DIR, GW_LIMIT when it is too long. */
 GW_MUST_USE enum gw_status gw_cli_runtime_dir(char path[GW_CLI_PATH_BYTES], struct gw_fault *fault);
 
-/* Checks the name and finds the guest's places, --control and --state-dir first. */
+/* Checks the name and finds the guest's control socket, --control first. */
+GW_MUST_USE enum gw_status gw_cli_find_control(const struct gw_cli_values *values,
+                                               char control[GW_CLI_PATH_BYTES],
+                                               struct gw_fault *fault);
+
+/* The same, and where its records are, --state-dir first. */
 GW_MUST_USE enum gw_status gw_cli_find_places(const struct gw_cli_values *values,
                                               struct gw_cli_places *places, struct gw_fault *fault);
 

@@ -26,7 +26,7 @@ void gw_cli_print_json_migrate(const struct gw_info_migrate *info)
 
 void gw_cli_print_json_error(const char *text)
 {
-    char line[GW_FAULT_TEXT_BYTES * 6 + 32];
+    char line[GW_FAULT_TEXT_BYTES * 2 * 6 + 32];
     struct gw_json json;
     gw_json_init(&json, line, sizeof(line));
     gw_json_open_object(&json, NULL);

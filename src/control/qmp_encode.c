@@ -282,7 +282,7 @@ void gw_qmp_encode_event(struct gw_qmp_message *message, struct gw_qmp_time time
         [GW_QMP_EVENT_SHUTDOWN] = {"SHUTDOWN", "guest-shutdown", NULL, true},
         [GW_QMP_EVENT_QUIT] = {"SHUTDOWN", "host-qmp-quit", NULL, false},
         [GW_QMP_EVENT_PANIC_ENDS] = {"SHUTDOWN", "guest-panic", NULL, true},
-        [GW_QMP_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", NULL, "shutdown", false},
+        [GW_QMP_EVENT_GUEST_PANICKED] = {"GUEST_PANICKED", NULL, "poweroff", false},
     };
     struct gw_json json;
     begin_event(&json, message, events[event].name, time);

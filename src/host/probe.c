@@ -20,6 +20,7 @@
 #include "godwit/kernel.h"
 #include "godwit/ioctl.h"
 #include "godwit/limits.h"
+#include "godwit/record_file.h"
 #include "godwit/uffd.h"
 #include "host/probe_internal.h"
 
@@ -191,8 +192,14 @@ static void probe_huge_pages(struct gw_probe *probe)
 static void probe_state_directory(struct gw_probe *probe, const char *directory)
 {
     char path[PATH_MAX];
+    struct gw_fault fault = {.status = GW_OK};
     (void)snprintf(path, sizeof(path), "%s", directory);
     bool is_there = access(path, F_OK) == 0;
+    if (is_there && gw_state_directory_check(path, &fault) != GW_OK) {
+        gw_probe_put(probe, "state directory", GW_PROBE_MISSING,
+                     "give --state-dir DIR, of mode 0700", "%s", fault.text);
+        return;
+    }
     while (access(path, F_OK) != 0 && errno == ENOENT) {
         char *slash = strrchr(path, '/');
         if (slash == NULL) {

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static enum gw_status check_state_directory(const char *path, struct gw_fault *fault)
+enum gw_status gw_state_directory_check(const char *path, struct gw_fault *fault)
 {
     struct stat found;
     if (stat(path, &found) != 0) {
@@ -54,7 +54,7 @@ enum gw_status gw_state_directory_open(const char *path, struct gw_fault *fault)
         }
         prefix[i] = path[i];
     }
-    return check_state_directory(path, fault);
+    return gw_state_directory_check(path, fault);
 }
 
 /* Opens the directory, after a look at the name. */
@@ -69,10 +69,7 @@ static enum gw_status open_directory(const char *directory, const char *name, in
                             name, GW_RECORD_FILE_NAME_MAX);
     }
     *fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*fd < 0) {
-        return gw_fault_set_os(fault, errno, "state directory %s", directory);
-    }
-    return GW_OK;
+    return *fd >= 0 ? GW_OK : gw_fault_set_os(fault, errno, "state directory %s", directory);
 }
 
 /* 0 or errno. */
@@ -189,6 +186,9 @@ enum gw_status gw_record_file_get(const char *directory, const char *name, void 
 {
     *size = 0;
     *is_found = false;
+    if (access(directory, F_OK) != 0 && errno == ENOENT) {
+        return GW_OK; /* after a boot, say, where it lies in memory */
+    }
     int directory_fd;
     enum gw_status status = open_directory(directory, name, &directory_fd, fault);
     if (status != GW_OK) {

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "godwit/clock.h"
@@ -53,6 +54,11 @@ static int try_connect(int fd, const struct sockaddr_un *address)
     return result == 0 ? 0 : errno;
 }
 
+/* Others hold a directory for as long as a look at a socket takes. Whoever holds one for longer, as
+ * anybody may who can read it, is not waited for. */
+enum { LOCK_TRIES = 40 };
+#define LOCK_PAUSE_NS (50 * (long)GW_NS_PER_MS)
+
 /* Opens the directory of the path and locks it: of two processes that find the same stale socket
  * the later one must not remove what the earlier one put in its place. -1: errno. */
 static int lock_directory(const char *path)
@@ -67,13 +73,15 @@ static int lock_directory(const char *path)
     if (fd < 0) {
         return -1;
     }
-    while (flock(fd, LOCK_EX) != 0) {
-        if (errno != EINTR) {
-            int error = errno;
+    for (int tries = LOCK_TRIES; flock(fd, LOCK_EX | LOCK_NB) != 0;) {
+        const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+        int error = errno;
+        if ((error != EINTR && error != EWOULDBLOCK) || tries-- == 0) {
             (void)close(fd);
             errno = error;
             return -1;
         }
+        (void)nanosleep(&pause, NULL);
     }
     return fd;
 }

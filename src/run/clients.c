@@ -170,6 +170,7 @@ static struct gw_client *begin_client(int fd, bool *is_full)
         client->out_at = client->out_count = 0;
         client->is_ended = false;
         client->is_deaf = false;
+        client->is_following = false;
         client->passed.fd_count = 0;
         gw_qmp_session_init(&client->session);
         if (gw_loop_add(&gw_run_storage.monitor.loop, &client->watch, fd, EPOLLIN, handle, client,
@@ -340,11 +341,19 @@ void gw_clients_adopt_client(const struct gw_take_over_client *passed, int fd)
     watch(client);
 }
 
-void gw_clients_tell(const struct gw_qmp_message *message)
+void gw_clients_follow(void)
+{
+    for (int i = 0; i < GW_CLIENTS_MAX; i++) {
+        CLIENTS->client[i].is_following = &CLIENTS->client[i] == CLIENTS->asking;
+    }
+}
+
+static void tell(const struct gw_qmp_message *message, bool is_for_followers)
 {
     for (int i = 0; i < GW_CLIENTS_MAX; i++) {
         struct gw_client *client = &CLIENTS->client[i];
-        if (client->fd >= 0 && client->session.is_negotiated) {
+        if (client->fd >= 0 && client->session.is_negotiated &&
+            (client->is_following || !is_for_followers)) {
             queue(client, message);
         }
         if (client->fd >= 0) {
@@ -352,6 +361,16 @@ void gw_clients_tell(const struct gw_qmp_message *message)
         }
         watch(client);
     }
+}
+
+void gw_clients_tell(const struct gw_qmp_message *message)
+{
+    tell(message, false);
+}
+
+void gw_clients_tell_followers(const struct gw_qmp_message *message)
+{
+    tell(message, true);
 }
 
 bool gw_clients_is_any(void)

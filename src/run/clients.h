@@ -23,6 +23,7 @@ struct gw_client {
     size_t out_at, out_count;
     char out[GW_CLIENT_OUT_BYTES];
     bool is_ended;           /* it closed its end; what is queued still goes out */
+    bool is_following;       /* it began the migration: it hears how that ends */
     bool is_deaf;            /* it cannot be told anything; what it wrote is still done */
     struct gw_parcel passed; /* the last descriptors it sent with its bytes, if any */
 };
@@ -55,6 +56,12 @@ GW_MUST_USE enum gw_status gw_clients_serve(struct gw_fault *fault);
 
 /* Queues a message for every client that negotiated. */
 void gw_clients_tell(const struct gw_qmp_message *message);
+
+/* Whose command is being executed follows the migration that it began. */
+void gw_clients_follow(void);
+
+/* Queues a message for those who follow. */
+void gw_clients_tell_followers(const struct gw_qmp_message *message);
 
 bool gw_clients_is_any(void);
 

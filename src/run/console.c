@@ -74,6 +74,14 @@ static enum gw_status open_unix(struct gw_console *console, const char *path,
     return status ? status : watch_listener(console, fault);
 }
 
+static void watch_output(struct gw_console *console)
+{
+    /* A regular file cannot be polled: it is always ready, or it is at its end. */
+    console->is_out_pollable =
+        gw_loop_add(&gw_run_storage.monitor.loop, &console->out_watch, console->out_fd,
+                    console->out_count > 0 ? EPOLLOUT : 0, write_queued, console, NULL) == GW_OK;
+}
+
 static enum gw_status open_file(struct gw_console *console, const char *path,
                                 struct gw_fault *fault)
 {
@@ -81,6 +89,7 @@ static enum gw_status open_file(struct gw_console *console, const char *path,
     if (console->out_fd < 0) {
         return gw_fault_set_os(fault, errno, "the console's file %s cannot be opened", path);
     }
+    watch_output(console);
     return GW_OK;
 }
 
@@ -97,14 +106,6 @@ static void set_raw(struct gw_console *console)
     if (console->is_terminal) {
         gw_monitor_say("the console is this terminal; Ctrl-A x ends godwit");
     }
-}
-
-static void watch_output(struct gw_console *console)
-{
-    /* A regular file cannot be polled: it is always ready, or it is at its end. */
-    console->is_out_pollable =
-        gw_loop_add(&gw_run_storage.monitor.loop, &console->out_watch, STDOUT_FILENO,
-                    console->out_count > 0 ? EPOLLOUT : 0, write_queued, console, NULL) == GW_OK;
 }
 
 static void watch_input(struct gw_console *console)
@@ -231,7 +232,7 @@ static void drain(struct gw_console *console)
         if (now_ns >= end_ns || poll(&wait, 1, (int)((end_ns - now_ns) / GW_NS_PER_MS)) <= 0) {
             return;
         }
-        if (console->kind == GW_RUN_CONSOLE_STDIO && console->is_out_pollable) {
+        if (console->is_out_pollable) {
             write_queued(console, EPOLLOUT);
         } else {
             flush(console);
@@ -275,7 +276,7 @@ void gw_console_write(const uint8_t *bytes, size_t count)
     if (console->is_frozen) {
         return;
     }
-    if (console->kind == GW_RUN_CONSOLE_STDIO && console->is_out_pollable) {
+    if (console->is_out_pollable) {
         gw_loop_change(&console->out_watch, EPOLLOUT);
     } else {
         flush(console);
@@ -376,7 +377,7 @@ void gw_console_thaw(void)
     console->is_frozen = false;
     if (console->kind == GW_RUN_CONSOLE_UNIX) {
         thaw_unix(console);
-    } else if (console->kind == GW_RUN_CONSOLE_STDIO) {
+    } else {
         watch_output(console);
     }
     if (console->kind == GW_RUN_CONSOLE_STDIO && console->in_fd >= 0) {
@@ -384,7 +385,7 @@ void gw_console_thaw(void)
     }
     if (console->out_fd < 0) {
         console->out_count = 0;
-    } else if (console->kind != GW_RUN_CONSOLE_STDIO || !console->is_out_pollable) {
+    } else if (!console->is_out_pollable) {
         flush(console);
     }
     feed(console);

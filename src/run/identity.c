@@ -52,7 +52,7 @@ enum gw_status gw_identity_choose(const struct gw_run_config *config,
     const char *host = migrate->tls_hostname[0] != '\0' ? migrate->tls_hostname
                        : migrate->tls[0] != '\0'        ? NULL
                                                         : config->tls_hostname;
-    options->is_plaintext_allowed = migrate->is_plaintext || config->is_plaintext;
+    options->is_plaintext_allowed = migrate->is_plaintext;
     gw_tls_close(AWAY);
     if (status == GW_OK && spec != NULL) {
         status = gw_tls_open(AWAY, spec, host, fault);

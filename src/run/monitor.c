@@ -122,14 +122,20 @@ void gw_monitor_event_migration(const char *status)
 {
     struct gw_info_migrate info;
     struct gw_qmp_message *message = &gw_run_storage.clients.message;
-    if (MONITOR->capability[GW_INFO_CAPABILITY_EVENTS]) {
-        enum gw_info_migration told = gw_report_migration(status);
-        gw_report_migrate(&info);
-        if (info.status != told) { /* it is past already */
-            info = (struct gw_info_migrate){.status = told};
-        }
-        gw_qmp_encode_event_migration(message, now(), &info);
+    bool is_for_all = MONITOR->capability[GW_INFO_CAPABILITY_EVENTS];
+    enum gw_info_migration told = gw_report_migration(status);
+    if (!is_for_all && !gw_info_migration_is_final(told)) {
+        return;
+    }
+    gw_report_migrate(&info);
+    if (info.status != told) { /* it is past already */
+        info = (struct gw_info_migrate){.status = told};
+    }
+    gw_qmp_encode_event_migration(message, now(), &info);
+    if (is_for_all) {
         gw_clients_tell(message);
+    } else { /* this process may be gone before they ask */
+        gw_clients_tell_followers(message);
     }
 }
 

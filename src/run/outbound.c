@@ -441,7 +441,7 @@ static enum gw_compress compress(const struct gw_qmp_migrate *migrate)
 }
 
 static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_migrate *migrate,
-                        const struct gw_handed *handed)
+                        const struct gw_handed *handed, const struct gw_session *session)
 {
     const struct gw_info_parameters *parameters = &MONITOR->parameters;
     uint64_t downtime_ms =
@@ -457,7 +457,7 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
         limits->postcopy_bandwidth_max_bytes = migrate->postcopy_bandwidth_max_bytes;
     }
     *config = (struct gw_outgoing_config){
-        .source = {.session = MONITOR->session,
+        .source = {.session = *session,
                    .withdrawn = MONITOR->withdrawn.session,
                    .facts = &gw_run_storage.facts,
                    .downtime_ns_max = downtime_ms * GW_NS_PER_MS,
@@ -483,15 +483,15 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
                    .is_verifying = migrate->is_verify},
         .uri = handed->uri,
         .ram = &gw_run_storage.ram,
-        .tracker = &gw_run_storage.tracker.tracker,
-        .transport = gw_transport_defaults};
+        .tracker = &gw_run_storage.tracker.tracker};
     (void)snprintf(config->source.guest_name, sizeof(config->source.guest_name), "%s",
                    MONITOR->config->name);
 }
 
-/* `handed`, if any, is the engine's once it has started. */
+/* `handed`, if any, is the engine's once it has started. What an earlier try left to be told stands
+ * until then. */
 static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_handed *handed,
-                             struct gw_fault *fault)
+                             const char *peer, struct gw_fault *fault)
 {
     gw_fault_clear(&gw_run_storage.upgrade.fault); /* of an earlier try */
     enum gw_status status = gw_outgoing_start(OUTGOING, config, fault);
@@ -501,6 +501,9 @@ static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_
         }
         return status;
     }
+    gw_dirty_rate_abandon();
+    MONITOR->session = config->source.session;
+    (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", peer);
     MONITOR->is_leaving = true;
     MONITOR->is_link_lost = false;
     MONITOR->has_left_once = true;
@@ -516,7 +519,9 @@ static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_
 
 enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw_fault *fault)
 {
+    struct gw_transport_options transport = gw_transport_defaults;
     struct gw_outgoing_config config;
+    struct gw_session session;
     struct gw_handed handed;
     bool wants_postcopy =
         migrate->is_postcopy || migrate->on_deadline == GW_QMP_ON_DEADLINE_POSTCOPY;
@@ -526,11 +531,10 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
                               "postcopy is switched off: set the capability postcopy-ram first");
     }
     if (!status) {
-        gw_dirty_rate_abandon();
         status = gw_outbound_ready_tracker(fault);
     }
     if (!status) {
-        status = gw_random_bytes(&MONITOR->session, sizeof(MONITOR->session), fault);
+        status = gw_random_bytes(&session, sizeof(session), fault);
     }
     if (!status) {
         status = gw_handed_take(&handed, migrate->uri, fault);
@@ -538,40 +542,42 @@ enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate, struct gw
     if (status) {
         return status;
     }
-    (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", handed.peer);
-    fill_config(&config, migrate, &handed);
-    status = gw_identity_choose(MONITOR->config, migrate, &config.transport, fault);
+    status = gw_identity_choose(MONITOR->config, migrate, &transport, fault);
     if (status) {
         gw_handed_close(&handed);
         return status;
     }
-    return launch(&config, &handed, fault);
+    fill_config(&config, migrate, &handed, &session);
+    config.transport = transport;
+    status = launch(&config, &handed, handed.peer, fault);
+    if (!status) {
+        gw_clients_follow();
+    }
+    return status;
 }
 
 enum gw_status gw_outbound_start_shared(const char *uri, struct gw_fault *fault)
 {
     struct gw_outgoing_config config;
+    struct gw_session session;
     enum gw_status status = gw_outbound_check_start(fault);
     if (!status) {
-        gw_dirty_rate_abandon();
-        status = gw_random_bytes(&MONITOR->session, sizeof(MONITOR->session), fault);
+        status = gw_random_bytes(&session, sizeof(session), fault);
     }
     if (!status) {
         status = gw_upgrade_put_facts(fault);
     }
     if (!status) {
-        (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", uri);
-        config = (struct gw_outgoing_config){.source = {.session = MONITOR->session,
+        config = (struct gw_outgoing_config){.source = {.session = session,
                                                         .withdrawn = MONITOR->withdrawn.session,
                                                         .facts = &gw_run_storage.facts,
                                                         .is_ram_shared = true},
-                                             .uri = MONITOR->peer,
+                                             .uri = uri,
                                              .ram = &gw_run_storage.ram,
                                              .transport = gw_transport_defaults};
         (void)snprintf(config.source.guest_name, sizeof(config.source.guest_name), "%s",
                        MONITOR->config->name);
-        status = launch(&config, NULL, fault);
-        (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "another process of this host");
+        status = launch(&config, NULL, "another process of this host", fault);
     }
     if (status) {
         gw_upgrade_drop_facts();

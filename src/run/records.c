@@ -153,12 +153,11 @@ enum gw_status gw_records_check_boot(const struct gw_run_config *config, struct 
 static void explain_departure(const char *guest, const struct gw_departure *departure,
                               struct gw_run_dead *dead)
 {
-    bool is_open = departure->state == GW_DEPARTURE_LEAVING;
-    dead->can_give_up = is_open;
+    dead->is_open = departure->state == GW_DEPARTURE_LEAVING;
     (void)snprintf(dead->result.text, sizeof(dead->result.text),
-                   is_open ? "%s was being moved to %s when its monitor here died, and with it "
-                             "this copy; it may run there"
-                           : "%s moved to %s and runs there",
+                   dead->is_open ? "%s was being moved to %s when its monitor here died, and with "
+                                   "it this copy; it may run there"
+                                 : "%s is no longer this side's: it moved to %s, or was given up",
                    guest, departure->peer);
 }
 
@@ -199,18 +198,27 @@ static enum gw_status give_up_history(const char *state_dir, const char *guest,
     return GW_OK;
 }
 
+static bool has_taken(const struct gw_history *history)
+{
+    return history->entry[0].state == GW_RECORD_TOOK ||
+           history->entry[0].state == GW_RECORD_PULLING;
+}
+
 static void explain_history(const char *guest, const struct gw_history *history,
                             struct gw_run_dead *dead)
 {
     const struct gw_record_entry *entry = &history->entry[0];
     bool is_lost = entry->state == GW_RECORD_PULLING;
-    bool took = entry->state == GW_RECORD_TOOK || is_lost;
-    dead->can_give_up = !took;
+    bool took = has_taken(history);
+    bool is_over = entry->state == GW_RECORD_ABORTED;
+    dead->is_open = !took && !is_over;
     (void)snprintf(dead->result.text, sizeof(dead->result.text),
                    is_lost ? "%s came here, ran here without all of its memory, and its monitor is "
                              "gone: it is lost"
                    : took  ? "%s came here, ran here, and its monitor is gone: it ended with it"
-                           : "%s was on its way here when the monitor died; it never ran here",
+                   : is_over
+                       ? "%s was to come here, and that is over: it never ran here and never will"
+                       : "%s was on its way here when the monitor died; it never ran here",
                    guest);
 }
 
@@ -253,13 +261,15 @@ static enum gw_status settle(const char *state_dir, const char *name,
         char file[FILE_NAME_BYTES];
         file_name(file, name, "outgoing");
         (void)snprintf(dead->result.text, sizeof(dead->result.text),
-                       "the record is gone: the next `godwit run` boots %s anew", name);
+                       "%s: the next `godwit run` boots %s anew",
+                       is_source ? "the record is gone" : "no record keeps it from that", name);
         return gw_record_file_clear(state_dir, file, fault);
     }
-    if (!dead->can_give_up) {
+    if (!is_source && has_taken(&history)) {
         return gw_fault_set(fault, GW_REFUSED, "%s; there is nothing to give up",
                             dead->result.text);
     }
+    /* Once more, where that was done: the token is the same. */
     return is_source ? give_up_departure(state_dir, name, &departure, dead, fault)
                      : give_up_history(state_dir, name, &history, dead, fault);
 }
@@ -272,12 +282,17 @@ static enum gw_status settle_held(const char *state_dir, const char *name,
     int lock_fd;
     file_name(file, name, "lock");
     enum gw_status status = gw_record_file_lock(state_dir, file, &lock_fd, fault);
+    if (status != GW_OK && status != GW_REFUSED && action == GW_RUN_DEAD_SHOW) {
+        gw_fault_clear(fault); /* who may not hold them may look at them */
+        return settle(state_dir, name, action, dead, fault);
+    }
     if (status == GW_REFUSED) {
         gw_fault_clear(fault);
-        return gw_fault_set(fault, GW_REFUSED,
-                            "a godwit that has guest %s is there, although it does not answer: its "
-                            "records are not touched (give its --control, or end it first)",
-                            name);
+        return gw_fault_set(
+            fault, GW_REFUSED,
+            "a godwit that has guest %s is there, although it does not answer: what "
+            "its records say is its own (give its --control, or end it first)",
+            name);
     }
     if (!status) {
         status = settle(state_dir, name, action, dead, fault);
@@ -295,6 +310,5 @@ enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
     (void)snprintf(dead->result.text, sizeof(dead->result.text),
                    "no monitor runs %s here, and no record says that it ever left or came", name);
     enum gw_status status = settle(state_dir, name, GW_RUN_DEAD_SHOW, dead, fault);
-    bool is_change = action != GW_RUN_DEAD_SHOW && dead->has_record;
-    return status || !is_change ? status : settle_held(state_dir, name, action, dead, fault);
+    return status || !dead->has_record ? status : settle_held(state_dir, name, action, dead, fault);
 }

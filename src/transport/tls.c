@@ -238,6 +238,13 @@ enum gw_status gw_tls_open(struct gw_tls_identity *identity, const char *spec, c
     identity->keys = keys;
     open_all(keys);
     gw_tls_set_ciphers(identity, GW_TLS_AES_128_GCM | GW_TLS_CHACHA20_POLY1305);
+    if (hostname != NULL && strncmp(spec, "psk:", 4) == 0) {
+        gw_tls_close(identity);
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "%.120s with the host name %.120s: only a certificate has one, wanted "
+                            "x509:DIR or no name",
+                            spec, hostname);
+    }
     (void)snprintf(keys->hostname, sizeof(keys->hostname), "%s", hostname == NULL ? "" : hostname);
     enum gw_status status = read_spec(keys, spec, fault);
     if (status == GW_OK && configure(keys) != 0) {

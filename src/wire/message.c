@@ -300,11 +300,11 @@ static enum gw_status decode_welcome(struct gw_welcome *welcome, const uint8_t *
     return GW_OK;
 }
 
-/* Text from a peer: printable, so that it can be shown on any terminal. */
+/* Text from a peer: of ASCII, and printable, so that no terminal takes it for more than that. */
 static bool is_printable(const uint8_t *bytes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (bytes[i] < ' ' || bytes[i] == 0x7f) {
+        if (bytes[i] < ' ' || bytes[i] > '~') {
             return false;
         }
     }

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where an operator has a word in a migration: the pause before the switchover, blockers, limits, and
 what the monitor tells of it all."""
+from signal import SIGCONT, SIGSTOP
+
 from harness.case import gateways
 from harness.console import check_continuous
-from harness.guest import Guest, Report
+from harness.guest import MIGRATED_AWAY, Guest, Report
 from test_migrate import check_moved, listen, uri
 
 
@@ -46,6 +48,35 @@ def test_a_migration_that_waits_is_cancelled(net):
     check_continuous(source.console)
     assert not target.console.bytes and not target.command.ended()
     check_moved(source, target, source.migrate(uri(net[2]), "--verify"))
+    target.power_off()
+
+
+@gateways(2)
+def test_what_was_cancelled_is_nothing_to_settle(net):
+    source, target = boot(net)
+    migration = source.start_migration(uri(net[2]), "--pause-before-switchover")
+    source.expect_status("pre-switchover")
+    net[1].check("godwit", "migrate-cancel", source.name)
+    assert Report(migration.wait()).code == 5
+    net[2].check("godwit", "quit", target.name)
+    said = net[2].check("godwit", "resolve", target.name)
+    assert "it never ran here and never will" in said and "possible" not in said, said
+    once, again = (net[2].check("godwit", "resolve", target.name, "--give-up") for _ in range(2))
+    assert "token: " in once and once == again, (once, again)
+    source.power_off()
+
+
+@gateways(2)
+def test_who_looks_late_hears_how_it_ended(net):
+    """The command that moves a guest stands still until the source's monitor is gone."""
+    source, target = boot(net)
+    migration = source.start_migration(uri(net[2]), "--pause-before-switchover", "--verify")
+    source.expect_status("pre-switchover")
+    migration.kill(SIGSTOP)
+    net[1].check("godwit", "migrate-continue", source.name)
+    source.wait(MIGRATED_AWAY)
+    migration.kill(SIGCONT)
+    check_moved(source, target, Report(migration.wait(120)))
     target.power_off()
 
 

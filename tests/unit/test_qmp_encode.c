@@ -316,7 +316,7 @@ static void test_events_golden(void **state)
         [GW_QMP_EVENT_QUIT] = TIME "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": false, "
                                    "\"reason\": \"host-qmp-quit\"}}\r\n",
         [GW_QMP_EVENT_GUEST_PANICKED] =
-            TIME "\"event\": \"GUEST_PANICKED\", \"data\": {\"action\": \"shutdown\"}}\r\n",
+            TIME "\"event\": \"GUEST_PANICKED\", \"data\": {\"action\": \"poweroff\"}}\r\n",
         [GW_QMP_EVENT_PANIC_ENDS] = TIME "\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, "
                                          "\"reason\": \"guest-panic\"}}\r\n",
     };

@@ -50,7 +50,7 @@ enum gw_status gw_run_resolve_dead(const char *state_dir, const char *name,
         return GW_OK;
     }
     dead->has_record = true;
-    dead->can_give_up = action == GW_RUN_DEAD_SHOW;
+    dead->is_open = action == GW_RUN_DEAD_SHOW;
     (void)snprintf(dead->result.text, sizeof(dead->result.text), "the records of %s %s", name,
                    action == GW_RUN_DEAD_SHOW ? "say leaving" : "now say given up");
     if (action == GW_RUN_DEAD_GIVE_UP)

@@ -24,7 +24,7 @@ class DirtyRate(Case):
 
     def test_too_long(self):
         self.play({})
-        self.assertIn("wanted 1 to 60",
+        self.assertIn("wanted a number from 1 to 60",
                       self.control("dirty-rate", "router", "--seconds", "61", code=2).stderr)
 
 
