@@ -152,6 +152,8 @@ def check_format():
     done = subprocess.run([FORMATTER, "--dry-run", "--Werror", *paths], cwd=TOP,
                           capture_output=True, text=True, check=False)
     bad = sorted({line.split(":")[0] for line in done.stderr.split("\n") if "error: code should" in line})
+    if done.returncode != 0 and not bad:
+        return "fail", [f"{FORMATTER} ended with {done.returncode}:", *done.stderr.splitlines()]
     return outcome([f"{FORMATTER} -i {name_of(Path(name))}   # is laid out otherwise"
                     for name in bad])
 
