@@ -11,6 +11,7 @@
  * With neither --runs, --only nor --replay a row that was not taken, and a pair that was not tried,
  * is a failure.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,11 +202,13 @@ static void run_cuts(void)
     }
 }
 
-static void run_random(uint64_t runs, uint64_t seed)
+static uint64_t runs = 20000, first_seed = 1;
+
+static void run_random(void)
 {
     for (uint64_t n = 0; n < runs && !has_failed; n++) {
         struct plan plan;
-        plan_draw(&plan, seed + n);
+        plan_draw(&plan, first_seed + n);
         plan_draw_faults(&plan);
         submit(&plan);
     }
@@ -265,25 +268,27 @@ static uint32_t report(bool is_all)
 
 /* ---- Processes ---- */
 
-static void run_all(const char *only, uint64_t runs, uint64_t seed)
+static const struct {
+    const char *name;
+    void (*run)(void);
+} campaigns[] = {{"scripts", run_scripts},
+                 {"pairs", run_pairs},
+                 {"states", run_states},
+                 {"cuts", run_cuts},
+                 {"random", run_random}};
+enum { CAMPAIGNS = sizeof(campaigns) / sizeof(campaigns[0]) };
+
+static void run_all(const char *only)
 {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } campaigns[] = {
-        {"scripts", run_scripts}, {"pairs", run_pairs}, {"states", run_states}, {"cuts", run_cuts}};
-    for (size_t i = 0; i < sizeof(campaigns) / sizeof(campaigns[0]); i++) {
+    for (size_t i = 0; i < CAMPAIGNS; i++) {
         if (!only || strcmp(only, campaigns[i].name) == 0) {
             campaigns[i].run();
         }
     }
-    if (!only || strcmp(only, "random") == 0) {
-        run_random(runs, seed);
-    }
 }
 
 /* True when no process found anything. */
-static bool run_in_processes(const char *only, uint64_t runs, uint64_t seed)
+static bool run_in_processes(const char *only)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     jobs = processors < 1 ? 1 : processors > SIM_JOBS_MAX ? SIM_JOBS_MAX : (uint64_t)processors;
@@ -297,7 +302,7 @@ static bool run_in_processes(const char *only, uint64_t runs, uint64_t seed)
         }
         if (child == 0) {
             job = n;
-            run_all(only, runs, seed);
+            run_all(only);
             fflush(stdout);
             _exit(has_failed ? 1 : 0);
         }
@@ -317,33 +322,60 @@ static bool run_in_processes(const char *only, uint64_t runs, uint64_t seed)
     return is_good;
 }
 
+/* ---- The command line ---- */
+
+static bool is_campaign(const char *name)
+{
+    bool is_one = false;
+    for (size_t i = 0; i < CAMPAIGNS; i++) {
+        is_one = is_one || strcmp(name, campaigns[i].name) == 0;
+    }
+    return is_one;
+}
+
+static bool read_number(const char *text, uint64_t least, uint64_t *number)
+{
+    char *end = NULL;
+    errno = 0;
+    *number = strtoull(text, &end, 0);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *number >= least;
+}
+
+/* False if it is no option, or its value none of it. */
+static bool take_option(const char *name, const char *value, const char **only,
+                        const char **replayed)
+{
+    if (strcmp(name, "--runs") == 0) {
+        *only = *only ? *only : "random";
+        return read_number(value, 1, &runs);
+    }
+    if (strcmp(name, "--seed") == 0) {
+        return read_number(value, 0, &first_seed);
+    }
+    if (strcmp(name, "--only") == 0) {
+        *only = value;
+        return is_campaign(value);
+    }
+    *replayed = value;
+    return strcmp(name, "--replay") == 0;
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t runs = 20000;
-    uint64_t seed = 1;
     const char *only = NULL;
     const char *replayed = NULL;
     bool has_rows = false;
     for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "--rows") == 0) {
             has_rows = true;
             continue;
         }
-        i++;
-        if (strcmp(argv[i - 1], "--runs") == 0) {
-            runs = strtoull(value, NULL, 0);
-            only = only ? only : "random";
-        } else if (strcmp(argv[i - 1], "--seed") == 0) {
-            seed = strtoull(value, NULL, 0);
-        } else if (strcmp(argv[i - 1], "--only") == 0) {
-            only = value;
-        } else if (strcmp(argv[i - 1], "--replay") == 0) {
-            replayed = value;
-        } else {
-            fprintf(stderr, "sim: what is %s? (see the top of tests/sim/main.c)\n", argv[i - 1]);
+        if (i + 1 == argc || !take_option(argv[i], argv[i + 1], &only, &replayed)) {
+            fprintf(stderr, "sim: what is %s %s? (see the top of tests/sim/main.c)\n", argv[i],
+                    i + 1 == argc ? "" : argv[i + 1]);
             return 2;
         }
+        i++;
     }
     tally = mmap(NULL, sizeof(*tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (tally == MAP_FAILED) {
@@ -354,7 +386,7 @@ int main(int argc, char **argv)
         struct plan plan;
         return plan_parse(&plan, replayed) && run_plan(&plan, true, NULL) ? 0 : 1;
     }
-    bool is_good = run_in_processes(only, runs, seed);
+    bool is_good = run_in_processes(only);
     uint32_t missed = is_good ? report(!only || has_rows) : 0;
     return is_good && (missed == 0 || only) ? 0 : 1;
 }

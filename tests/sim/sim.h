@@ -94,8 +94,7 @@ enum side { SOURCE = 0, TARGET = 1 };
     O(handover_ms)    /* that the source's owner takes its own part to last */           \
     O(is_auto)        /* 1: it may switch to postcopy by itself */                       \
     O(compress)       /* enum gw_compress */                                             \
-    O(shared)         /* 1: both sides are processes of one host, with one memory; only  \
-                         scripts say so */
+    O(shared)         /* 1: both sides are processes of one host, with one memory */
 
 struct options {
 #define SIM_OPTION(name) uint64_t name;
