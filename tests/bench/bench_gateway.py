@@ -106,9 +106,7 @@ def boot_gateway(say):
     programs = {f"bin/{name}": BUILD / f"aarch64/tests/bench/{name}" for name in ("ready", "bare")}
     say("booting one gateway with two cores")
     network = Network(own_folder("bench"), 1, extra=programs, touched=True, **peer.OPTIONS)
-    network.up()
-    peer.mount_peer(network[1])
-    return network
+    return network.up()
 
 
 def measure_start(gateway, monitors, count, say):
@@ -181,6 +179,7 @@ def run(options, say):
     network = boot_gateway(say)
     try:
         gateway = network[1]
+        peer.mount_peer(gateway)
         starts = measure_start(gateway, (Godwit(gateway), Qemu(gateway)), count, say)
         memory = None
         for case in CASES:

@@ -14,15 +14,15 @@ import sys
 import time
 from pathlib import Path
 
-import chart
-
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
-USAGE = 2
 MISSED = 1
 START = time.monotonic()
 
 sys.path.insert(0, str(TOP / "tests/gateway"))
+
+import chart  # noqa: E402
+from harness.agent import AgentError  # noqa: E402
 
 
 def say(text):
@@ -90,7 +90,7 @@ def main():
     set_up(bench)
     try:
         table = bench.run(options, say)
-    except (RuntimeError, AssertionError, OSError, subprocess.CalledProcessError) as error:
+    except (RuntimeError, AssertionError, AgentError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"tools/bench: {options.name}: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -17,9 +17,8 @@ POLL_S = 0.005
 class Move:
     """What one transfer took: seconds in all, without its setup, and on CPUs, both sides together."""
 
-    def __init__(self, size, total_s, pass_s, cpu_s, wire_bytes=0):
+    def __init__(self, size, total_s, pass_s, cpu_s):
         self.size, self.total_s, self.pass_s, self.cpu_s = size, total_s, pass_s, cpu_s
-        self.wire_bytes = wire_bytes
 
     @property
     def rate(self):
@@ -48,7 +47,7 @@ def move_by_program(program, way, **words):
     found = run_program(program, way, **words)
     return Move(words["mib"] * 2 ** 20, found["total_ns"] / 1e9,
                 found.get("pass_ns", found["total_ns"]) / 1e9,
-                (found["source_cpu_ns"] + found["target_cpu_ns"]) / 1e9, found.get("wire_bytes", 0))
+                (found["source_cpu_ns"] + found["target_cpu_ns"]) / 1e9)
 
 
 class Monitor:
@@ -143,8 +142,7 @@ def move_by_qemu(folder, mib, content=None, source_touched=False, target_touched
         await_completed(target)
         cpu_s = source.cpu_s() + target.cpu_s() - before
         return Move(mib * 2 ** 20, told["total-time"] / 1e3,
-                    (told["total-time"] - told["setup-time"]) / 1e3, cpu_s,
-                    told["ram"]["transferred"])
+                    (told["total-time"] - told["setup-time"]) / 1e3, cpu_s)
     finally:
         for monitor in (source, target):
             if monitor:

@@ -110,7 +110,6 @@ static void print_source(uint64_t cpu_start_ns)
     gw_outgoing_get_figures(&outgoing, &figures);
     print_figure("total_ns", figures.total_ns);
     print_figure("pass_ns", stopped_ns - active_ns);
-    print_figure("wire_bytes", figures.wire_bytes);
     print_figure("source_cpu_ns", cpu_ns() - cpu_start_ns);
 }
 
