@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """tools/test: runs the parts, shows each test as it ends, and counts.
 
-A part is a list of tests; a test is a name and a function that returns (outcome, detail), outcome
-being pass, fail or skip. Programs say "skip" by exit code 77, as meson's do, with the reason as
-the last line they print.
+A part is a list of tests, which it knows before it has built them; a test is a name and a function
+that returns (outcome, detail), outcome being pass, fail or skip. Programs say "skip" by exit code
+77, as meson's do, with the reason as the last line they print; or they skip each case of theirs.
 """
 import argparse
 import json
@@ -23,6 +23,9 @@ TAIL_LINES = 40
 WHY_LINES = 8  # of what stands before the tail
 WHY = re.compile(r"\bERROR\b|\berror: |Sanitizer: |Error: ")
 SKIP_CODE = 77
+# What cmocka says of a group at its end, and of those of it that were skipped.
+CASES = re.compile(r"^\[==========\] .*: (\d+) test\(s\) run\.$", re.M)
+SKIPPED = re.compile(r"^\[  SKIPPED \] .*: (\d+) test\(s\), listed below:$", re.M)
 
 sys.path.insert(0, str(TOP / "tests/gateway"))
 sys.path.insert(0, str(TOP / "tests"))
@@ -35,6 +38,11 @@ def what_to_show(detail):
     return above[:WHY_LINES] + (["…"] if len(lines) > TAIL_LINES else []) + lines[-TAIL_LINES:]
 
 
+def count_cases(detail):
+    """(all, skipped) of the cases that a program of cmocka tests says it had."""
+    return tuple(sum(map(int, found.findall(detail))) for found in (CASES, SKIPPED))
+
+
 class Counter:
     """Prints each outcome at once. replay: the one command that runs just this test again."""
 
@@ -45,7 +53,10 @@ class Counter:
     def report(self, part, name, outcome, seconds, detail, replay):
         self.counts[outcome] += 1
         word = {"pass": "ok  ", "fail": "FAIL", "skip": "skip"}[outcome]
-        reason = f": {detail.strip().splitlines()[-1]}" if outcome == "skip" and detail else ""
+        cases, skipped = count_cases(detail)
+        reason = f": {skipped} of {cases} cases skipped" if skipped else ""
+        if outcome == "skip" and detail and not reason:
+            reason = f": {detail.strip().splitlines()[-1]}"
         print(f"{word} {part} {name} ({seconds:.1f} s){reason}", flush=True)
         if outcome == "fail":
             shown = what_to_show(detail)
@@ -62,8 +73,9 @@ class Counter:
               f"{self.counts['skip']} skipped", flush=True)
 
 
-def run_program(command, log, timeout, env, folder):
-    """(outcome, detail) of a program; its output goes to the log."""
+def run_program(command, log, timeout, env, folder, skip_code=SKIP_CODE):
+    """(outcome, detail) of a program; its output goes to the log. One that has no way to say "skip"
+    has None as skip_code."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as out:
         try:
@@ -75,8 +87,9 @@ def run_program(command, log, timeout, env, folder):
             code = "timeout"
     detail = log.read_text(errors="replace")
     if code == 0:
-        return "pass", detail
-    if code == SKIP_CODE:
+        cases, skipped = count_cases(detail)
+        return ("skip" if cases and cases == skipped else "pass"), detail
+    if code == skip_code:
         return "skip", detail
     return "fail", f"{detail}\nexit: {code}"
 
@@ -92,6 +105,7 @@ class Programs:
         subprocess.run([TOP / "tools/build", self.build], check=True)
 
     def tests(self, _options):
+        subprocess.run([TOP / "tools/build", self.build, "--", "build.ninja"], check=True)
         listed = subprocess.run(["/usr/bin/meson", "introspect", "--tests", BUILD / self.build],
                                 check=True, capture_output=True, text=True).stdout
         return [test for test in json.loads(listed)
@@ -188,7 +202,9 @@ class Fuzzers:
     name = "fuzz"
 
     def prepare(self):
-        subprocess.run([TOP / "tools/build", "native"], check=True)  # unpacks what they link
+        import fuzz
+        subprocess.run([TOP / "tools/build", "native", "--", "build.ninja"], check=True)  # unpacks what they link
+        fuzz.build_common()
 
     def tests(self, options):
         import fuzz
@@ -210,7 +226,7 @@ class Fuzzers:
             test.build()
             command, env = test.command()
             outcome, detail = run_program(command, LOGS / self.name / f"{test.name}.log",
-                                          test.seconds + 120, env, TOP)
+                                          test.seconds + 120, env, TOP, skip_code=None)
         except subprocess.CalledProcessError as error:
             outcome, detail = "fail", str(error)
         counter.report(self.name, test.name, outcome, time.monotonic() - start, detail,
@@ -263,7 +279,6 @@ LONG_PARTS = [
 def run_part(part, options, counter):
     start = time.monotonic()
     try:
-        part.prepare()
         tests = part.tests(options)
         if options.k:
             tests = [test for test in tests if options.k in part.test_name(test)]
@@ -271,6 +286,11 @@ def run_part(part, options, counter):
             for test in tests:
                 print(f"{part.name} {part.test_name(test)}")
             return
+        if not tests:
+            if not options.k:
+                raise RuntimeError("it has no tests")
+            return
+        part.prepare()
         part.run(tests, counter)
         print(f"     {part.name}: {time.monotonic() - start:.0f} s in all", flush=True)
     except Exception as error:  # a part that cannot start is one failed test

@@ -4,6 +4,8 @@
 They are built by clang from the sources themselves, since all of what they link must be
 instrumented. What crashes one is kept beside it, and one command replays it.
 """
+import functools
+import hashlib
 import os
 import platform
 import re
@@ -20,42 +22,74 @@ PURE = ["src/base/crc32c.c", "src/base/digest.c", "src/base/status.c", "src/base
 TRANSPORT = ["src/base/blocks.c", "src/host/clock.c", "src/host/kernel.c", "src/host/loop.c",
              "src/host/unix_socket.c",
              *sorted(str(path.relative_to(TOP)) for path in (TOP / "src/transport").glob("*.c"))]
-# name: (its sources beside tests/fuzz/NAME.c, the longest input, seconds without --all). The one that
-# takes longest to build comes first: two run at once.
+# name: (its sources beside tests/fuzz/NAME.c and PURE, the longest input, seconds without --all). The
+# one that takes longest to build comes first: two run at once.
 PROGRAMS = {
-    "tls": (PURE + TRANSPORT, 2000, 60),
-    "batch": (PURE, 70000, 60),
-    "frame": (PURE, 64, 60),
-    "message": (PURE, 8192, 20),  # what a frame carries: small, and soon seen
+    "tls": (TRANSPORT, 2000, 60),
+    "batch": ([], 70000, 60),
+    "frame": ([], 64, 60),
+    "message": ([], 8192, 20),  # what a frame carries: small, and soon seen
 }
 FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fno-omit-frame-pointer",
          "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all",
          "-Iinclude", "-Isrc", "-Iboard/qemu-virt", "-Itests/fuzz"]
+
+def unpacked(library):
+    """Where meson unpacks it: the folder has its version in its name."""
+    wrap = (TOP / f"subprojects/{library}.wrap").read_text()
+    return TOP / "subprojects" / re.search(r"^directory *= *(\S+)", wrap, re.M).group(1)
+
+
 # lz4 reads words at any address on purpose, where the CPU can.
-LZ4_FLAGS = re.findall("'(-D[^']+)'", (TOP / "subprojects/packagefiles/lz4/meson.build").read_text())
+LZ4 = unpacked("lz4")
+LZ4_FLAGS = [*re.findall("'(-D[^']+)'", (TOP / "subprojects/packagefiles/lz4/meson.build").read_text()),
+             f"-I{LZ4}/lib"]
 # Instrumented, and fast: a handshake is most of what the fuzzer of TLS does.
-MBEDTLS = TOP / "subprojects/mbedtls-3.6.6"
+MBEDTLS = unpacked("mbedtls")
+MBEDTLS_OURS = TOP / "subprojects/packagefiles/mbedtls"
 MBEDTLS_FLAGS = ['-DMBEDTLS_CONFIG_FILE="godwit_config.h"', "-isystem", MBEDTLS / "include", "-isystem", MBEDTLS]
 MBEDTLS_BUILD = ["-g", "-O2", "-w", "-fsanitize=fuzzer-no-link,address", f"-I{MBEDTLS}/library"]
 AESNI_FLAGS = ["-maes", "-mpclmul", "-msse4.1"]
 
 
-def build_mbedtls():
-    """Its objects, made once for our configuration."""
-    ours = max(path.stat().st_mtime for path in (TOP / "subprojects/packagefiles/mbedtls").iterdir())
+def compile_all(sources, folder, flags, is_kept=False):
+    """Their objects in the folder; with is_kept those that are there already stay."""
+    folder.mkdir(parents=True, exist_ok=True)
 
     def compile_one(source):
-        object_file = BUILD / f"mbedtls-{source.stem}.o"
-        if not object_file.exists() or object_file.stat().st_mtime < ours:
-            own = AESNI_FLAGS if source.stem == "aesni" and platform.machine() == "x86_64" else []
-            subprocess.run(["clang", *MBEDTLS_BUILD, *own, *MBEDTLS_FLAGS, "-c", source, "-o", object_file],
-                           cwd=TOP, check=True)
-        return object_file
-
-    listed = (TOP / "subprojects/packagefiles/mbedtls/meson.build").read_text()
-    sources = [MBEDTLS / name for name in sorted(set(re.findall(r"library/[a-z0-9_]+\.c", listed)))]
+        made = folder / f"{source.relative_to(TOP).with_suffix('')}.o".replace("/", "-")
+        if not (is_kept and made.exists()):
+            new = made.with_suffix(f".{os.getpid()}.new")  # two runs at once keep apart
+            subprocess.run(["clang", *flags, *flags_of(source), "-c", source, "-o", new], cwd=TOP, check=True)
+            new.replace(made)
+        return made
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(compile_one, sources))
+
+
+def flags_of(source):
+    return AESNI_FLAGS if source.stem == "aesni" and platform.machine() == "x86_64" else []
+
+
+@functools.cache
+def build_common():
+    """The objects that every fuzzer links, made once in a run."""
+    return compile_all([*(TOP / name for name in PURE), LZ4 / "lib/lz4.c"], BUILD / "common",
+                       [*FLAGS, *LZ4_FLAGS, *MBEDTLS_FLAGS])
+
+
+def build_mbedtls():
+    """Its objects, made once for a version, our configuration, and the way it is compiled."""
+    clang = subprocess.run(["clang", "--version"], check=True, capture_output=True).stdout
+    made_of = [clang, repr((MBEDTLS_BUILD, AESNI_FLAGS, MBEDTLS_FLAGS)).encode(),
+               *(path.read_bytes() for path in sorted(MBEDTLS_OURS.iterdir()))]
+    folder = BUILD / f"{MBEDTLS.name}-{hashlib.sha256(b''.join(made_of)).hexdigest()[:12]}"
+    for old in BUILD.glob("mbedtls-*"):
+        if old != folder:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    listed = (MBEDTLS_OURS / "meson.build").read_text()
+    sources = [MBEDTLS / name for name in sorted(set(re.findall(r"library/[a-z0-9_]+\.c", listed)))]
+    return compile_all(sources, folder, [*MBEDTLS_BUILD, *MBEDTLS_FLAGS], is_kept=True)
 
 
 class Fuzzer:
@@ -66,12 +100,9 @@ class Fuzzer:
         self.crash = None
 
     def build(self):
-        lz4 = TOP / "subprojects/lz4-1.10.0/lib"
-        BUILD.mkdir(parents=True, exist_ok=True)
-        objects = build_mbedtls() if self.name == "tls" else []
-        subprocess.run(["clang", *FLAGS, *LZ4_FLAGS, f"-I{lz4}", *MBEDTLS_FLAGS, f"tests/fuzz/{self.name}.c",
-                        "tests/fuzz/seed.c", *self.sources, lz4 / "lz4.c", *objects, "-lpthread",
-                        "-o", self.program],
+        objects = [*build_common(), *(build_mbedtls() if self.name == "tls" else [])]
+        subprocess.run(["clang", *FLAGS, *LZ4_FLAGS, *MBEDTLS_FLAGS, f"tests/fuzz/{self.name}.c",
+                        "tests/fuzz/seed.c", *self.sources, *objects, "-lpthread", "-o", self.program],
                        cwd=TOP, check=True)
 
     def command(self):
@@ -82,7 +113,7 @@ class Fuzzer:
         for old in BUILD.glob(f"crash-{self.name}-*"):
             old.unlink()
         return ([self.program, f"-max_total_time={self.seconds}", f"-max_len={self.max_len}",
-                 "-timeout=30", "-detect_leaks=0", "-print_final_stats=1",
+                 "-timeout=30", "-error_exitcode=1", "-detect_leaks=0", "-print_final_stats=1",
                  f"-artifact_prefix={BUILD}/crash-{self.name}-", corpus],
                 {"GW_FUZZ_SEEDS": str(corpus)})
 
