@@ -26,10 +26,10 @@ def test_a_busy_guest_is_told_from_an_idle_one(net):
     busy.console.wait_for_load(2)
     pages_busy = rate(net[1], busy)
     print(f"     idle {pages_idle}, busy {pages_busy} pages/s", flush=True)
-    # Each page of its 12 MB once in the time, at least, if the machine gives it that time.
-    assert pages_busy > 500 and pages_busy > 4 * pages_idle, (pages_idle, pages_busy)
+    # Each page of its 12 MB once in the time, if the machine gives it that time.
+    assert pages_busy > 4 * max(pages_idle, 1), (pages_idle, pages_busy)
     again = rate(net[1], busy, seconds=1)
-    assert again > 4 * pages_idle, (pages_idle, again)
+    assert again > 4 * max(pages_idle, 1), (pages_idle, again)
     busy.console.wait_for_load(2)
     busy.power_off()
 
