@@ -2,7 +2,8 @@
 """Finds and runs the gateway tests: test_*.py beside this file, functions test_*.
 
 A pair of gateways keeps less than one core busy, so two workers run at once, each a process with
-gateways of its own. A worker goes on with tests that its gateways fit."""
+gateways of its own. A worker goes on with tests that its gateways fit. One whose test takes too long
+is ended, with its gateways, and another takes its place."""
 import importlib
 import multiprocessing
 import multiprocessing.connection
@@ -19,10 +20,14 @@ sys.path.insert(0, str(HERE))
 from harness import images, log  # noqa: E402
 from harness.agent import AgentError  # noqa: E402
 from harness.case import Skip  # noqa: E402
-from harness.network import Network, own_folder  # noqa: E402
-from harness.paths import BUILD, TOP  # noqa: E402
+from harness.network import Network, own_folder, running_gateways  # noqa: E402
+from harness.paths import BUILD, GATEWAYS, TOP  # noqa: E402
 
 WORKERS = 2
+# Far more than a test takes on a slow machine; those with long=True do the same thing many times.
+SECONDS_MAX, SECONDS_MAX_LONG = 300, 900
+
+PURPOSE = "test"  # in the names of the folders of gateways
 
 # What a healthy gateway's kernel never says, whatever godwit does in it.
 KERNEL_TROUBLE = "WARNING:|BUG:|Oops|Internal error|Call trace|kvm .*: unhandled"
@@ -34,6 +39,7 @@ class Test:
         self.name = f"{module}.{function.__name__.removeprefix('test_')}"
         self.function = function
         self.long, self.fresh = function.long, function.fresh
+        self.seconds_max = SECONDS_MAX_LONG if self.long else SECONDS_MAX
         self.options = function.gateways
         self.key = repr(sorted(self.options.items(), key=repr))
         self.log = BUILD / "logs/gateway" / f"{self.name}.log"
@@ -58,7 +64,7 @@ class Worker:
 
     def __init__(self):
         self._network, self.key = None, None
-        self._folder = own_folder("test")
+        self._folder = own_folder(PURPOSE)
 
     def run(self, test):
         """(outcome, seconds, detail); outcome: pass fail skip."""
@@ -127,37 +133,75 @@ def _pick(tests, pending, key):
     return number
 
 
+class Process:
+    """A worker's process as the runner sees it: the test that it has in hand, and until when."""
+
+    def __init__(self, tests):
+        context = multiprocessing.get_context("fork")
+        self.channel, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(tests, theirs))
+        self._process.start()
+        theirs.close()
+        self.test, self._since = None, None
+
+    def give(self, number, test):
+        """None, None: nothing more."""
+        self.test, self._since = test, time.monotonic()
+        self.channel.send(number)
+
+    def seconds_left(self):
+        return None if self.test is None else \
+            max(0, self._since + self.test.seconds_max - time.monotonic())
+
+    def receive(self):
+        """What _work sends; None when it has ended."""
+        try:
+            return self.channel.recv()
+        except EOFError:
+            return None
+
+    def bury(self, is_late):
+        """Ends it and its gateways. (outcome, seconds, detail) of its test, whose log says why."""
+        why = f"no end within {self.test.seconds_max} s" if is_late else "the process that ran it ended"
+        self._process.kill()
+        self._process.join()
+        said = [why]
+        for gateway in running_gateways(GATEWAYS / f"{PURPOSE}.{self._process.pid}"):
+            said.append(f"console of gateway {gateway.number}: {gateway.console_tail()}")
+            gateway.stop()
+        self.test.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.test.log, "a", encoding="utf-8") as file:
+            file.write("\n".join(said) + "\n")
+        return "fail", time.monotonic() - self._since, why
+
+
 def run(tests, report):
     """report(test, outcome, seconds, detail) is called as each test ends."""
     if any(test.options.get("pages") == "peer" for test in tests):
         subprocess.run([TOP / "tools/setup", "peer"], check=True)
     images.build_programs()
-    pending, running = list(range(len(tests))), {}
-    context = multiprocessing.get_context("fork")
-    for _ in range(max(1, min(WORKERS, os.cpu_count(), len(tests)))):
-        ours, theirs = context.Pipe()
-        context.Process(target=_work, args=(tests, theirs)).start()
-        theirs.close()
-        running[ours] = None
+    pending = list(range(len(tests)))
+    running = [Process(tests) for _ in range(max(1, min(WORKERS, os.cpu_count(), len(tests))))]
     while running:
-        for channel in multiprocessing.connection.wait(list(running)):
-            test = running[channel]
-            try:
-                key, done = channel.recv()
-            except EOFError:  # told to end; or its process died with a test in hand
-                del running[channel]
-                if test is not None:
-                    report(test, "fail", 0.0, "the process that ran it ended")
+        left = [process.seconds_left() for process in running if process.test is not None]
+        ready = multiprocessing.connection.wait([process.channel for process in running],
+                                                min(left, default=None))
+        for process in list(running):
+            is_late = process.seconds_left() == 0
+            if process.channel not in ready and not is_late:
                 continue
+            heard = process.receive() if process.channel in ready else None
+            if heard is None:
+                running.remove(process)
+                if process.test is not None:
+                    report(process.test, *process.bury(is_late))
+                    running += [Process(tests)] if pending else []
+                continue
+            key, done = heard
             if done is not None:
-                report(test, *done)
-            running[channel] = None
-            if pending:
-                number = _pick(tests, pending, key)
-                running[channel] = tests[number]
-                channel.send(number)
-            else:
-                channel.send(None)
+                report(process.test, *done)
+            number = _pick(tests, pending, key) if pending else None
+            process.give(number, None if number is None else tests[number])
     for number in pending:
         report(tests[number], "fail", 0.0, "no process is left to run it")
 

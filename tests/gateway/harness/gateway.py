@@ -156,12 +156,6 @@ class Gateway:
         finally:
             qmp.close()
 
-    def pause(self):
-        self._qmp("stop")
-
-    def resume(self):
-        self._qmp("cont")
-
     # ---- inside ----
 
     def _await_sockets(self):
@@ -175,11 +169,6 @@ class Gateway:
                 raise RuntimeError(f"the emulator of gateway {self.number} ended: {errors}")
             return all(path.exists() for path in wanted)
         _await(listening, "the emulator's sockets")
-
-    def _qmp(self, command):
-        qmp = Qmp(self.folder / "qmp.sock")
-        qmp.execute(command)
-        qmp.close()
 
     def _arguments(self):
         initrd = images.gateway_initramfs(self._pages, self._extra)
