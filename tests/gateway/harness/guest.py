@@ -17,6 +17,15 @@ from .console import Console
 CMDLINE = ("console=ttyAMA0 earlycon=pl011,0x09000000 quiet panic=-1 loglevel=4 "
            "nokaslr cryptomgr.notests initcall_blacklist=jent_mod_init")
 MIGRATED_AWAY = 20
+POLL_S = 0.1  # between two questions: each takes a gateway's only CPU for a while
+
+
+def poll(is_so, told, timeout):
+    """Waits for what gives no event. told(): what there is instead, for who reads of the failure."""
+    end = time.monotonic() + timeout
+    while not is_so():
+        assert time.monotonic() < end, f"not so within {timeout} s: {told()}"
+        time.sleep(POLL_S)
 
 
 class Report:
@@ -94,9 +103,12 @@ class Guest:
     def listen(self, timeout=60):
         """Starts a target, and waits until it answers on its control socket."""
         self.start()
-        while self.host.run("godwit", "status", self.name, "--json", timeout=timeout).code != 0:
+
+        def answers():
             if self.command.ended():
                 raise AgentError(f"the target ended ({self.command.code}): {self.said()}")
+            return self.host.run("godwit", "status", self.name, "--json", timeout=timeout).code == 0
+        poll(answers, self.said, timeout)
         return self
 
     def type(self, line):
@@ -109,23 +121,21 @@ class Guest:
     def status(self):
         return json.loads(self.host.check("godwit", "status", self.name, "--json"))
 
+    def expect(self, is_so, timeout=30):
+        """Waits until its status is as is_so wants."""
+        poll(lambda: is_so(self.status()), self.status, timeout)
+
     def expect_status(self, *words, timeout=30):
         """Waits until the migration's status is one of these."""
-        end = time.monotonic() + timeout
-        while self.status()["migrate"].get("status") not in words:
-            assert time.monotonic() < end, (words, self.status())
+        self.expect(lambda told: told["migrate"].get("status") in words, timeout)
 
     def expect_state(self, word, timeout=30):
         """Waits until the guest itself is in this state."""
-        end = time.monotonic() + timeout
-        while self.status()["status"] != word:
-            assert time.monotonic() < end, (word, self.status())
+        self.expect(lambda told: told["status"] == word, timeout)
 
     def expect_error(self, text, timeout=60):
         """Waits until what it says of its migration has this text."""
-        end = time.monotonic() + timeout
-        while text not in json.dumps(self.status()["migrate"]):
-            assert time.monotonic() < end, (text, self.status())
+        self.expect(lambda told: text in json.dumps(told["migrate"]), timeout)
 
     def start_migration(self, uri, *options, on_output=None, through=()):
         return self.host.start(*through, "godwit", "migrate", self.name, uri, *self._secrecy,
@@ -135,9 +145,8 @@ class Guest:
         """Lets its migration, when so much is left at most, send no more than that: less than a load
         writes, however little of the CPU it gets. What does not change has gone fast by then. Until
         then its downtime limit should be one that is never met."""
-        end = time.monotonic() + 120
-        while self.status()["migrate"].get("ram", {}).get("remaining", left_bytes + 1) > left_bytes:
-            assert time.monotonic() < end, self.status()
+        self.expect(lambda told: told["migrate"].get("ram", {}).get("remaining", left_bytes + 1) <= left_bytes,
+                    timeout=120)
         self.set_parameters({"max-bandwidth": bytes_per_s, "downtime-limit": downtime_ms})
 
     def set_parameters(self, parameters):
