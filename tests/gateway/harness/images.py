@@ -107,8 +107,19 @@ def small_initramfs(name, init, programs, pages="4k", modules=()):
     return _store(archive, name)
 
 
+_gateway_images = {}
+
+
 def gateway_initramfs(pages="4k", extra=None):
-    """The system of a gateway. extra: {path inside: file or folder outside} of more files."""
+    """The system of a gateway, made once in a process. extra: {path inside: file or folder outside} of
+    more files."""
+    key = pages, tuple((extra or {}).items())
+    if key not in _gateway_images or not _gateway_images[key].exists():
+        _gateway_images[key] = _make_gateway_initramfs(pages, extra)
+    return _gateway_images[key]
+
+
+def _make_gateway_initramfs(pages, extra):
     archive = Archive()
     _add_busybox(archive)
     _add_mount_points(archive)
