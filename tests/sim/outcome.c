@@ -118,11 +118,13 @@ static bool is_target_at_hand(void)
 
 static void ask_source(enum gw_source_event_type type)
 {
+    world.is_helped = true;
     (void)source_tell(&world, &(struct gw_source_event){.type = type});
 }
 
 static void ask_target(enum gw_target_event_type type)
 {
+    world.is_helped = true;
     (void)target_tell(&world, &(struct gw_target_event){.type = type});
 }
 
@@ -148,13 +150,16 @@ static void help_source(void)
     const struct gw_record_entry *entry = gw_history_get(&world.disk, &world.session);
     bool is_known = entry && entry->state != GW_RECORD_TOOK && entry->state != GW_RECORD_PULLING;
     if (is_shared && is_known) { /* its record, on this host, says that it never ran */
+        world.is_helped = true;
         (void)source_tell(
             &world, &(struct gw_source_event){.type = GW_SOURCE_EV_RUN_ANYWAY, .has_token = true});
         return;
     }
     if (phase == PHASE_P && world_random(&world, 2)) {
         ask_source(GW_SOURCE_EV_GIVE_UP);
-    } else if (!world_run_at_source(&world) && (was_released || is_shared)) {
+    } else if (world_run_at_source(&world)) {
+        world.is_helped = true;
+    } else if (was_released || is_shared) {
         world.was_given_up = true;
         ask_source(GW_SOURCE_EV_GIVE_UP); /* it is as lost as the one there */
     }
@@ -187,15 +192,18 @@ static void prompt_source(void)
     }
 }
 
-static void run_to_the_end(void)
+/* Who needs a person gets one, and as much time again; nobody else does. */
+static void run_to_the_end(bool is_over)
 {
-    bool is_over = false;
-    prompt_source();
-    is_over = run_quiet_phase();
-    for (int i = 0; i < 2 && !world.failure[0]; i++) {
+    for (int i = 0; i < 3 && !world.failure[0]; i++) {
+        world.is_helped = false;
+        prompt_source();
         help_target();
         if (!is_over && world.is_up[SOURCE] && world.is_source_started) {
             help_source();
+        }
+        if (!world.is_helped) {
+            break;
         }
         is_over = run_quiet_phase();
     }
@@ -328,6 +336,24 @@ static bool has_only_lost_links(void)
     return true;
 }
 
+/* Then nobody tires, and nobody waits for a device that is stuck: no person is needed. */
+static bool is_only_link_lost(void)
+{
+    const struct options *options = &world.plan.options;
+    bool may_wait_in_vain = options->stuck_devices > 0 && !options->no_ack;
+    return !may_wait_in_vain && is_patient_enough(options) && has_only_lost_links();
+}
+
+/* Before a person could have done anything. */
+static void expect_over(bool is_over)
+{
+    if (!is_over && is_only_link_lost()) {
+        world_fail(&world, "only the link was lost, and there is no end: source %s, target %s",
+                   gw_source_state_name(gw_source_state(&world.source)),
+                   gw_target_state_name(gw_target_state(&world.target)));
+    }
+}
+
 /* A lost link costs a pause: once pages went, the migration ends as if it had not been lost. */
 static void expect_resumed(void)
 {
@@ -336,10 +362,8 @@ static void expect_resumed(void)
     bool may_be_late =
         source->config.deadline_ns > 0 && (source->config.on_deadline == GW_ON_DEADLINE_CANCEL ||
                                            source->config.on_deadline == GW_ON_DEADLINE_AUTO);
-    bool may_wait_in_vain = options->stuck_devices > 0 && !options->no_ack;
-    if (options->shared || may_wait_in_vain || !is_patient_enough(options) || may_be_late ||
-        options->damage_one_in || options->corrupt_one_in || !has_only_lost_links() ||
-        source->setup_ns == 0) {
+    if (options->shared || !is_only_link_lost() || may_be_late || options->damage_one_in ||
+        options->corrupt_one_in || source->setup_ns == 0) {
         return;
     }
     if (!world.guest[TARGET].is_alive || world.target.missing > 0) {
@@ -445,13 +469,14 @@ bool run_plan(const struct plan *plan, bool is_verbose, uint64_t *steps)
         expect_table();
     }
     if (!world.failure[0]) {
-        run_to_the_end();
+        expect_over(is_over);
+    }
+    if (!world.failure[0]) {
+        run_to_the_end(is_over);
     }
     if (!world.failure[0]) {
         expect_guest();
-        if (is_over) {
-            expect_resumed();
-        }
+        expect_resumed();
     }
     if (!world.failure[0]) {
         expect_second_try();

@@ -271,6 +271,7 @@ struct world {
     bool is_idle;         /* the guest does nothing any more */
     bool has_died[2];     /* the guest ran on that side when its host died */
     bool was_given_up;    /* by an operator, for good */
+    bool is_helped;       /* a person did something, in the end */
     bool was_booted_anew; /* the source's host, from its disk */
     uint64_t deaf_until_ns[2], hung_until_ns[2], stuck_until_ns;
     bool is_up[2]; /* the side's process */

@@ -34,11 +34,23 @@ static void host_fault(struct world *world, const char *why)
                       &(struct gw_target_event){.type = GW_TARGET_EV_HOST_FAULT, .fault = &fault});
 }
 
+/* Whoever has not introduced himself yet is none of the session. */
+static void close_all(struct world *world)
+{
+    for (int i = 0; i < SIM_CONNECTIONS; i++) {
+        struct connection *connection = &world->connection[i];
+        if (connection->is_used && connection->is_admitted && connection != candidate &&
+            connection->is_open[TARGET]) {
+            link_close_one(world, connection, TARGET);
+        }
+    }
+}
+
 void target_lost(struct world *world, enum gw_status status, const char *why)
 {
     struct gw_fault fault = {0};
     (void)gw_fault_set(&fault, status, "%s", why);
-    link_close_side(world, TARGET);
+    close_all(world);
     say(world, "target", "lost", why);
     (void)target_tell(world,
                       &(struct gw_target_event){.type = GW_TARGET_EV_LINK_LOST, .fault = &fault});
@@ -255,17 +267,6 @@ static void admit_channel(struct world *world, const struct gw_target_action *ac
     if (action->type == GW_TARGET_DO_ADMIT_URGENT) {
         gw_target_urgent_ready(&world->target);
         demand_all(world);
-    }
-}
-
-static void close_all(struct world *world)
-{
-    for (int i = 0; i < SIM_CONNECTIONS; i++) {
-        struct connection *connection = &world->connection[i];
-        if (connection->is_used && connection->is_admitted && connection != candidate &&
-            connection->is_open[TARGET]) {
-            link_close_one(world, connection, TARGET);
-        }
     }
 }
 
