@@ -28,7 +28,7 @@ PROGRAMS = {
     "tls": (TRANSPORT, 2000, 60),
     "batch": ([], 70000, 60),
     "frame": ([], 64, 60),
-    "message": ([], 8192, 20),  # what a frame carries: small, and soon seen
+    "message": ([], 8300, 40),
 }
 FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fno-omit-frame-pointer",
          "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all",
