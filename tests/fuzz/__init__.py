@@ -22,6 +22,9 @@ PURE = ["src/base/crc32c.c", "src/base/digest.c", "src/base/status.c", "src/base
 TRANSPORT = ["src/base/blocks.c", "src/host/clock.c", "src/host/kernel.c", "src/host/loop.c",
              "src/host/unix_socket.c",
              *sorted(str(path.relative_to(TOP)) for path in (TOP / "src/transport").glob("*.c"))]
+PLACE = [f"src/migrate/{name}.c" for name in
+         ("assembly", "blocktime", "pages", "pages_window", "record", "target", "target_faults", "target_place",
+          "target_steps", "target_view")]
 STATE = ["src/device/state.c", "src/device/pl011.c", "src/device/pl031.c", "src/vm/plan.c"]
 # name: (its sources beside tests/fuzz/NAME.c and PURE, the longest input, seconds without --all). The
 # one that takes longest to build comes first: two run at once.
@@ -30,8 +33,8 @@ PROGRAMS = {
     "batch": ([], 70000, 60),
     "frame": ([], 64, 60),
     "message": ([], 8300, 20),
+    "place": (PLACE, 512, 20),
     "state": (STATE, 2048, 20),
-}
 }
 FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fno-omit-frame-pointer",
          "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all",
