@@ -94,6 +94,16 @@ static enum gw_status next_message(struct gw_cli_client *client, uint64_t deadli
     }
 }
 
+/* A monitor that is gone has left its last words here. */
+static void take_last_words(struct gw_cli_client *client)
+{
+    enum { EVENTS_MAX = 64 };
+    struct gw_fault ignored = {.status = GW_OK};
+    enum gw_status status = GW_AGAIN;
+    for (int i = 0; i < EVENTS_MAX && status == GW_AGAIN && !client->has_final; i++)
+        status = next_message(client, gw_clock_now_ns(), false, &ignored);
+}
+
 static enum gw_status send_output(struct gw_cli_client *client, struct gw_fault *fault)
 {
     uint64_t deadline_ns = gw_clock_now_ns() + client->reply_ns_max;
@@ -107,9 +117,12 @@ static enum gw_status send_output(struct gw_cli_client *client, struct gw_fault 
         }
         struct pollfd waited = {.fd = client->fd, .events = POLLOUT};
         int ms = ms_until(deadline_ns);
-        if ((errno != EAGAIN && errno != EINTR) || ms == 0)
+        if ((errno != EAGAIN && errno != EINTR) || ms == 0) {
+            int error = errno;
+            take_last_words(client);
             return gw_fault_set(fault, GW_LINK, "the monitor does not take commands: %s",
-                                strerror(errno));
+                                strerror(error));
+        }
         (void)poll(&waited, 1, ms);
     }
     return GW_OK;
