@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS between two gateways: who has the key or the certificate moves its guest, who has not is told."""
+import functools
 import subprocess
-import sys
 
 from harness.case import gateways
 from harness.guest import MIGRATED_AWAY, Guest, Report
-from harness.paths import TOP
+from harness.paths import RELEASE, TOP
 from test_loss import check_cut_and_mended
 from test_migrate import check_moved, listen, uri
 from test_postcopy import LOAD, check_pulled
@@ -22,13 +22,19 @@ def share_key(net):
     net[2].push(net[1].pull(KEY), KEY, mode="600")
 
 
+@functools.cache
+def certificates():
+    """The folders of tests/certificates.py, which the build makes once."""
+    target = "tests/unit/certificates"
+    subprocess.run([TOP / "tools/build", "aarch64", "--", target], check=True)
+    return RELEASE / target
+
+
 def share_certificates(net, *folders):
     """A folder of tests/certificates.py for each gateway, in their order."""
-    made = net.folder / "certificates"
-    subprocess.run([sys.executable, TOP / "tests/certificates.py", made], check=True)
     for number, folder in enumerate(folders, 1):
         net[number].check("mkdir", "-p", "/tmp/tls")
-        for path in (made / folder).iterdir():
+        for path in (certificates() / folder).iterdir():
             net[number].push(path, f"/tmp/tls/{path.name}", mode="600")
 
 
