@@ -11,7 +11,7 @@ from harness.guest import Guest, Report
 from test_handover import BATCH, SIGUSR1
 from test_migrate import check_moved
 from test_postcopy import DEMAND, LOAD, check_pulled
-from test_tls import PSK, X509, give_kernel_records, share_certificates, share_key
+from test_tls import LIGHT, PSK, X509, give_kernel_records, share_certificates, share_key
 from test_transports import load_vsock
 
 COLUMNS = {
@@ -113,7 +113,7 @@ def prepare(net, tls):
 def move(net, transport, channels, way, compress, tls):
     secret, named = prepare(net, tls)
     link = LINKS[transport](net, channels, secret)
-    source = Guest(net[1], words=LOAD, tls=secret).boot()
+    source = Guest(net[1], words=LIGHT if tls == "x509" else LOAD, tls=secret).boot()
     source.console.wait_for_load(1)
     target = link.listen()
     cut = CUT_BY_TLS if secret else CUTS[way]

@@ -13,6 +13,7 @@ from test_postcopy import LOAD, check_pulled
 KEY = "/tmp/key"
 REFUSED, USAGE = 4, 2
 PSK, X509 = f"psk:{KEY}", "x509:/tmp/tls"
+LIGHT = "load=4@10"  # where all that it writes is sealed, and opened, by an emulated CPU
 
 
 def share_key(net):
@@ -53,8 +54,8 @@ def count_of(gateway, name):
     return int(gateway.shell(f"awk '$1 == \"{name}\" {{ print $2 }}' /proc/net/tls_stat"))
 
 
-def boot(net, **options):
-    source = Guest(net[1], words=LOAD, tls=PSK, **options).boot()
+def boot(net, words=LOAD, **options):
+    source = Guest(net[1], words=words, tls=PSK, **options).boot()
     source.console.wait_for_load(1)
     return source, listen(net[2], tls=PSK, **options)
 
@@ -168,7 +169,7 @@ def test_records_by_the_kernel(net):
     give_kernel_records(net, wanted=False)  # its counters begin at 0 then
     give_kernel_records(net)
     share_key(net)
-    source, target = boot(net)
+    source, target = boot(net, words=LIGHT)
     check_pulled(source, target, source.migrate(uri(net[2]), "--postcopy", "--channels", "2"))
     assert count_of(net[1], "TlsTxSw") >= 4  # control, urgent, two bulk channels
     assert count_of(net[2], "TlsRxSw") >= 4
