@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * TLS records, by what a stranger sends to a target, and by what happens between a source and a
- * target that have the same key: the way delivers in pieces of any size, flips bits, and breaks.
- * Whatever it does, a stranger's bytes never arrive as data, and the source's arrive as they are or
- * not at all; when it does nothing, all of them.
+ * TLS records, by what a stranger sends to a target, by what one answers to a source, and by what
+ * happens between a source and a target that have the same key: the way delivers in pieces of any
+ * size, flips bits, and breaks. Whatever it does, a stranger's bytes never arrive as data, a source
+ * never believes one, and its own bytes arrive as they are or not at all; when nothing is done to
+ * them, all of them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -89,6 +90,7 @@ static void prepare(void)
 struct run {
     const uint8_t *op, *end; /* what the way does, from the input */
     bool is_harmed, is_broken;
+    bool is_believed; /* the source's hands were shaken */
     struct gw_connection server;
     bool is_over; /* the server's end */
     size_t received;
@@ -96,6 +98,7 @@ struct run {
 
 static void *be_source(void *argument)
 {
+    struct run *run = argument;
     struct gw_connection client;
     struct gw_fault fault = {.status = GW_OK};
     struct gw_uri uri = way_listener.uri;
@@ -103,6 +106,8 @@ static void *be_source(void *argument)
     memset(&client, 0, sizeof(client));
     require(gw_connection_open(&client, &fault), &fault);
     enum gw_status status = gw_connection_connect(&client, &uri, &options, &fault);
+    run->is_believed = status == GW_OK;
+    GW_ASSERT(status == GW_OK || fault.text[0] != '\0');
     if (status == GW_OK) {
         struct iovec part = {data, DATA_BYTES};
         status = gw_connection_write_all(&client, &part, 1, &fault);
@@ -111,7 +116,7 @@ static void *be_source(void *argument)
         (void)!gw_connection_shut(&client);
     }
     gw_connection_close(&client);
-    return argument;
+    return NULL;
 }
 
 /* Nobody waits for ever. (libFuzzer has a clock of its own, which interrupts.) */
@@ -231,7 +236,7 @@ static void carry(struct run *run, int near, int far)
 static void run_way(struct run *run)
 {
     pthread_t source;
-    GW_ASSERT(pthread_create(&source, NULL, be_source, NULL) == 0);
+    GW_ASSERT(pthread_create(&source, NULL, be_source, run) == 0);
     int near = accept_one(&way_listener);
     int far = reach_target(run);
     carry(run, near, far);
@@ -258,6 +263,41 @@ static void run_stranger(struct run *run)
     (void)close(fd);
 }
 
+enum { HELLO_SESSION = 43 }; /* RFC 8446, 4.1.2 and 4.1.3: its length, in either one's record */
+
+/* What is sent is said to be of the session that the source began, as it must be. */
+static void echo_session(int fd, uint8_t *bytes, size_t count)
+{
+    uint8_t hello[HELLO_SESSION + 33] = {0};
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    wait_for(&wait, 1);
+    (void)!recv(fd, hello, sizeof(hello), MSG_WAITALL);
+    if (count >= sizeof(hello) && bytes[HELLO_SESSION] == 32 && hello[HELLO_SESSION] == 32) {
+        memcpy(bytes + HELLO_SESSION, hello + HELLO_SESSION, 33);
+    }
+}
+
+/* A target that is none: it says what the input says, in pieces of one size, and the end. */
+static void run_false_target(struct run *run)
+{
+    pthread_t source;
+    static uint8_t said[4096];
+    size_t piece = 1 + (size_t)next(run);
+    size_t count = (size_t)(run->end - run->op);
+    count = count < sizeof(said) ? count : sizeof(said);
+    memcpy(said, run->op, count);
+    GW_ASSERT(pthread_create(&source, NULL, be_source, run) == 0);
+    int fd = accept_one(&way_listener);
+    echo_session(fd, said, count);
+    for (size_t at = 0; at < count; at += piece) {
+        (void)!send(fd, said + at, count - at < piece ? count - at : piece, MSG_NOSIGNAL);
+    }
+    (void)shutdown(fd, SHUT_WR);
+    GW_ASSERT(pthread_join(source, NULL) == 0);
+    GW_ASSERT(!run->is_believed);
+    (void)close(fd);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
 {
     static struct run run;
@@ -268,7 +308,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
     memset(&run, 0, sizeof(run));
     run.op = bytes + 1;
     run.end = bytes + count;
-    (bytes[0] & 1 ? run_stranger : run_way)(&run);
+    static void (*const ways[])(struct run *) = {run_way, run_stranger, run_way, run_false_target};
+    ways[bytes[0] % 4](&run);
     struct gw_tls_use use;
     gw_tls_get_use(&use);
     GW_ASSERT(use.sessions == 0 && use.session_used == 0 && use.failed == 0);
@@ -299,8 +340,26 @@ void fuzz_make_seeds(void)
     static const uint8_t hello[] = {1, 255, 0x16, 3, 1, 0, 47, 1, 0, 0, 43, 3, 3,    1, 2, 3, 4, 5,
                                     6, 7,   8,    9, 1, 2, 3,  4, 5, 6, 7,  8, 9,    1, 2, 3, 4, 5,
                                     6, 7,   8,    9, 1, 2, 3,  4, 5, 0, 0,  2, 0x13, 1, 1, 0, 0, 0};
+    /* And a ServerHello: up to its session; from the cipher on, with the first key, and P-256's
+     * base point for a share. A record of what should be sealed follows. */
+    static const uint8_t answer[] = {3,  255, 22, 3,  3,  0,  161, 2,  0,  0,  157, 3,
+                                     3,  1,   2,  3,  4,  5,  6,   7,  8,  9,  10,  11,
+                                     12, 13,  14, 15, 16, 17, 18,  19, 20, 21, 22,  23,
+                                     24, 25,  26, 27, 28, 29, 30,  31, 32, 32};
+    static const uint8_t choice[] = {
+        19,  1,   0,   0,   85, 0,   43,  0,   2,   3,   4,   0,   41,  0,   2,   0,   0,   0,
+        51,  0,   69,  0,   23, 0,   65,  4,   107, 23,  209, 242, 225, 44,  66,  71,  248, 188,
+        230, 229, 99,  164, 64, 242, 119, 3,   125, 129, 45,  235, 51,  160, 244, 161, 57,  69,
+        216, 152, 194, 150, 79, 227, 66,  226, 254, 26,  127, 155, 142, 231, 235, 74,  124, 15,
+        158, 22,  43,  206, 51, 87,  107, 49,  94,  206, 203, 182, 64,  104, 55,  191, 81,  245};
+    static const uint8_t sealed[] = {0x17, 3, 3, 0, 20};
+    static uint8_t whole[sizeof(answer) + 32 + sizeof(choice) + sizeof(sealed) + 20];
+    memcpy(whole, answer, sizeof(answer));
+    memcpy(whole + sizeof(answer) + 32, choice, sizeof(choice));
+    memcpy(whole + sizeof(answer) + 32 + sizeof(choice), sealed, sizeof(sealed));
     for (size_t i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++) {
         fuzz_seed(seeds[i], sizeof(seeds[i]));
     }
     fuzz_seed(hello, sizeof(hello));
+    fuzz_seed(whole, sizeof(whole));
 }
