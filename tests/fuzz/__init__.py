@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build/fuzz"
@@ -30,6 +31,7 @@ STATE = ["src/device/state.c", "src/device/pl011.c", "src/device/pl031.c", "src/
 # one that takes longest to build comes first: two run at once.
 PROGRAMS = {
     "tls": (TRANSPORT, 2000, 60),
+    "x509": (TRANSPORT, 6000, 40),
     "batch": ([], 70000, 60),
     "frame": ([], 64, 60),
     "message": ([], 8300, 20),
@@ -55,6 +57,7 @@ MBEDTLS = unpacked("mbedtls")
 MBEDTLS_OURS = TOP / "subprojects/packagefiles/mbedtls"
 MBEDTLS_FLAGS = ['-DMBEDTLS_CONFIG_FILE="godwit_config.h"', "-isystem", MBEDTLS / "include", "-isystem", MBEDTLS]
 MBEDTLS_BUILD = ["-g", "-O2", "-w", "-fsanitize=fuzzer-no-link,address", f"-I{MBEDTLS}/library"]
+BUILDING = Lock()  # two programs are built at once, of the same objects
 AESNI_FLAGS = ["-maes", "-mpclmul", "-msse4.1"]
 
 
@@ -106,7 +109,8 @@ class Fuzzer:
         self.crash = None
 
     def build(self):
-        objects = [*build_common(), *(build_mbedtls() if self.name == "tls" else [])]
+        with BUILDING:
+            objects = [*build_common(), *(build_mbedtls() if self.name in ("tls", "x509") else [])]
         subprocess.run(["clang", *FLAGS, *LZ4_FLAGS, *MBEDTLS_FLAGS, f"tests/fuzz/{self.name}.c",
                         "tests/fuzz/seed.c", *self.sources, *objects, "-lpthread", "-o", self.program],
                        cwd=TOP, check=True)
