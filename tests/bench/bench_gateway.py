@@ -140,7 +140,7 @@ def measure_case(gateway, case, count, say):
     port = FIRST_PORT + 100 * CASES.index(case)
     bare_ms = []
     for number in range(count):
-        for side in sides:
+        for side in sides if number % 2 == 0 else sides[::-1]:
             port += 1
             side.move(f"tcp:127.0.0.1:{port}", words, postcopy)
         fewest = min(side.sent_mb[-1] for side in sides)

@@ -116,7 +116,8 @@ class Godwit:
 
     def prepare_source(self, machine, postcopy):
         _enable(machine, self.capabilities if postcopy else ["events"])
-        return {"__org.godwit_auto-converge": False}  # as QEMU's default
+        # As QEMU's defaults: not slowed down, and no postcopy that nobody asked for.
+        return {"__org.godwit_auto-converge": False, "__org.godwit_precopy": not postcopy}
 
     def idle_command(self, label):
         """(socket, command) of a monitor that waits for a guest."""
