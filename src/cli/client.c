@@ -158,6 +158,15 @@ static enum gw_status take_error(const struct gw_cli_client *client, const char 
     return gw_fault_set(fault, GW_REFUSED, "%s", has_words ? text : otherwise);
 }
 
+/* In place of a greeting: a monitor says what is in the way, another program anything. */
+static enum gw_status take_greeting_error(const struct gw_cli_client *client,
+                                          struct gw_fault *fault)
+{
+    return gw_json_read_member(&client->document, 0, "error") >= 0
+               ? take_error(client, "the monitor greets with an error without words", fault)
+               : gw_fault_set(fault, GW_LINK, "what listens on the control socket does not greet");
+}
+
 static enum gw_status take_reply(struct gw_cli_client *client, struct gw_fault *fault)
 {
     uint64_t deadline_ns = gw_clock_now_ns() + client->reply_ns_max;
@@ -185,7 +194,7 @@ struct gw_json *gw_cli_client_begin(struct gw_cli_client *client, enum gw_qmp_co
     return json;
 }
 
-/* Whether plain TCP may go there is the monitor's to say: it knows how it was started. */
+/* Whether plain TCP may go there is the monitor's to say. */
 enum gw_status gw_cli_decode_target(const char *text, struct gw_uri *uri, struct gw_fault *fault)
 {
     struct gw_transport_options options = gw_transport_defaults;
@@ -254,7 +263,7 @@ enum gw_status gw_cli_client_open(struct gw_cli_client *client, const char *path
         return status;
     status = next_message(client, gw_clock_now_ns() + client->reply_ns_max, true, fault);
     if (status == GW_OK && gw_json_read_member(&client->document, 0, "QMP") < 0)
-        status = take_error(client, "what listens on the control socket does not greet", fault);
+        status = take_greeting_error(client, fault);
     if (status == GW_AGAIN)
         status = gw_fault_set(fault, GW_LINK, "the monitor does not greet: too many clients?");
     if (status == GW_OK)
@@ -277,7 +286,10 @@ int gw_cli_client_find(struct gw_cli_client *client, const struct gw_cli_values 
     struct gw_fault fault = {.status = GW_OK};
     if (gw_cli_find_control(values, control, &fault) != GW_OK)
         return gw_cli_fail_for(values, gw_cli_exit_of(&fault), "%s", fault.text);
-    if (gw_cli_client_open(client, control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK)
+    enum gw_status status = gw_cli_client_open(client, control, GW_CLI_REPLY_NS_MAX, &fault);
+    if (status == GW_REFUSED) /* it answers, and that is what it says */
+        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "%s", fault.text);
+    if (status != GW_OK)
         return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "no monitor answers for %s: %s",
                                values->name, fault.text);
     return GW_RUN_EXIT_DONE;

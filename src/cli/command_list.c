@@ -33,20 +33,14 @@ struct entry {
     char name[];
 };
 
-/* Other sockets are left alone: a console's, say, would lose who is connected there. Whoever runs a
- * guest holds NAME.lock. */
-static void take_name(int directory_fd, const char *file)
+static void take_name(const char *file)
 {
-    char lock[GW_INFO_NAME_BYTES + 8];
     static const char suffix[] = ".sock";
     size_t length = strlen(file);
     if (length <= sizeof(suffix) - 1 || file[0] == '.')
         return;
     length -= sizeof(suffix) - 1;
     if (length >= GW_INFO_NAME_BYTES || strcmp(file + length, suffix) != 0)
-        return;
-    (void)snprintf(lock, sizeof(lock), "%.*s.lock", (int)length, file);
-    if (faccessat(directory_fd, lock, F_OK, 0) != 0)
         return;
     if (name_count == NAMES_MAX) {
         is_more = true;
@@ -70,7 +64,7 @@ static enum gw_status read_directory(const char *path, struct gw_fault *fault)
         for (long at = 0; at < bytes;) {
             uint16_t length = 0;
             memcpy(&length, buffer.bytes + at + offsetof(struct entry, bytes), sizeof(length));
-            take_name(fd, buffer.bytes + at + offsetof(struct entry, name));
+            take_name(buffer.bytes + at + offsetof(struct entry, name));
             at += length;
         }
     }
@@ -173,8 +167,8 @@ static const struct gw_cli_option options[] = {
 const struct gw_cli_command gw_cli_command_list = {
     .name = "list",
     .summary = "list the guests of this host",
-    .about = "Those with a control socket and records in the usual place; a guest run with\n"
-             "--control or --state-dir elsewhere is not among them.",
+    .about = "Those with a control socket in the usual place; a guest run with --control\n"
+             "elsewhere is not among them.",
     .examples = "godwit list",
     .exits = "0 done; 2 usage; 3 the directory cannot be read",
     .options = options,

@@ -94,7 +94,8 @@ static int resolve_dead(const struct gw_cli_values *values, const struct gw_cli_
     enum gw_run_dead_action what = action == GIVE_UP             ? GW_RUN_DEAD_GIVE_UP
                                    : action == RUN_OTHER_IS_DEAD ? GW_RUN_DEAD_FORGET
                                                                  : GW_RUN_DEAD_SHOW;
-    if (gw_run_resolve_dead(places->state_dir, values->name, what, &dead, &fault) != GW_OK)
+    if (gw_cli_check_state_dir(values, &fault) != GW_OK ||
+        gw_run_resolve_dead(places->state_dir, values->name, what, &dead, &fault) != GW_OK)
         return gw_cli_fail_with(&fault);
     print_result(&dead.result);
     if (action == SHOW && dead.is_open)
@@ -118,7 +119,10 @@ static int run_resolve(struct gw_cli_values *values)
     if (action == RUN_OTHER_IS_DEAD)
         (void)gw_cli_fail(0, "if the other side still runs this guest, or ever will, there are now "
                              "two of it; no other command can do that");
-    if (gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK) {
+    enum gw_status status = gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault);
+    if (status == GW_REFUSED)
+        return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
+    if (status != GW_OK) {
         (void)gw_cli_fail(0, "no monitor answers for %s: %s", values->name, fault.text);
         return resolve_dead(values, &places, action);
     }
@@ -160,8 +164,8 @@ const struct gw_cli_command gw_cli_command_resolve = {
                 "godwit resolve router --run TOKEN            # on the other\n"
                 "godwit resolve router --run --other-is-dead  # the other host has burnt down",
     .exits =
-        "0 settled, or nothing to settle; 1 refused; 2 usage; 3 the records cannot be read; 6\n"
-        "held, and nothing was done",
+        "0 settled, or nothing to settle; 1 refused, or the record is damaged; 2 usage; 3 the\n"
+        "state directory cannot be read; 6 held, and nothing was done",
     .positional = {{"NAME", GW_CLI_AT(name), true}, {"TOKEN", GW_CLI_AT(token), false}},
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),

@@ -1,14 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* godwit run: checks what the operator wants and hands it to the monitor. Main thread. */
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 
 #include "commands.h"
 #include "godwit/limits.h"
+#include "godwit/transport.h"
 #include "godwit/units.h"
 #include "places.h"
 
 enum { MEMORY_DEFAULT_MIB = 256 };
+
+/* Beside the guests' control sockets one that is called like them would be taken for one. */
+static enum gw_status check_socket(const char *path, struct gw_fault *fault)
+{
+    char directory[GW_CLI_PATH_BYTES];
+    struct gw_fault ignored = {.status = GW_OK};
+    size_t length = strlen(path);
+    if (length < 5 || strcmp(path + length - 5, ".sock") != 0 ||
+        gw_cli_runtime_dir(directory, &ignored) != GW_OK ||
+        strncmp(path, directory, strlen(directory)) != 0 || path[strlen(directory)] != '/')
+        return GW_OK;
+    return gw_fault_set(fault, GW_ARGUMENT,
+                        "--console unix:%.100s: NAME.sock in %.80s is a guest's control socket; "
+                        "wanted another name or place",
+                        path, directory);
+}
+
+/* A descriptor that nobody passed would be one that godwit opens itself later. */
+static enum gw_status check_passed(const char *incoming, struct gw_fault *fault)
+{
+    struct gw_uri uri;
+    if (!incoming || strncmp(incoming, "fd:", 3) != 0)
+        return GW_OK;
+    enum gw_status status = gw_uri_decode(&uri, incoming, fault);
+    for (uint32_t i = 0; status == GW_OK && i < uri.fd_count; i++) {
+        if (fcntl(uri.fd[i], F_GETFD) < 0)
+            status =
+                gw_fault_set(fault, GW_ARGUMENT,
+                             "--incoming %.60s: nobody passed a descriptor %d; wanted a socket "
+                             "that listens",
+                             incoming, uri.fd[i]);
+    }
+    return status;
+}
 
 /* stdio | file:PATH | unix:PATH | PATH */
 static enum gw_status decode_console(const char *text, struct gw_run_config *config,
@@ -27,7 +63,7 @@ static enum gw_status decode_console(const char *text, struct gw_run_config *con
                             "--console is \"%s\"; wanted stdio, file:PATH, "
                             "unix:PATH or PATH",
                             text);
-    return GW_OK;
+    return is_unix ? check_socket(config->console_path, fault) : GW_OK;
 }
 
 static enum gw_status decode_guest_clock(const char *text, struct gw_run_config *config,
@@ -111,6 +147,8 @@ static enum gw_status make_config(struct gw_cli_values *values, struct gw_cli_pl
         status = gw_cli_find_places(values, places, fault);
     if (status == GW_OK)
         status = decode_console(values->console, config, fault);
+    if (status == GW_OK)
+        status = check_passed(values->incoming, fault);
     if (status == GW_OK)
         status = decode_guest_clock(values->guest_clock, config, fault);
     if (status == GW_OK)

@@ -47,8 +47,9 @@ static int explain_absence(const struct gw_cli_values *values, const struct gw_c
     struct gw_run_dead dead = {.has_record = false};
     struct gw_fault fault = {.status = GW_OK};
     (void)gw_cli_fail_for(values, 0, "no monitor answers for %s: %s", values->name, reason);
-    if (gw_run_resolve_dead(places->state_dir, values->name, GW_RUN_DEAD_SHOW, &dead, &fault) !=
-        GW_OK)
+    if (gw_cli_check_state_dir(values, &fault) != GW_OK ||
+        gw_run_resolve_dead(places->state_dir, values->name, GW_RUN_DEAD_SHOW, &dead, &fault) !=
+            GW_OK)
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
     if (dead.has_record)
         (void)gw_cli_fail(0, "%s", dead.result.text);
@@ -62,8 +63,11 @@ static int run_status(struct gw_cli_values *values)
     struct gw_info_status status;
     struct gw_info_migrate migrate;
     if (gw_cli_find_places(values, &places, &fault) != GW_OK)
-        return gw_cli_fail_with(&fault);
-    if (gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault) != GW_OK)
+        return gw_cli_fail_for(values, gw_cli_exit_of(&fault), "%s", fault.text);
+    enum gw_status opened = gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault);
+    if (opened == GW_REFUSED)
+        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "%s", fault.text);
+    if (opened != GW_OK)
         return explain_absence(values, &places, fault.text);
     bool is_ok = gw_cli_client_call(client, GW_QMP_STATUS, &fault) == GW_OK;
     gw_cli_client_close(client);

@@ -2,6 +2,7 @@
 /* Where a guest's socket and records lie. Memory: the caller's. Main thread. */
 #include "places.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,4 +68,11 @@ enum gw_status gw_cli_find_places(const struct gw_cli_values *values, struct gw_
         return status;
     return values->state_dir ? put_path(places->state_dir, values->state_dir, "", "", fault)
                              : gw_cli_runtime_dir(places->state_dir, fault);
+}
+
+enum gw_status gw_cli_check_state_dir(const struct gw_cli_values *values, struct gw_fault *fault)
+{
+    return values->state_dir == NULL || access(values->state_dir, F_OK) == 0
+               ? GW_OK
+               : gw_fault_set_os(fault, errno, "--state-dir %s", values->state_dir);
 }

@@ -23,7 +23,11 @@ GW_MUST_USE enum gw_status gw_cli_find_control(const struct gw_cli_values *value
                                                char control[GW_CLI_PATH_BYTES],
                                                struct gw_fault *fault);
 
-/* The same, and where its records are, --state-dir first. */
+/* GW_HOST when --state-dir is given and not there: it may be misspelt. */
+GW_MUST_USE enum gw_status gw_cli_check_state_dir(const struct gw_cli_values *values,
+                                                  struct gw_fault *fault);
+
+/* As gw_cli_find_control, and where its records are, --state-dir first. */
 GW_MUST_USE enum gw_status gw_cli_find_places(const struct gw_cli_values *values,
                                               struct gw_cli_places *places, struct gw_fault *fault);
 

@@ -371,6 +371,9 @@ void gw_clients_tell(const struct gw_qmp_message *message)
 void gw_clients_tell_followers(const struct gw_qmp_message *message)
 {
     tell(message, true);
+    for (int i = 0; i < GW_CLIENTS_MAX; i++) {
+        CLIENTS->client[i].is_following = false;
+    }
 }
 
 bool gw_clients_is_any(void)

@@ -60,7 +60,7 @@ void gw_clients_tell(const struct gw_qmp_message *message);
 /* Whose command is being executed follows the migration that it began. */
 void gw_clients_follow(void);
 
-/* Queues a message for those who follow. */
+/* Queues how it ended for those who follow, who do no longer. */
 void gw_clients_tell_followers(const struct gw_qmp_message *message);
 
 bool gw_clients_is_any(void);

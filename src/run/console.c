@@ -61,7 +61,6 @@ static void accept_client(void *context, uint32_t events)
 
 static enum gw_status watch_listener(struct gw_console *console, struct gw_fault *fault)
 {
-    console->is_out_pollable = true;
     return gw_loop_add(&gw_run_storage.monitor.loop, &console->listener_watch, console->listener_fd,
                        EPOLLIN, accept_client, console, fault);
 }

@@ -493,7 +493,6 @@ static void fill_config(struct gw_outgoing_config *config, const struct gw_qmp_m
 static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_handed *handed,
                              const char *peer, struct gw_fault *fault)
 {
-    gw_fault_clear(&gw_run_storage.upgrade.fault); /* of an earlier try */
     enum gw_status status = gw_outgoing_start(OUTGOING, config, fault);
     if (status) {
         if (handed != NULL) {
@@ -501,6 +500,7 @@ static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_
         }
         return status;
     }
+    gw_fault_clear(&gw_run_storage.upgrade.fault); /* of an earlier try */
     gw_dirty_rate_abandon();
     MONITOR->session = config->source.session;
     (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", peer);

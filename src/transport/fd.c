@@ -132,13 +132,6 @@ static enum gw_status fd_listen(struct gw_listener *listener, struct gw_fault *f
                             what, listener->uri.fd_count);
     }
     enum gw_status status = check_kind(fd, what, fault);
-    if (status == GW_OK && (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0) {
-        return gw_fault_set(
-            fault, GW_ARGUMENT,
-            "%.120s is a socket that this process opened itself, wanted one that it "
-            "was started with",
-            what);
-    }
     if (status == GW_OK && option(fd, SO_ACCEPTCONN) != 1) {
         struct gw_uri peer;
         status = gw_fault_set(fault, GW_ARGUMENT,

@@ -155,7 +155,10 @@ static uint32_t encode_verdict(const struct gw_verdict *verdict, uint8_t *bytes)
     gw_put_64(bytes, verdict->epoch);
     gw_put_64(bytes + 8, verdict->elapsed_ns);
     size_t length = strnlen(verdict->reason, GW_REASON_BYTES - 1);
-    memcpy(bytes + VERDICT_FIXED_BYTES, verdict->reason, length);
+    for (size_t i = 0; i < length; i++) { /* a path in it may be of any bytes */
+        char byte = verdict->reason[i];
+        bytes[VERDICT_FIXED_BYTES + i] = byte < ' ' || byte > '~' ? '?' : (uint8_t)byte;
+    }
     return (uint32_t)(VERDICT_FIXED_BYTES + length);
 }
 

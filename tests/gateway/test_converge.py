@@ -7,7 +7,7 @@ from test_migrate import check_moved, listen, uri
 
 # 12 MB over and over, at several times what the link is allowed to carry: by itself, never over.
 LOAD = "load=12@60"
-LINK = ("--bandwidth", "8M", "--downtime", "100ms", "--compress", "none")
+LINK = ("--bandwidth", "8M", "--downtime", "1ms", "--compress", "none")
 # To be made worse by worsen_link(): then even this load, of 1 MB, is more than it carries.
 FAST_LINK = ("--bandwidth", "16M", "--compress", "none", "--downtime", "1ms")
 SMALL_LOAD = "load=1@60"
@@ -69,8 +69,7 @@ def test_left_to_itself_it_lets_a_guest_go_first_that_is_too_fast(net):
 def test_left_to_itself_it_keeps_to_a_deadline(net):
     """All of its memory is there in time, which takes most of that; there is none for rounds."""
     source, target = boot(net)
-    report = source.migrate(uri(net[2]), "--bandwidth", "8M", "--downtime", "1ms", "--full-speed",
-                            "--compress", "none", "--deadline", "9s")
+    report = source.migrate(uri(net[2]), *LINK, "--full-speed", "--deadline", "9s")
     assert report.code == 0 and report.status == "completed", report
     assert report.last["__org.godwit"]["postcopy"]["sent"] > 0, report
     assert "the deadline is near" in source.said(), source.said()

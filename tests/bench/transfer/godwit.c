@@ -79,7 +79,8 @@ static bool do_source_action(const struct gw_source_action *action)
         note_state();
         break;
     case GW_SOURCE_DO_STOP:
-        gw_outgoing_stopped(&outgoing, gw_clock_now_ns(), (const uint8_t *)&sum, sizeof(sum), false);
+        gw_outgoing_stopped(&outgoing, gw_clock_now_ns(), (const uint8_t *)&sum, sizeof(sum),
+                            false);
         break;
     case GW_SOURCE_DO_FINISH:
         ended_ns = gw_clock_now_ns();
