@@ -89,9 +89,8 @@ enum gw_qmp_on_deadline {
  *          __org.godwit_retry? (ms), __org.godwit_auto-converge? (default true),
  *          __org.godwit_deadline? (ms; 0: none),
  *          __org.godwit_on-deadline? ("cancel" | "stop-and-copy" | "postcopy" | "auto"; default
- *          auto, cancel with precopy; postcopy not with precopy or verify),
- *          __org.godwit_precopy? (never postcopy by itself; not with postcopy, release-ram or
- *          max-postcopy-bandwidth),
+ *          auto, cancel with precopy; postcopy not with verify),
+ *          __org.godwit_precopy? (never postcopy by itself; not with postcopy),
  *          __org.godwit_pause-before-switchover? (else the capability holds),
  *          __org.godwit_max-postcopy-bandwidth? (bytes a second),
  *          __org.godwit_channels? (bulk channels, 1 to 8; the target may take fewer),

@@ -204,13 +204,8 @@ static enum gw_status check_pairs(const struct gw_cli_values *values, struct gw_
         {values->is_postcopy, values->is_precopy, "--postcopy", "--precopy", ""},
         {values->is_postcopy, values->is_verify, "--postcopy", "--verify",
          ": all of RAM is compared while the guest stands still"},
-        {is_late_postcopy, values->is_precopy, "--on-deadline postcopy", "--precopy", ""},
         {is_late_postcopy, values->is_verify, "--on-deadline postcopy", "--verify",
          ": all of RAM is compared while the guest stands still"},
-        {values->is_release, values->is_precopy, "--release-ram", "--precopy",
-         ": memory is given back in postcopy"},
-        {values->has_postcopy_bandwidth, values->is_precopy, "--postcopy-bandwidth", "--precopy",
-         ""},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         if (pairs[i].has_one && pairs[i].has_other)

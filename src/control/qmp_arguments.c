@@ -378,20 +378,12 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
         return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_verify",
                       "one of them: the guest does not stand still until all of RAM is there",
                       fault);
-    static const char with_precopy[] = "given with __org.godwit_precopy";
     if (migrate.migrate.is_postcopy && migrate.migrate.is_precopy)
-        return refuse(command, "__org.godwit_postcopy", with_precopy, "one of them", fault);
-    if (action == GW_QMP_ON_DEADLINE_POSTCOPY &&
-        (migrate.migrate.is_precopy || migrate.migrate.is_verify))
-        return refuse(command, "__org.godwit_on-deadline",
-                      migrate.migrate.is_precopy ? with_precopy : "given with __org.godwit_verify",
+        return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_precopy",
+                      "one of them", fault);
+    if (action == GW_QMP_ON_DEADLINE_POSTCOPY && migrate.migrate.is_verify)
+        return refuse(command, "__org.godwit_on-deadline", "given with __org.godwit_verify",
                       "another action than postcopy, or not both", fault);
-    if (migrate.migrate.is_precopy && migrate.migrate.is_release)
-        return refuse(command, "__org.godwit_release-ram", with_precopy,
-                      "one of them: memory is given back in postcopy", fault);
-    if (migrate.migrate.is_precopy && migrate.migrate.has_postcopy_bandwidth_max)
-        return refuse(command, "__org.godwit_max-postcopy-bandwidth", with_precopy, "one of them",
-                      fault);
     *output = migrate.migrate;
     output->on_deadline = (enum gw_qmp_on_deadline)action;
     return GW_OK;

@@ -9,8 +9,6 @@ class Migrate(Case):
     def test_contradictions(self):
         for words, said in ((["--postcopy", "--precopy"], "--postcopy and --precopy"),
                             (["--postcopy", "--verify"], "--postcopy and --verify"),
-                            (["--release-ram", "--precopy"], "--release-ram and --precopy"),
-                            (["--postcopy-bandwidth", "1M", "--precopy"], "--postcopy-bandwidth and"),
                             (["--deadline", "1s", "--on-deadline", "postcopy", "--verify"],
                              "--on-deadline postcopy and --verify"),
                             (["--on-deadline", "cancel"], "without --deadline"),
