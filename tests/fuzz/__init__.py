@@ -31,12 +31,12 @@ STATE = ["src/device/state.c", "src/device/pl011.c", "src/device/pl031.c", "src/
 # one that takes longest to build comes first: two run at once.
 PROGRAMS = {
     "tls": (TRANSPORT, 2000, 60),
-    "x509": (TRANSPORT, 6000, 40),
+    "x509": (TRANSPORT, 6000, 20),
     "batch": ([], 70000, 60),
     "frame": ([], 64, 60),
     "message": ([], 8300, 20),
-    "place": (PLACE, 512, 20),
-    "state": (STATE, 2048, 20),
+    "place": (PLACE, 512, 10),
+    "state": (STATE, 2048, 10),
 }
 FLAGS = ["-g", "-O1", "-std=gnu11", "-D_GNU_SOURCE", "-fno-omit-frame-pointer",
          "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all",
