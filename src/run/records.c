@@ -234,7 +234,7 @@ static enum gw_status read_records(const char *state_dir, const char *name,
     }
     bool has_arrival = !status && has_history && history->count > 0;
     /* One that left may be on its way back. */
-    bool is_back = has_arrival && history->entry[0].state == GW_RECORD_OPENED &&
+    bool is_back = has_arrival && history->entry[0].state == GW_RECORD_OPENED && has_departure &&
                    departure->state == GW_DEPARTURE_LEFT;
     *is_source = !status && has_departure && departure->state != GW_DEPARTURE_KEPT && !is_back;
     *has_record = *is_source || has_arrival;

@@ -15,6 +15,13 @@ def boot(net):
     return source, listen(net[2])
 
 
+def cancel_while_it_waits(net, source):
+    migration = source.start_migration(uri(net[2]), "--pause-before-switchover")
+    source.expect_status("pre-switchover")
+    net[1].check("godwit", "migrate-cancel", source.name)
+    assert Report(migration.wait()).code == 5
+
+
 @gateways(2)
 def test_it_waits_for_a_word_before_the_switchover(net):
     source, target = boot(net)
@@ -39,10 +46,7 @@ def test_it_waits_for_a_word_before_the_switchover(net):
 @gateways(2)
 def test_a_migration_that_waits_is_cancelled(net):
     source, target = boot(net)
-    migration = source.start_migration(uri(net[2]), "--pause-before-switchover")
-    source.expect_status("pre-switchover")
-    net[1].check("godwit", "migrate-cancel", source.name)
-    assert Report(migration.wait()).code == 5
+    cancel_while_it_waits(net, source)
     source.command.wait_for_error(b"stays here")
     source.console.wait_for_counts(3)
     check_continuous(source.console)
@@ -54,10 +58,7 @@ def test_a_migration_that_waits_is_cancelled(net):
 @gateways(2)
 def test_what_was_cancelled_is_nothing_to_settle(net):
     source, target = boot(net)
-    migration = source.start_migration(uri(net[2]), "--pause-before-switchover")
-    source.expect_status("pre-switchover")
-    net[1].check("godwit", "migrate-cancel", source.name)
-    assert Report(migration.wait()).code == 5
+    cancel_while_it_waits(net, source)
     net[2].check("godwit", "quit", target.name)
     said = net[2].check("godwit", "resolve", target.name)
     assert "it never ran here and never will" in said and "possible" not in said, said
