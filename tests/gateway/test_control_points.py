@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where an operator has a word in a migration: the pause before the switchover, blockers, limits, and
 what the monitor tells of it all."""
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP
 
 from harness.case import gateways
 from harness.console import check_continuous
@@ -65,6 +65,22 @@ def test_what_was_cancelled_is_nothing_to_settle(net):
     once, again = (net[2].check("godwit", "resolve", target.name, "--give-up") for _ in range(2))
     assert "token: " in once and once == again, (once, again)
     source.power_off()
+
+
+@gateways(2)
+def test_a_guest_on_its_way_back_is_not_called_gone(net):
+    source, target = boot(net)
+    check_moved(source, target, source.migrate(uri(net[2]), "--verify"))
+    back = listen(net[1])
+    migration = target.start_migration(uri(net[1]), "--pause-before-switchover")
+    target.expect_status("pre-switchover")
+    back.command.kill(SIGKILL)
+    back.command.wait(30)
+    said = net[1].check("godwit", "resolve", back.name, code=6)
+    assert "was on its way here when the monitor died" in said, said
+    net[2].check("godwit", "migrate-cancel", target.name)
+    assert Report(migration.wait()).code == 5
+    target.power_off()
 
 
 @gateways(2)
