@@ -100,15 +100,22 @@ static bool is_unprotected(enum gw_ram_kind kind, uint64_t entry)
     return (entry & PAGEMAP_UFFD_WP) == 0 && (is_there || kind != GW_RAM_ANONYMOUS);
 }
 
+/* A huge page is protected as a whole, so one of its entries tells of all, and is looked at once:
+ * of two looks with a write between them, the second would report only the pages that it covers,
+ * and their re-arming would protect the written one as well. */
 enum gw_status gw_uffd_scan_slow(const struct gw_uffd_scan *scan, struct gw_fault *fault)
 {
     const struct gw_ram *ram = scan->ram;
     const struct gw_ram_region *region = scan->region;
+    bool is_huge = region->kind == GW_RAM_HUGETLB;
+    uint64_t entry_pages = is_huge ? ram->unit_pages : 1;
+    uint64_t entries_max = is_huge ? 1 : READ_ENTRIES;
     uint64_t entry[READ_ENTRIES];
     uint64_t first = (uintptr_t)region->base / ram->page_bytes;
     uint64_t pages = region->bytes / ram->page_bytes;
     for (uint64_t page = 0; page < pages;) {
-        uint64_t count = pages - page < READ_ENTRIES ? pages - page : READ_ENTRIES;
+        uint64_t left = (pages - page) / entry_pages;
+        uint64_t count = left < entries_max ? left : entries_max;
         ssize_t got = pread(scan->pagemap_fd, entry, count * sizeof(entry[0]),
                             (off_t)((first + page) * sizeof(entry[0])));
         if (got < (ssize_t)sizeof(entry[0])) {
@@ -117,10 +124,10 @@ enum gw_status gw_uffd_scan_slow(const struct gw_uffd_scan *scan, struct gw_faul
         count = (uint64_t)got / sizeof(entry[0]);
         for (uint64_t i = 0; i < count; i++) {
             if (is_unprotected(region->kind, entry[i])) {
-                put(scan, page + i, 1);
+                put(scan, page + i * entry_pages, entry_pages);
             }
         }
-        page += count;
+        page += count * entry_pages;
     }
     return GW_OK;
 }

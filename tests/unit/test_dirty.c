@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -357,6 +358,40 @@ static void sync_huge_is_exact(void **state)
     huge_pages_are_reported_whole(GW_UFFD_WP_SYNC);
 }
 
+/* ---- A write between two looks at the page map ---- */
+
+static bool is_written_behind_a_look;
+
+/* In place of libc's, for the tracker too. */
+ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
+{
+    ssize_t got = syscall(SYS_pread64, fd, buffer, bytes, offset);
+    if (is_written_behind_a_look) {
+        write_page(5, 11);
+    }
+    return got;
+}
+
+static void sync_huge_is_looked_at_once(void **state)
+{
+    (void)state;
+    if (!given_huge_ram()) {
+        skip();
+    }
+    gw_tracker_uffd_wp_init(&wp, &ram, &marks, GW_UFFD_WP_SYNC);
+    write_page(5, 1);
+    if (!mirror_start(&mirror, &wp.tracker, &ram, &fault)) {
+        skip();
+    }
+    assert_int_equal(mirror_send(&mirror, 64, &fault), ram.unit_pages);
+    is_written_behind_a_look = true;
+    int64_t sent = mirror_round(&mirror, 64, &fault);
+    is_written_behind_a_look = false;
+    assert_int_equal(sent, 0);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), ram.unit_pages);
+    assert_true(mirror_is_equal(&mirror));
+}
+
 static void huge_trials(enum gw_uffd_wp_mode mode)
 {
     const char *text = getenv("GODWIT_TRIALS");
@@ -400,6 +435,7 @@ int main(void)
         TEST(sync_anonymous_loses_nothing),
         TEST(async_huge_is_exact),
         TEST(sync_huge_is_exact),
+        TEST(sync_huge_is_looked_at_once),
         TEST(async_huge_loses_nothing),
         TEST(sync_huge_loses_nothing),
     };
