@@ -67,8 +67,10 @@ GW_MUST_USE enum gw_status gw_channel_send(struct gw_channel *channel,
 /* Gives the kernel what it takes. GW_AGAIN when something is left: come back at EPOLLOUT. */
 GW_MUST_USE enum gw_status gw_channel_flush(struct gw_channel *channel, struct gw_fault *fault);
 
-/* The next message; pointers in it are valid until the next call. GW_AGAIN when none is whole yet.
- * GW_LINK at the end of the connection. */
+/* The next message; pointers in it are valid until the next call. A PONG asks for nothing: it is
+ * the peer's, or what a PING was answered with, and comes out so that whoever reads a number of
+ * messages at a time counts it. GW_AGAIN when none is whole yet. GW_LINK at the end of the
+ * connection. */
 GW_MUST_USE enum gw_status gw_channel_receive(struct gw_channel *channel, uint64_t now_ns,
                                               struct gw_message *message, struct gw_fault *fault);
 

@@ -111,7 +111,8 @@ static enum gw_status read_part(struct gw_channel *channel, uint8_t *bytes, uint
  * know the generation, and counts from 0. */
 static bool is_early_refusal(const struct gw_channel *channel)
 {
-    return channel->header.type == GW_FRAME_REFUSE && channel->received == 0;
+    return channel->is_generation_known && channel->header.type == GW_FRAME_REFUSE &&
+           channel->received == 0;
 }
 
 /* The first frame tells a candidate's generation; bulk channels introduce themselves with number
@@ -206,21 +207,12 @@ static enum gw_status receive_frame(struct gw_channel *channel, uint64_t now_ns,
 enum gw_status gw_channel_receive(struct gw_channel *channel, uint64_t now_ns,
                                   struct gw_message *message, struct gw_fault *fault)
 {
-    for (;;) {
-        enum gw_status status = receive_frame(channel, now_ns, message, fault);
-        if (status != GW_OK) {
-            return status;
-        }
-        if (message->type == GW_FRAME_PING) {
-            message->type = GW_FRAME_PONG;
-            status = gw_channel_send(channel, message, fault);
-            if (status != GW_OK) {
-                return status;
-            }
-        } else if (message->type != GW_FRAME_PONG) {
-            return GW_OK;
-        }
+    enum gw_status status = receive_frame(channel, now_ns, message, fault);
+    if (status != GW_OK || message->type != GW_FRAME_PING) {
+        return status;
     }
+    message->type = GW_FRAME_PONG;
+    return gw_channel_send(channel, message, fault);
 }
 
 /* ---- Silence ---- */

@@ -108,6 +108,11 @@ static enum gw_status check_welcome(const struct gw_connection *connection,
                             connection->peer, gw_frame_type_name(header->type), header->sequence,
                             header->generation, generation);
     }
+    if (message->welcome.standing != GW_STANDING_OPEN) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "%.120s: welcomes a channel with standing %u, wanted %d (open)",
+                            connection->peer, message->welcome.standing, GW_STANDING_OPEN);
+    }
     return GW_OK;
 }
 
@@ -117,17 +122,13 @@ enum gw_status gw_exchange_join(struct gw_connection *connection, const struct g
                                 const struct gw_intro *intro, struct gw_fault *fault)
 {
     struct gw_message message = {.type = GW_FRAME_INTRO, .intro = *intro};
-    uint8_t bytes[GW_FRAME_HEADER_BYTES];
     struct gw_frame_header header;
     enum gw_status status = gw_connection_connect(connection, uri, options, fault);
     if (status == GW_OK) {
         status = gw_exchange_send(connection, &message, intro->generation, 0, fault);
     }
     if (status == GW_OK) {
-        status = gw_exchange_read(connection, bytes, sizeof(bytes), fault);
-    }
-    if (status == GW_OK) {
-        status = gw_frame_decode_header(&header, bytes, fault);
+        status = gw_exchange_read_header(connection, &header, fault);
     }
     if (status == GW_OK) {
         status = gw_exchange_receive(connection, &header, &message, fault);

@@ -141,6 +141,9 @@ static bool receive(struct gw_incoming *incoming, uint64_t now_ns)
             break_link(incoming, &fault);
             return true;
         }
+        if (message.type == GW_FRAME_PONG) {
+            continue;
+        }
         keep_state(incoming, &message);
         struct gw_target_event event = {.type = GW_TARGET_EV_MESSAGE, .message = &message};
         (void)!gw_incoming_tell(incoming, &event, NULL);

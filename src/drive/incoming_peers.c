@@ -49,12 +49,16 @@ void gw_incoming_free_peer(struct gw_incoming *incoming, struct gw_incoming_peer
     peer->role = GW_INCOMING_FREE;
 }
 
+static void watch(struct gw_incoming_peer *peer, bool is_reading, bool is_writing)
+{
+    if (peer->watch.loop != NULL) {
+        gw_loop_change(&peer->watch, (is_reading ? EPOLLIN : 0u) | (is_writing ? EPOLLOUT : 0u));
+    }
+}
+
 void gw_incoming_watch_peer(struct gw_incoming_peer *peer, bool is_reading)
 {
-    bool is_waiting = peer->channel.out_end > peer->channel.out_first;
-    if (peer->watch.loop != NULL) {
-        gw_loop_change(&peer->watch, (is_reading ? EPOLLIN : 0u) | (is_waiting ? EPOLLOUT : 0u));
-    }
+    watch(peer, is_reading, peer->channel.out_end > peer->channel.out_first);
 }
 
 /* ---- Coming ---- */
@@ -308,7 +312,7 @@ static void serve_leaving(struct gw_incoming *incoming, struct gw_incoming_peer 
         gw_incoming_free_peer(incoming, peer);
         return;
     }
-    gw_incoming_watch_peer(peer, true);
+    watch(peer, true, !peer->is_shut);
 }
 
 static bool is_old_channel(const struct gw_incoming *incoming, const struct gw_incoming_peer *peer)

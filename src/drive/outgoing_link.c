@@ -172,7 +172,8 @@ void gw_outgoing_connect_bulk(struct gw_outgoing *outgoing, const struct gw_sour
 static void watch_control(struct gw_outgoing *outgoing)
 {
     if (outgoing->control_watch.loop != NULL) {
-        bool is_waiting = outgoing->control.out_end > outgoing->control.out_first;
+        bool is_waiting = outgoing->control.out_end > outgoing->control.out_first ||
+                          (outgoing->link == LINK_LEAVING && !outgoing->is_shut);
         gw_loop_change(&outgoing->control_watch, EPOLLIN | (is_waiting ? EPOLLOUT : 0u));
     }
 }
@@ -263,6 +264,9 @@ static bool receive(struct gw_outgoing *outgoing, uint64_t now_ns)
         if (status != GW_OK) {
             gw_outgoing_break(outgoing, &fault);
             return true;
+        }
+        if (message.type == GW_FRAME_PONG) {
+            continue;
         }
         struct gw_source_event event = {.type = GW_SOURCE_EV_MESSAGE, .message = &message};
         (void)!gw_outgoing_tell(outgoing, &event, NULL);

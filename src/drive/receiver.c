@@ -67,6 +67,20 @@ static enum gw_status may_place(struct gw_receiver *receiver, uint64_t sequence,
     return status;
 }
 
+/* MISSING and VERIFY are about memory that the guest does not use yet. */
+static enum gw_status may_tell(struct gw_receiver *receiver, const struct gw_frame_header *header,
+                               struct gw_fault *fault)
+{
+    enum gw_placing placing;
+    enum gw_status status = may_place(receiver, header->sequence, NULL, &placing, fault);
+    if (status == GW_OK && placing != GW_PLACE_DIRECT) {
+        return gw_fault_set(fault, GW_PROTOCOL,
+                            "the source sent %s %" PRIu64 " when its guest ran here already",
+                            gw_frame_type_name(header->type), header->sequence);
+    }
+    return status;
+}
+
 static enum gw_status read_table(struct gw_receiver *receiver, const struct gw_frame_header *header,
                                  struct gw_receiving *batch, struct gw_fault *fault)
 {
@@ -411,7 +425,6 @@ static enum gw_status receive_map(struct gw_receiver *receiver,
         .type = GW_TARGET_EV_MAP,
         .map = {.sequence = header->sequence, .missing = receiver->map},
     };
-    enum gw_placing placing;
     uint32_t wanted = gw_page_map_bytes(receiver->ram->page_count);
     if (header->payload_bytes != wanted) {
         return gw_fault_set(fault, GW_PROTOCOL, "MISSING %" PRIu64 " has %u bytes, wanted %u",
@@ -427,7 +440,7 @@ static enum gw_status receive_map(struct gw_receiver *receiver,
                                     wanted, fault);
     }
     if (status == GW_OK) {
-        status = may_place(receiver, header->sequence, NULL, &placing, fault);
+        status = may_tell(receiver, header, fault);
     }
     if (status == GW_OK) {
         status = check_missing(receiver, fault);
@@ -453,7 +466,6 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
         .type = GW_TARGET_EV_VERIFIED,
         .verified = {.channel = receiver->channel, .sequence = header->sequence},
     };
-    enum gw_placing placing;
     struct gw_verify *theirs = &event.verified.theirs;
     enum gw_status status = read_bytes(receiver, bytes, sizeof(bytes), fault);
     if (status == GW_OK) {
@@ -463,7 +475,7 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
         status = gw_verify_decode(theirs, bytes, sizeof(bytes), receiver->ram->page_count, fault);
     }
     if (status == GW_OK) {
-        status = may_place(receiver, header->sequence, NULL, &placing, fault);
+        status = may_tell(receiver, header, fault);
     }
     if (status == GW_OK) {
         event.verified.digest_ours =

@@ -252,10 +252,13 @@ static enum gw_status read_map(struct gw_sender *sender, struct gw_fault *fault)
     if (status == GW_OK) {
         status = gw_frame_decode_header(&header, sender->table, fault);
     }
-    if (status == GW_OK && (header.type != GW_FRAME_RECEIVED || header.payload_bytes != wanted)) {
-        status = gw_fault_set(
-            fault, GW_PROTOCOL, "%.120s: %s of %u bytes, where RECEIVED of %u bytes is wanted",
-            sender->bulk.peer, gw_frame_type_name(header.type), header.payload_bytes, wanted);
+    if (status == GW_OK && (header.type != GW_FRAME_RECEIVED || header.payload_bytes != wanted ||
+                            header.sequence != 0)) {
+        status = gw_fault_set(fault, GW_PROTOCOL,
+                              "%.120s: %s number %" PRIu64
+                              " of %u bytes, where RECEIVED number 0 of %u bytes is wanted",
+                              sender->bulk.peer, gw_frame_type_name(header.type), header.sequence,
+                              header.payload_bytes, wanted);
     }
     if (status == GW_OK) {
         status =

@@ -26,7 +26,8 @@ void gw_vsock_get_uri(const struct sockaddr_vm *address, struct gw_uri *uri);
 const struct gw_transport_operations *gw_transport_of(enum gw_uri_scheme scheme);
 
 /* Waits until `fd` has one of `events`, up to deadline_ns (GW_LOOP_FOREVER: none), or until the
- * connection is interrupted. GW_OK, GW_AGAIN when the time is over, GW_CANCELLED. */
+ * connection is interrupted. GW_OK, GW_AGAIN when the time is over (whatever fd has by then: a peer
+ * that never pauses has no more of it), GW_CANCELLED. */
 GW_MUST_USE enum gw_status gw_socket_wait(const struct gw_connection *connection, int fd,
                                           short events, uint64_t deadline_ns);
 

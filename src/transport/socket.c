@@ -29,7 +29,7 @@ enum gw_status gw_socket_wait(const struct gw_connection *connection, int fd, sh
         struct pollfd wait[2] = {{.fd = fd, .events = events},
                                  {.fd = connection->cancel.fd, .events = POLLIN}};
         int timeout = poll_timeout(deadline_ns);
-        int count = poll(wait, 2, timeout);
+        int count = timeout == 0 ? 0 : poll(wait, 2, timeout);
         if (atomic_load(&connection->is_interrupted)) {
             return GW_CANCELLED;
         }

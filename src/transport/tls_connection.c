@@ -4,7 +4,9 @@
  *
  * A session's lock is held around each step of the library, which is not for two threads at a time;
  * never while waiting for the peer. Whoever waits does so outside, for the descriptor; what has
- * been decrypted and not been read yet shows in has_more.
+ * been decrypted and not been read yet shows in has_more. The library reads on over records that
+ * carry nothing (RFC 8446: change_cipher_spec; warnings; tickets), however many: a caller's turn
+ * ends by the number of bytes, and the descriptor still has the rest.
  */
 #include <errno.h>
 #include <poll.h>
@@ -17,11 +19,13 @@
 #include "transport/tls_internal.h"
 
 #define REFUSAL_NS GW_NS_PER_S /* a target's time to read why it was turned away */
+enum { TURN_BYTES = 2 * GW_TLS_RECORD_BYTES };
 
 static void enter(struct gw_tls_session *session)
 {
     pthread_mutex_lock(&session->lock);
     (void)gw_tls_use_memory_of(session);
+    session->turn_bytes = 0;
 }
 
 static void leave(struct gw_tls_session *session)
@@ -75,10 +79,14 @@ static void note_raw(struct gw_tls_session *session, const unsigned char *bytes,
 static int receive_raw(void *context, unsigned char *bytes, size_t count)
 {
     struct gw_tls_session *session = context;
+    if (session->turn_bytes >= TURN_BYTES) {
+        return MBEDTLS_ERR_SSL_WANT_READ;
+    }
     ssize_t got = recv(session->connection->fd, bytes, count, MSG_DONTWAIT);
     if (got < 0) {
         return gw_tls_fail_io(session, errno, MBEDTLS_ERR_SSL_WANT_READ);
     }
+    session->turn_bytes += (uint32_t)got;
     if (!session->is_up) {
         note_raw(session, bytes, (size_t)got);
     }
@@ -99,12 +107,10 @@ static int send_raw(void *context, const unsigned char *bytes, size_t count)
 /* ---- The end ---- */
 
 /* The first reason is the one for all later calls. */
-static enum gw_status end(struct gw_tls_session *session, int error, struct gw_fault *fault)
+static enum gw_status explain(struct gw_tls_session *session, int error, struct gw_fault *fault)
 {
     if (session->end.status == GW_OK) {
         (void)gw_tls_explain(session, error, &session->end);
-        /* One that closes in order may still be told something. */
-        session->is_broken = error != MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
     }
     if (fault != NULL && fault->status == GW_OK) {
         *fault = session->end;
@@ -112,20 +118,29 @@ static enum gw_status end(struct gw_tls_session *session, int error, struct gw_f
     return session->end.status;
 }
 
+static enum gw_status end(struct gw_tls_session *session, int error, struct gw_fault *fault)
+{
+    session->is_ended = true;
+    /* One that closes in order may still be told something. */
+    session->is_broken = session->is_broken || error != MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY;
+    return explain(session, error, fault);
+}
+
 /* A peer that says no and leaves breaks the write that comes next: what it said is still there to
- * be read, and says more. */
+ * be read, and says more, be it TLS's word or a message. */
 static enum gw_status end_of_write(struct gw_tls_session *session, int error,
                                    struct gw_fault *fault)
 {
-    unsigned char alert[2];
-    const struct iovec part = {.iov_base = alert, .iov_len = sizeof(alert)};
-    size_t count;
-    if (error == IO_FAILED && session->is_up && mbedtls_ssl_get_bytes_avail(&session->ssl) == 0) {
-        int said = is_read_by_kernel(session) ? gw_tls_kernel_read(session, &part, 1, &count)
-                                              : mbedtls_ssl_read(&session->ssl, alert, 0);
-        error = said == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ? said : error;
+    if (error != IO_FAILED || !session->is_up) {
+        return end(session, error, fault);
     }
-    return end(session, error, fault);
+    unsigned char nothing;
+    if (!is_read_by_kernel(session) && mbedtls_ssl_get_bytes_avail(&session->ssl) == 0 &&
+        mbedtls_ssl_read(&session->ssl, &nothing, 0) == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE) {
+        return end(session, MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE, fault);
+    }
+    session->is_broken = true;
+    return explain(session, error, fault);
 }
 
 /* ---- Hands ---- */
@@ -133,11 +148,11 @@ static enum gw_status end_of_write(struct gw_tls_session *session, int error,
 /* GW_AGAIN: *events is what to wait for. */
 static enum gw_status shake(struct gw_tls_session *session, short *events, struct gw_fault *fault)
 {
-    if (session->is_broken) {
-        return end(session, 0, fault);
-    }
     if (session->is_up) {
         return GW_OK;
+    }
+    if (session->is_broken) {
+        return explain(session, 0, fault);
     }
     int error = gw_tls_step_hands(session);
     if (gw_tls_is_again(error)) {
@@ -323,6 +338,7 @@ static int fill_part(struct gw_tls_session *session, const struct iovec *part, s
         }
         got += (size_t)count;
         *bytes += (size_t)count;
+        session->turn_bytes = 0;
     }
     return 0;
 }
@@ -332,8 +348,8 @@ static enum gw_status read_parts(struct gw_tls_session *session, const struct io
 {
     int error = 0;
     *bytes = 0;
-    if (session->end.status != GW_OK) {
-        return end(session, 0, fault);
+    if (session->is_ended) {
+        return explain(session, 0, fault);
     }
     for (int i = 0; i < count && error == 0; i++) {
         error = fill_part(session, &parts[i], bytes);
@@ -341,19 +357,18 @@ static enum gw_status read_parts(struct gw_tls_session *session, const struct io
     if (error != 0 && !gw_tls_is_again(error)) {
         (void)end(session, error, *bytes > 0 ? NULL : fault);
     }
-    session->has_more =
-        session->end.status != GW_OK || mbedtls_ssl_get_bytes_avail(&session->ssl) > 0;
+    session->has_more = session->is_ended || mbedtls_ssl_get_bytes_avail(&session->ssl) > 0;
     if (*bytes > 0) {
         return GW_OK;
     }
-    return session->end.status != GW_OK ? session->end.status : GW_AGAIN;
+    return session->is_ended ? session->end.status : GW_AGAIN;
 }
 
 static enum gw_status read_by_kernel(struct gw_tls_session *session, const struct iovec *parts,
                                      int count, size_t *bytes, struct gw_fault *fault)
 {
-    if (session->end.status != GW_OK) {
-        return end(session, 0, fault);
+    if (session->is_ended) {
+        return explain(session, 0, fault);
     }
     int error = gw_tls_kernel_read(session, parts, count, bytes);
     if (error == 0 || gw_tls_is_again(error)) {
@@ -489,6 +504,9 @@ static enum gw_status tls_write(struct gw_connection *connection, const struct i
     short events;
     enter(session);
     enum gw_status status = shake(session, &events, fault);
+    if (status == GW_OK && session->is_broken) {
+        status = explain(session, 0, fault);
+    }
     if (status == GW_OK) {
         status = is_written_by_kernel(session)
                      ? write_by_kernel(session, parts, count, bytes, fault)

@@ -43,6 +43,16 @@ static int step(struct gw_tls_session *session)
     return error == 0 ? mbedtls_ssl_handshake_step(&session->ssl) : error;
 }
 
+/* A ticket is good for an hour from the certificate that it stands for. The library would give
+ * another to whoever comes with one, and that source's certificate was never looked at again. */
+static void skip_ticket(mbedtls_ssl_context *ssl)
+{
+    if (ssl->MBEDTLS_PRIVATE(state) == MBEDTLS_SSL_TLS1_3_NEW_SESSION_TICKET &&
+        mbedtls_ssl_get_peer_cert(ssl) == NULL) {
+        ssl->MBEDTLS_PRIVATE(state) = MBEDTLS_SSL_HANDSHAKE_OVER;
+    }
+}
+
 bool gw_tls_is_again(int error)
 {
     return error == MBEDTLS_ERR_SSL_WANT_READ || error == MBEDTLS_ERR_SSL_WANT_WRITE;
@@ -53,6 +63,9 @@ int gw_tls_step_hands(struct gw_tls_session *session)
     int error = 0;
     while (error == 0 && !mbedtls_ssl_is_handshake_over(&session->ssl)) {
         error = step(session);
+    }
+    if (error == 0 && gw_tls_is_target(session)) {
+        skip_ticket(&session->ssl);
     }
     bool is_own =
         error != 0 && !gw_tls_is_again(error) && error != MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE;

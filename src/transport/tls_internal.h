@@ -61,9 +61,11 @@ struct gw_tls_session {
     size_t raw_count; /* bytes that came, as far as they are in raw */
     uint8_t raw[4];   /* the first that came */
     uint8_t raw_last[GW_TLS_REFUSAL_BYTES]; /* the last that came in the handshake */
-    struct gw_fault end;                    /* why no more comes; GW_OK: it goes on */
-    bool is_broken;                         /* and nothing more can be said */
-    bool is_by_kernel;                      /* a source's writes, a target's reads (tls_kernel.c) */
+    uint32_t turn_bytes;                    /* read since the caller got something, of TURN_BYTES */
+    struct gw_fault end; /* the first reason why it does not go on; GW_OK: it does */
+    bool is_ended;       /* nothing more can be read */
+    bool is_broken;      /* nothing more can be said */
+    bool is_by_kernel;   /* a source's writes, a target's reads (tls_kernel.c) */
     bool has_traffic_secret;
     uint8_t traffic_secret[32]; /* of the source's application data (RFC 8446, 7.1), SHA-256's */
     bool is_drained; /* what comes then is thrown away, so that what was said last arrives */

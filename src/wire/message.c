@@ -424,6 +424,10 @@ static enum gw_status decode_prepare(struct gw_prepare *prepare, const uint8_t *
                    prepare->missing_pages, 0);
     }
     uint32_t fixed = PREPARE_FIXED_BYTES + 8 * prepare->channel_count;
+    if (prepare->state_bytes > GW_STATE_BYTES_MAX) {
+        return bad(fault, GW_FRAME_PREPARE, "state's length", prepare->state_bytes,
+                   GW_STATE_BYTES_MAX);
+    }
     if (count < fixed || prepare->state_bytes != count - fixed) {
         return bad(fault, GW_FRAME_PREPARE, "length", count,
                    (uint64_t)fixed + prepare->state_bytes);
@@ -502,7 +506,6 @@ enum gw_status gw_message_decode(struct gw_message *message, uint8_t type, const
     case GW_FRAME_HELLO:
         return decode_hello(&message->hello, bytes, count, fault);
     case GW_FRAME_ACCEPT:
-        message->accept.capabilities = gw_get_32(bytes);
         return decode_accept(&message->accept, bytes, fault);
     case GW_FRAME_DEMAND:
         message->demanded_page = gw_get_64(bytes);

@@ -25,6 +25,7 @@ enum lie {
     RECEIVED_TOO_SHORT,
     RECEIVED_OF_MORE_PAGES,
     RECEIVED_ABOVE_THE_LAST,
+    RECEIVED_WITH_A_NUMBER,
 };
 
 /* One connection of the forger; blocking. */
@@ -159,6 +160,7 @@ static void send_received(void)
 {
     uint8_t map[16] = {PAIR_PAGES + (forger.lie == RECEIVED_OF_MORE_PAGES)};
     map[8 + PAIR_PAGES / 8] = forger.lie == RECEIVED_ABOVE_THE_LAST;
+    forger.bulk.sequence += forger.lie == RECEIVED_WITH_A_NUMBER;
     write_frame(&forger.bulk, GW_FRAME_RECEIVED, map,
                 forger.lie == RECEIVED_TOO_SHORT ? sizeof(map) - 8 : sizeof(map));
 }
@@ -277,7 +279,7 @@ static void a_demand_beyond_ram_is_not_answered(void **context)
 static void a_map_that_is_too_short_reconciles_nothing(void **context)
 {
     (void)context;
-    lie_to_source(RECEIVED_TOO_SHORT, "RECEIVED of 16 bytes is wanted", GW_SOURCE_LOST);
+    lie_to_source(RECEIVED_TOO_SHORT, "RECEIVED number 0 of 16 bytes is wanted", GW_SOURCE_LOST);
 }
 
 static void a_map_of_another_guest_reconciles_nothing(void **context)
@@ -292,6 +294,12 @@ static void a_map_of_pages_that_are_none_reconciles_nothing(void **context)
     lie_to_source(RECEIVED_ABOVE_THE_LAST, "above the last, 23", GW_SOURCE_LOST);
 }
 
+static void a_map_with_a_number_reconciles_nothing(void **context)
+{
+    (void)context;
+    lie_to_source(RECEIVED_WITH_A_NUMBER, "RECEIVED number 1 of 16 bytes", GW_SOURCE_LOST);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -301,6 +309,7 @@ int main(void)
         TEST(a_demand_beyond_ram_is_not_answered),
         TEST(a_map_that_is_too_short_reconciles_nothing),
         TEST(a_map_of_another_guest_reconciles_nothing),
+        TEST(a_map_with_a_number_reconciles_nothing),
         TEST(a_map_of_pages_that_are_none_reconciles_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
