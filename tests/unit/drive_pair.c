@@ -24,7 +24,7 @@ enum { MARK = 2 }; /* a page that only the target's guest writes, when both shar
 static uint64_t first_touched;
 
 static char directory[40];
-static uint8_t state[64] = "vCPU 0: x0 = 1";
+const uint8_t pair_state[PAIR_STATE_BYTES] = "vCPU 0: x0 = 1";
 
 /* ---- A tracker for a guest that does not write ---- */
 
@@ -102,7 +102,9 @@ static void listen_as_target(void)
         (void)snprintf(uri, sizeof(uri), "unix:%s/target", directory);
     }
     struct gw_incoming_config config = {
-        .target = {.facts = &facts, .is_ram_shared = pair.is_shared},
+        .target = {.facts = &facts,
+                   .is_ram_shared = pair.is_shared,
+                   .can_postcopy = pair.is_postcopy},
         .uri = uri,
         .ram = &pair.target_ram,
         .intro_ns = PAIR_INTRO_NS,
@@ -225,7 +227,7 @@ static void do_source_action(const struct gw_source_action *action)
         break;
     case GW_SOURCE_DO_STOP:
         pair.runs_on_source = false;
-        gw_outgoing_stopped(&pair_outgoing, gw_clock_now_ns(), state, sizeof(state), true);
+        gw_outgoing_stopped(&pair_outgoing, gw_clock_now_ns(), pair_state, PAIR_STATE_BYTES, true);
         break;
     case GW_SOURCE_DO_RESUME:
         assert_true(!pair.is_shared || touched_pages() == first_touched);
@@ -247,8 +249,9 @@ static void do_target_action(const struct gw_target_action *action)
         gw_incoming_recorded(&pair_incoming, NULL);
         break;
     case GW_TARGET_DO_LOAD:
-        assert_memory_equal(gw_incoming_get_state(&pair_incoming, &count), state, sizeof(state));
-        assert_int_equal(count, sizeof(state));
+        assert_memory_equal(gw_incoming_get_state(&pair_incoming, &count), pair_state,
+                            PAIR_STATE_BYTES);
+        assert_int_equal(count, PAIR_STATE_BYTES);
         gw_incoming_loaded(&pair_incoming);
         break;
     case GW_TARGET_DO_RUN:

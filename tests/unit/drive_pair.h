@@ -14,7 +14,7 @@
 #include "godwit/incoming.h"
 #include "godwit/outgoing.h"
 
-enum { PAIR_PAGES = 24 };
+enum { PAIR_PAGES = 24, PAIR_STATE_BYTES = 64 };
 
 #define PAIR_INTRO_NS (2 * GW_NS_PER_S) /* the target's patience with strangers */
 
@@ -41,6 +41,7 @@ struct pair {
 extern struct pair pair;
 extern struct gw_outgoing pair_outgoing;
 extern struct gw_incoming pair_incoming;
+extern const uint8_t pair_state[PAIR_STATE_BYTES]; /* of the machine */
 
 /* A fresh directory, RAM and a listening target. */
 void pair_open(void);

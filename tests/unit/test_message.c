@@ -145,6 +145,24 @@ static void the_fields_land_where_they_belong(void **state)
     assert_memory_equal(message.prepare.state, machine_state, sizeof(machine_state));
 }
 
+/* With fewer channels there is room for more than a state may have. */
+static void a_state_has_its_own_limit(void **state)
+{
+    (void)state;
+    static const uint8_t none[GW_STATE_BYTES_MAX + 8];
+    struct gw_message message;
+    struct gw_message prepare = {
+        .type = GW_FRAME_PREPARE,
+        .prepare = {
+            .epoch = 4, .channel_count = 1, .state = none, .state_bytes = GW_STATE_BYTES_MAX}};
+    for (uint32_t more = 0; more < 2; more++) {
+        prepare.prepare.state_bytes = GW_STATE_BYTES_MAX + more;
+        uint32_t bytes = gw_message_encode(&prepare, buffer, sizeof(buffer));
+        assert_int_equal(decode(&message, GW_FRAME_PREPARE, buffer, bytes, NULL),
+                         more == 0 ? GW_OK : GW_PROTOCOL);
+    }
+}
+
 /* Those with a reason at their end may be shorter: a shorter sentence is a sentence. */
 static uint32_t least_bytes(uint8_t type, uint32_t bytes)
 {
@@ -385,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_message_comes_back_as_it_went),
         cmocka_unit_test(the_fields_land_where_they_belong),
+        cmocka_unit_test(a_state_has_its_own_limit),
         cmocka_unit_test(every_truncation_and_extension_is_refused),
         cmocka_unit_test(fields_out_of_range_are_refused_by_name),
         cmocka_unit_test(names_without_an_end_are_no_names),

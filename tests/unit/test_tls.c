@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -232,6 +233,28 @@ static void a_cut_is_no_end_in_order(void **state)
     }
 }
 
+/* Closed with bytes unread, the server's socket cuts the connection; what it said is still there.
+ */
+static void what_was_said_last_is_heard_behind_a_failed_write(void **state)
+{
+    (void)state;
+    enum gw_status status = GW_OK;
+    tls_given_pair();
+    say(&tls.client, "unread");
+    say(&tls.server, "last");
+    struct pollfd wait = {.fd = gw_connection_fd(&tls.server), .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 20000), 1);
+    gw_connection_close(&tls.server);
+    while (status == GW_OK) {
+        uint8_t byte = 1;
+        struct iovec part = {&byte, 1};
+        size_t count;
+        status = gw_connection_write(&tls.client, &part, 1, &count, &fault);
+    }
+    assert_int_equal(status, GW_LINK);
+    expect(&tls.client, "last");
+}
+
 static void an_interrupted_connection_ends_without_a_word(void **state)
 {
     (void)state;
@@ -352,6 +375,63 @@ static void a_target_that_says_nothing_is_given_up(void **state)
     gw_connection_interrupt(&tls.client);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(tls.client_status, GW_CANCELLED);
+}
+
+/* Warnings, of which any number may come (RFC 8446, 6: a level and user_canceled). Returns how many
+ * bytes were taken until the socket was full, or closed. */
+static size_t flood(int fd)
+{
+    enum { RECORD = 7, RECORDS = 1024 };
+    static const uint8_t warning[RECORD] = {21, 3, 3, 0, 2, 1, 90};
+    uint8_t bytes[RECORD * RECORDS];
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = warning[i % RECORD];
+    }
+    size_t sum = 0;
+    ssize_t taken = 1;
+    while (taken > 0 && sum % RECORD == 0 && sum < 64 * sizeof(bytes)) {
+        taken = send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
+        sum += taken > 0 ? (size_t)taken : 0;
+    }
+    return sum;
+}
+
+static void a_stranger_that_never_pauses_leaves_others_their_turn(void **state)
+{
+    (void)state;
+    uint8_t byte;
+    struct iovec part = {&byte, 1};
+    size_t count;
+    int waiting;
+    tls_given_key(&tls.target, "a:" TLS_KEY_A);
+    tls_given_listener("tcp:127.0.0.1:0");
+    tls_connect_raw();
+    assert_true(flood(gw_connection_fd(&tls.client)) > 100000);
+    struct pollfd wait = {.fd = gw_connection_fd(&tls.server), .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 20000), 1);
+    assert_int_equal(gw_connection_read(&tls.server, &part, 1, &count, &fault), GW_AGAIN);
+    assert_int_equal(ioctl(wait.fd, FIONREAD, &waiting), 0);
+    assert_true(waiting > 0);
+}
+
+static void a_target_that_never_pauses_is_given_up(void **state)
+{
+    (void)state;
+    tls_given_key(&tls.source, "a:" TLS_KEY_A);
+    tls_given_listener("tcp:127.0.0.1:0"); /* without a key: its connections are as they come */
+    tls.source_options.connect_ns_max = 100000000;
+    pthread_t thread;
+    assert_int_equal(gw_connection_open(&tls.client, &fault), GW_OK);
+    assert_int_equal(gw_connection_open(&tls.server, &fault), GW_OK);
+    assert_int_equal(pthread_create(&thread, NULL, tls_connect_thread, NULL), 0);
+    struct pollfd wait = {.fd = tls.listener.fd, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 20000), 1);
+    assert_int_equal(gw_listener_accept(&tls.listener, &tls.server, &fault), GW_OK);
+    while (pthread_tryjoin_np(thread, NULL) != 0) {
+        (void)flood(gw_connection_fd(&tls.server));
+    }
+    assert_int_equal(tls.client_status, GW_LINK);
+    assert_non_null(strstr(tls.client_fault.text, "did not end in time"));
 }
 
 static void a_peer_without_tls_hears_why(void **state)
@@ -500,6 +580,7 @@ int main(void)
         TEST(decrypted_bytes_are_told_of),
         TEST(an_end_in_order_is_told_from_a_cut),
         TEST(a_cut_is_no_end_in_order),
+        TEST(what_was_said_last_is_heard_behind_a_failed_write),
         TEST(an_interrupted_connection_ends_without_a_word),
         TEST(forged_bytes_are_no_record),
         TEST(a_key_is_used_for_so_many_records),
@@ -508,6 +589,8 @@ int main(void)
         TEST(no_cipher_in_common_is_refused),
         TEST(who_was_refused_keeps_nobody_out),
         TEST(a_target_that_says_nothing_is_given_up),
+        TEST(a_stranger_that_never_pauses_leaves_others_their_turn),
+        TEST(a_target_that_never_pauses_is_given_up),
         TEST(a_peer_without_tls_hears_why),
         TEST(who_speaks_something_else_is_refused),
         TEST(key_files_are_checked),
