@@ -11,7 +11,8 @@
  *         do it: RECORD, STOP, RESUME, THROTTLE, EXPLAIN, STATUS, ROUND, FINISH
  *
  * Actions come in the engine's order: what follows one waits until it was pulled. RECORD and STOP
- * are answered by one call, at once or later, from the same thread.
+ * are answered by one call each, at once or later, from the same thread; all of them before the
+ * next gw_outgoing_start.
  *
  * Owner: the caller's static, zeroed storage, about 5.9 MiB on qemu-virt, most of it untouched
  * unless a large machine moves by many channels; no heap. Threads: all calls come from the owner's

@@ -93,7 +93,7 @@ enum gw_runner { GW_RUNNER_SOURCE, GW_RUNNER_TARGET, GW_RUNNER_NOBODY };
     E(LINK_LOST, HOST)      /* a connection failed; `fault` says how. All are closed */          \
     E(TRACKED, HOST)        /* answer to TRACK; `bitmap` has a bit per page ever touched */      \
     E(COLLECTED, HOST)      /* answer to COLLECT; `bitmap` has a bit per dirty page */           \
-    E(RECORDED, HOST)       /* answer to RECORD */                                               \
+    E(RECORDED, HOST)       /* answer to RECORD, each; with its fault if it failed */            \
     E(STOPPED, HOST)        /* answer to STOP: guest halted, state saved; `halted_ns` */         \
     E(HOST_FAULT, HOST)     /* an action could not be done; `fault` */                           \
     E(BATCH_SENT, HOST)     /* by the channel's thread; `sent` */                                \
@@ -149,7 +149,8 @@ struct gw_source_event {
     enum gw_source_event_type type;
     uint64_t now_ns;
     union {
-        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT; lives during the call */
+        const struct gw_fault *fault;     /* LINK_LOST, HOST_FAULT, RECORDED (NULL: it is stored);
+                                             lives during the call */
         const struct gw_message *message; /* MESSAGE; lives during the call */
         const uint64_t *bitmap;           /* TRACKED, COLLECTED, RECONCILED; GW_BITMAP_WORDS, during
                                              the call */
@@ -177,8 +178,8 @@ enum gw_source_action_type {
                                   connected; answer TRACKED or HOST_FAULT, before or after BULK_UP */
     GW_SOURCE_DO_COLLECT,      /* collect dirty pages; answer COLLECTED or HOST_FAULT */
     GW_SOURCE_DO_UNTRACK,      /* stop the dirty tracker */
-    GW_SOURCE_DO_RECORD,       /* store `departure` (the embedder adds the peer); LEAVING only:
-                                  answer RECORDED or HOST_FAULT */
+    GW_SOURCE_DO_RECORD,       /* store `departure` (the embedder adds the peer); answer RECORDED,
+                                  which LEAVING waits for */
     GW_SOURCE_DO_STOP,         /* stop the guest, save its state; answer STOPPED or HOST_FAULT */
     GW_SOURCE_DO_RESUME,       /* the guest goes on here, if it was running before STOP */
     GW_SOURCE_DO_THROTTLE,     /* slow the guest's CPUs down to run (100 - throttle_percent) % of
@@ -458,7 +459,7 @@ struct gw_source {
     uint64_t lost_ns;    /* when it was lost, if nothing was acknowledged since; 0: it was not */
     uint64_t resumed_ns; /* when it was last back */
     uint64_t resumes, resent_pages;
-    uint32_t records_owed; /* RECORD of LEAVING asked for and not answered */
+    uint32_t records_owed; /* RECORD asked for and not answered */
     uint64_t limit_ns;     /* the state's own limit; 0: none */
     uint64_t start_ns, setup_ns, round_ns, halted_ns, end_ns, downtime_ns;
     uint64_t verify_start_ns, verify_ns;

@@ -83,20 +83,25 @@ static enum gw_status serve(struct gw_faults *faults, struct gw_fault *fault)
     return status;
 }
 
+/* What is noted as demanded is so on the channel of that moment. */
+static bool demand_next(struct gw_faults *faults, uint64_t *page)
+{
+    pthread_mutex_lock(&faults->channel_lock);
+    pthread_mutex_lock(faults->lock);
+    enum gw_status status = gw_target_next_demand(faults->target, page);
+    pthread_mutex_unlock(faults->lock);
+    if (status == GW_OK) {
+        demand(faults, *page);
+    }
+    pthread_mutex_unlock(&faults->channel_lock);
+    return status == GW_OK;
+}
+
 /* What somebody waits for already when an urgent channel comes. */
 static void demand_again(struct gw_faults *faults)
 {
     uint64_t page = 0;
-    for (;;) {
-        pthread_mutex_lock(faults->lock);
-        enum gw_status status = gw_target_next_demand(faults->target, &page);
-        pthread_mutex_unlock(faults->lock);
-        if (status != GW_OK) {
-            return;
-        }
-        pthread_mutex_lock(&faults->channel_lock);
-        demand(faults, page);
-        pthread_mutex_unlock(&faults->channel_lock);
+    while (demand_next(faults, &page)) {
     }
 }
 

@@ -227,10 +227,7 @@ static enum gw_status say(struct gw_outgoing *outgoing, struct gw_source_event e
 
 void gw_outgoing_recorded(struct gw_outgoing *outgoing, const struct gw_fault *fault)
 {
-    struct gw_source_event event = {.type = GW_SOURCE_EV_RECORDED};
-    if (fault != NULL) {
-        event = (struct gw_source_event){.type = GW_SOURCE_EV_HOST_FAULT, .fault = fault};
-    }
+    struct gw_source_event event = {.type = GW_SOURCE_EV_RECORDED, .fault = fault};
     (void)!say(outgoing, event, NULL);
 }
 

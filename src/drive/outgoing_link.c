@@ -265,7 +265,10 @@ static bool receive(struct gw_outgoing *outgoing, uint64_t now_ns)
             gw_outgoing_break(outgoing, &fault);
             return true;
         }
-        if (message.type == GW_FRAME_PONG) {
+        /* READY asks for COMMIT, which this link brings no more: a guest that was not committed is
+         * not held. */
+        bool is_vain = message.type == GW_FRAME_READY && outgoing->lost.status != GW_OK;
+        if (message.type == GW_FRAME_PONG || is_vain) {
             continue;
         }
         struct gw_source_event event = {.type = GW_SOURCE_EV_MESSAGE, .message = &message};

@@ -473,6 +473,18 @@ static void handle_host(struct gw_source *source, const struct gw_source_event *
     }
 }
 
+/* The answer that counts is the last one's. What is waited for is `leaving`: without `left` or
+ * `kept` a boot is refused that could be allowed, and no more. */
+static void take_record_answer(struct gw_source *source, const struct gw_source_event *event)
+{
+    struct gw_source_event answer = *event;
+    answer.type = event->fault == NULL ? GW_SOURCE_EV_RECORDED : GW_SOURCE_EV_HOST_FAULT;
+    source->records_owed -= source->records_owed > 0;
+    if (source->records_owed == 0 && source->state == GW_SOURCE_LEAVING) {
+        handle_host(source, &answer);
+    }
+}
+
 enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source_event *event,
                                 struct gw_fault *fault)
 {
@@ -495,10 +507,7 @@ enum gw_status gw_source_handle(struct gw_source *source, const struct gw_source
         break;
     }
     case GW_SOURCE_EV_RECORDED:
-        source->records_owed -= source->records_owed > 0;
-        if (source->records_owed == 0) {
-            handle_host(source, event); /* the answer that counts is the last one's */
-        }
+        take_record_answer(source, event);
         break;
     default:
         GW_ASSERT(origins[event->type] == ORIGIN_HOST || origins[event->type] == ORIGIN_OPERATOR);

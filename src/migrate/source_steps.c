@@ -25,7 +25,7 @@ static struct gw_intro intro(const struct gw_source *source, enum gw_role role,
 static void record(struct gw_source *source, enum gw_departure_state state)
 {
     struct gw_departure *departure = &gw_source_emit(source, GW_SOURCE_DO_RECORD)->departure;
-    source->records_owed += state == GW_DEPARTURE_LEAVING;
+    source->records_owed++;
     departure->state = state;
     departure->session = source->config.session;
     departure->epoch = source->epoch;

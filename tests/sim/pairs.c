@@ -364,11 +364,13 @@ static bool tell_target(struct world *world, enum gw_target_event_type type)
     return true;
 }
 
-/* An answer that is awaited would be taken for this one: it was not asked for twice. */
+/* An answer that is awaited would be taken for this one: it was not asked for twice. (A source
+ * whose guest runs there waits for no record's any more.) */
 static bool is_answer_awaited(const struct world *world, enum side side, uint32_t event)
 {
     if (side == SOURCE) {
-        return event == GW_SOURCE_EV_RECORDED && world->source.records_owed > 0;
+        return event == GW_SOURCE_EV_RECORDED && world->source.records_owed > 0 &&
+               gw_source_runner(&world->source) != GW_RUNNER_TARGET;
     }
     return (event == GW_TARGET_EV_RECORDED || event == GW_TARGET_EV_HOST_FAULT) &&
            world->target.records_owed > 0;

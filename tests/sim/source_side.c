@@ -62,7 +62,7 @@ static void source_send(struct world *world, struct gw_message *message)
 /* ---- What the host was asked for ---- */
 
 /* It could not be done. */
-static bool source_fails(struct world *world)
+static bool source_fails(struct world *world, enum gw_source_event_type answer)
 {
     struct gw_fault fault = {0};
     if (!world->is_failing[SOURCE]) {
@@ -71,8 +71,7 @@ static bool source_fails(struct world *world)
     world->is_failing[SOURCE] = false;
     (void)gw_fault_set(&fault, GW_HOST, "the host failed");
     say(world, "source", "fails", "");
-    (void)source_tell(world,
-                      &(struct gw_source_event){.type = GW_SOURCE_EV_HOST_FAULT, .fault = &fault});
+    (void)source_tell(world, &(struct gw_source_event){.type = answer, .fault = &fault});
     return true;
 }
 
@@ -84,7 +83,7 @@ static bool stop_guest(struct world *world)
     }
     world->stopping.is_owed = false;
     world->was_paused = guest->is_paused;
-    if (source_fails(world)) {
+    if (source_fails(world, GW_SOURCE_EV_HOST_FAULT)) {
         return true;
     }
     guest->is_alive = false;
@@ -115,7 +114,7 @@ static bool collect(struct world *world)
         return false;
     }
     world->collecting.is_owed = false;
-    if (source_fails(world)) {
+    if (source_fails(world, GW_SOURCE_EV_HOST_FAULT)) {
         return true;
     }
     enum gw_source_event_type type = GW_SOURCE_EV_COLLECTED;
@@ -139,13 +138,12 @@ static bool record_departure(struct world *world)
         return false;
     }
     world->departing.is_owed = false;
-    if (world->departure.state == GW_DEPARTURE_LEAVING && source_fails(world)) {
+    if (world->departure.state == GW_DEPARTURE_LEAVING &&
+        source_fails(world, GW_SOURCE_EV_RECORDED)) {
         return true;
     }
     world->departure_disk = world->departure;
-    if (world->departure.state == GW_DEPARTURE_LEAVING) {
-        (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_RECORDED});
-    }
+    (void)source_tell(world, &(struct gw_source_event){.type = GW_SOURCE_EV_RECORDED});
     return true;
 }
 

@@ -29,6 +29,7 @@ uint32_t said[256];                     /* messages sent, by type */
 struct gw_message last_said;
 enum gw_departure_state last_record;
 bool is_committed; /* COMMIT was asked for, and nothing took it back */
+bool is_slow_to_store;
 
 void forget_actions(void)
 {
@@ -54,6 +55,11 @@ void drain(void)
     struct gw_source_action action;
     while (gw_source_next(&source, &action) == GW_OK) {
         note(&action);
+        if (action.type == GW_SOURCE_DO_RECORD && last_record != GW_DEPARTURE_LEAVING &&
+            !is_slow_to_store) {
+            struct gw_source_event stored = {.type = GW_SOURCE_EV_RECORDED, .now_ns = now_ns};
+            assert_int_equal(gw_source_handle(&source, &stored, NULL), GW_OK);
+        }
     }
 }
 
@@ -163,6 +169,7 @@ void fresh(bool is_verifying)
     gw_source_init(&source, &config);
     now_ns = 1000 * MS;
     is_committed = false;
+    is_slow_to_store = false;
     dirty(0xff);
     forget_actions();
 }

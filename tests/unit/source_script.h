@@ -22,7 +22,9 @@ extern bool is_committed; /* COMMIT was asked for, and nothing took it back */
 
 void forget_actions(void);
 void note(const struct gw_source_action *action);
-void drain(void); /* takes all actions */
+extern bool
+    is_slow_to_store; /* `left` and `kept`, too, are answered by the test; reset() ends it */
+void drain(void);     /* takes all actions */
 void expect_state(enum gw_source_state state);
 
 bool next(struct gw_batch *batch); /* as the channel's thread asks for it; false: none now */

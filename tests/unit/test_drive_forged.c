@@ -26,6 +26,7 @@ enum lie {
     RECEIVED_OF_MORE_PAGES,
     RECEIVED_ABOVE_THE_LAST,
     RECEIVED_WITH_A_NUMBER,
+    READY_BEHIND_A_CUT,
 };
 
 /* One connection of the forger; blocking. */
@@ -42,6 +43,8 @@ static struct {
     enum lie lie;
     int listener;
     struct line control, bulk, urgent;
+    int prepared[2]; /* a pipe: PREPARE was read */
+    bool is_cut;
 } forger;
 
 /* ---- Frames ---- */
@@ -182,6 +185,10 @@ static void *serve(void *context)
     welcome_channels();
     take_pages();
     read_until(&forger.control, GW_FRAME_PREPARE);
+    if (forger.lie == READY_BEHIND_A_CUT) { /* by the source's own thread, between two looks */
+        (void)!write(forger.prepared[1], "", 1);
+        return context;
+    }
     say_verdict(GW_FRAME_READY, forger.lie == READY_OF_ANOTHER_EPOCH ? 7 : 1);
     if (forger.lie == READY_OF_ANOTHER_EPOCH) {
         read_until(&forger.control, 0);
@@ -264,6 +271,54 @@ static void lie_to_source(enum lie lie, const char *part, enum gw_source_state w
     (void)close(forger.listener);
 }
 
+static int fill_prepared(struct pollfd *wait)
+{
+    wait[0] = (struct pollfd){.fd = forger.prepared[0], .events = POLLIN};
+    return forger.is_cut ? 0 : 1;
+}
+
+static void cut_and_say_ready(void)
+{
+    char byte;
+    if (read(forger.prepared[0], &byte, 1) == 1) {
+        (void)close(forger.bulk.fd);
+        forger.is_cut = true;
+        say_verdict(GW_FRAME_READY, 1);
+    }
+}
+
+/* A source that sees the end of a channel and READY at once: it cannot send COMMIT any more. */
+static void ready_behind_a_cut_holds_nobody(void **context)
+{
+    (void)context;
+    char uri[GW_URI_TEXT_BYTES];
+    pthread_t thread;
+    forger.lie = READY_BEHIND_A_CUT;
+    forger.listener = pair_listen(uri, "between");
+    assert_int_equal(pipe2(forger.prepared, O_NONBLOCK | O_CLOEXEC), 0);
+    assert_int_equal(fcntl(forger.listener, F_SETFL, 0), 0);
+    assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
+    pair.resume_ns_max = 60 * GW_NS_PER_S;
+    pair.fill = fill_prepared;
+    pair.serve = cut_and_say_ready;
+    pair_migrate(uri);
+    while (!forger.is_cut || gw_outgoing_state(&pair_outgoing) == GW_SOURCE_PREPARED) {
+        pair_step();
+    }
+    assert_string_equal(gw_source_state_name(gw_outgoing_state(&pair_outgoing)), "RETRY_WAITING");
+    assert_true(pair.runs_on_source);
+    pair.fill = NULL;
+    pair.serve = NULL;
+    assert_int_equal(gw_outgoing_cancel(&pair_outgoing, NULL), GW_OK);
+    assert_int_equal(pair_finish(), GW_SOURCE_CANCELLED);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)close(forger.prepared[0]);
+    (void)close(forger.prepared[1]);
+    (void)close(forger.control.fd);
+    (void)close(forger.urgent.fd);
+    (void)close(forger.listener);
+}
+
 static void ready_of_another_epoch_commits_nothing(void **context)
 {
     (void)context;
@@ -305,6 +360,7 @@ static void a_map_with_a_number_reconciles_nothing(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(ready_behind_a_cut_holds_nobody),
         TEST(ready_of_another_epoch_commits_nothing),
         TEST(a_demand_beyond_ram_is_not_answered),
         TEST(a_map_that_is_too_short_reconciles_nothing),

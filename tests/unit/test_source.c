@@ -219,6 +219,17 @@ static void after_a_lost_link_only_what_was_not_acknowledged_goes_again(void **s
     assert_int_equal(batch.run[0].page, acked);
 }
 
+static void leaves_again(void)
+{
+    link_comes_back();
+    pages_go(true);
+    assert_true(done[GW_SOURCE_DO_COLLECT] > 0); /* what became dirty meanwhile */
+    dirty(0x1);
+    source.further_rounds = GW_FURTHER_ROUNDS_MAX;
+    happens(GW_SOURCE_EV_COLLECTED);
+    expect_state(GW_SOURCE_LEAVING);
+}
+
 static void a_stopped_guest_goes_on_when_the_link_is_lost_and_moves_later(void **state)
 {
     (void)state;
@@ -237,15 +248,7 @@ static void a_stopped_guest_goes_on_when_the_link_is_lost_and_moves_later(void *
         assert_int_equal(source.state, GW_SOURCE_RETRY_WAITING);
         assert_int_equal(done[GW_SOURCE_DO_RESUME], 1);
         assert_int_equal(last_record, GW_DEPARTURE_KEPT);
-        link_comes_back();
-        pages_go(true);
-        if (done[GW_SOURCE_DO_COLLECT] == 0) {
-            fail_msg("%s: nobody looks what became dirty meanwhile",
-                     gw_source_state_name(stopped[i]));
-        }
-        dirty(0x1);
-        source.further_rounds = GW_FURTHER_ROUNDS_MAX;
-        happens(GW_SOURCE_EV_COLLECTED);
+        leaves_again();
         happens(GW_SOURCE_EV_RECORDED);
         happens(GW_SOURCE_EV_STOPPED);
         happens(GW_SOURCE_EV_COLLECTED);
@@ -255,6 +258,32 @@ static void a_stopped_guest_goes_on_when_the_link_is_lost_and_moves_later(void *
         hears_verdict(GW_FRAME_READY, 2);
         assert_int_equal(source.state, GW_SOURCE_HELD);
     }
+}
+
+/* Given a `kept` that is still being written when the guest leaves again, then each answer counts
+ * for its record. Without `kept` a boot is refused that could be allowed: no reason to stay. */
+static void a_late_answer_about_another_record_stops_nobody(void **state)
+{
+    (void)state;
+    static const struct gw_fault full = {.status = GW_HOST, .text = "the disk is full"};
+    for (int failed = 0; failed < 3; failed++) { /* none; the first; the second */
+        reach(GW_SOURCE_COLLECTING);
+        forget_actions();
+        is_slow_to_store = true;
+        happens(GW_SOURCE_EV_LINK_LOST);
+        happens(GW_SOURCE_EV_COLLECTED);
+        assert_int_equal(last_record, GW_DEPARTURE_KEPT);
+        leaves_again();
+        for (int answer = 1; answer <= 2; answer++) {
+            expect_state(GW_SOURCE_LEAVING);
+            struct gw_source_event stored = {.type = GW_SOURCE_EV_RECORDED,
+                                             .fault = answer == failed ? &full : NULL};
+            assert_int_equal(tell(stored, NULL), GW_OK);
+            drain();
+        }
+        expect_state(failed == 2 ? GW_SOURCE_FAILED : GW_SOURCE_STOPPING);
+    }
+    assert_non_null(strstr(gw_source_fault(&source)->text, "the disk is full"));
 }
 
 static void a_source_that_finds_nobody_ends_after_its_time(void **state)
@@ -546,6 +575,7 @@ int main(void)
         cmocka_unit_test(a_channel_that_is_refused_is_a_lost_link),
         cmocka_unit_test(after_a_lost_link_only_what_was_not_acknowledged_goes_again),
         cmocka_unit_test(a_stopped_guest_goes_on_when_the_link_is_lost_and_moves_later),
+        cmocka_unit_test(a_late_answer_about_another_record_stops_nobody),
         cmocka_unit_test(a_source_that_finds_nobody_ends_after_its_time),
         cmocka_unit_test(a_target_that_forgot_the_guest_is_not_tried_again),
         cmocka_unit_test(a_message_out_of_place_drops_the_link_and_no_guest),

@@ -69,10 +69,9 @@ static void hears_now(enum gw_frame_type type)
 /* Host and target do at once what they are asked for. */
 static void answer(const struct gw_source_action *action)
 {
-    bool is_record = action->type == GW_SOURCE_DO_RECORD;
     if (action->type == GW_SOURCE_DO_COLLECT) {
         tell_now((struct gw_source_event){.type = GW_SOURCE_EV_COLLECTED, .bitmap = bitmap});
-    } else if (is_record && action->departure.state == GW_DEPARTURE_LEAVING) {
+    } else if (action->type == GW_SOURCE_DO_RECORD) {
         tell_now((struct gw_source_event){.type = GW_SOURCE_EV_RECORDED});
     } else if (action->type == GW_SOURCE_DO_STOP) {
         tell_now((struct gw_source_event){.type = GW_SOURCE_EV_STOPPED, .halted_ns = now_ns});

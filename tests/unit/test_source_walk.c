@@ -49,7 +49,7 @@ static void walk_acts(bool may_take_back)
             walk.is_stop_asked = true;
             break;
         case GW_SOURCE_DO_RECORD:
-            walk.is_record_asked = action.departure.state == GW_DEPARTURE_LEAVING;
+            walk.is_record_asked = true;
             break;
         case GW_SOURCE_DO_RESUME:
             assert_true(!is_committed || may_take_back);
@@ -78,7 +78,7 @@ static bool walk_answers(struct chance *chance, struct gw_source_event *event)
         {&walk.is_tracking_asked, GW_SOURCE_EV_TRACKED, GW_SOURCE_EV_HOST_FAULT},
         {&walk.is_collect_asked, GW_SOURCE_EV_COLLECTED, GW_SOURCE_EV_HOST_FAULT},
         {&walk.is_stop_asked, GW_SOURCE_EV_STOPPED, GW_SOURCE_EV_HOST_FAULT},
-        {&walk.is_record_asked, GW_SOURCE_EV_RECORDED, GW_SOURCE_EV_HOST_FAULT},
+        {&walk.is_record_asked, GW_SOURCE_EV_RECORDED, GW_SOURCE_EV_RECORDED},
     };
     enum { QUESTIONS = sizeof(questions) / sizeof(questions[0]) };
     uint64_t first = chance_next(chance, QUESTIONS), n = first;
@@ -89,7 +89,8 @@ static bool walk_answers(struct chance *chance, struct gw_source_event *event)
         }
     }
     *questions[n].asked = false;
-    event->type = chance_next(chance, 20) ? questions[n].answer : questions[n].failure;
+    bool is_good = chance_next(chance, 20) > 0;
+    event->type = is_good ? questions[n].answer : questions[n].failure;
     walk.is_link_up = walk.is_link_up || event->type == GW_SOURCE_EV_LINK_UP;
     if (event->type == GW_SOURCE_EV_TRACKED || event->type == GW_SOURCE_EV_COLLECTED) {
         dirty(chance_next(chance, 0));
@@ -97,7 +98,7 @@ static bool walk_answers(struct chance *chance, struct gw_source_event *event)
     } else if (event->type == GW_SOURCE_EV_STOPPED) {
         event->halted_ns = now_ns;
     } else {
-        event->fault = &fault;
+        event->fault = is_good ? NULL : &fault;
     }
     return true;
 }

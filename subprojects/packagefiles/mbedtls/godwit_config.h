@@ -29,7 +29,7 @@ void gw_tls_free(void *block);
 #define MBEDTLS_PSA_CRYPTO_CONFIG_FILE "godwit_crypto_config.h"
 #define MBEDTLS_PSA_CRYPTO_EXTERNAL_RNG
 #define MBEDTLS_PSA_STATIC_KEY_SLOTS
-#define MBEDTLS_PSA_KEY_SLOT_COUNT 256 /* a handshake needs six; all there can be at once */
+#define MBEDTLS_PSA_KEY_SLOT_COUNT 288 /* a handshake needs six; 44 connections, and some */
 #define MBEDTLS_AES_C
 #define MBEDTLS_AES_FEWER_TABLES
 #define MBEDTLS_AESCE_C
