@@ -11,11 +11,14 @@
  * Nothing gets lost: when re-arm returns, no processor can write the page without taking the bit
  * away first (the kernel has flushed the TLBs); a write before that is in the bytes read after.
  *
- * Start. Anonymous memory: a page never touched is told by its empty entry, so nothing need be
- * armed; what is there is unprotected, and the first collect is the initial bitmap. Memfd: what has
- * data (SEEK_DATA) is reported and left unprotected: it is re-armed before it is read. A hole is
- * armed, and then asked for again: a write before the arming made data, which is seen now; a write
- * after it takes the bit away, which collect sees. Of huge pages all are armed, and then asked for.
+ * Start. What has data is reported, whatever its bit says, and re-armed before it is read.
+ * Anonymous memory: a page never touched is told by its empty entry, and one that is touched from
+ * now on has no bit, so nothing need be armed. Memfd: a hole is armed, and then asked for again: a
+ * write before the arming made data, which is seen now; a write after it takes the bit away, which
+ * collect sees. Of huge pages all are armed, and then asked for.
+ *
+ * Stop leaves no bit behind, which before Linux 6.0 unregistering does: a page that was written
+ * after that would still look protected to the next start.
  *
  * Huge pages (hugetlb) are protected as a whole, and are read in parts. To arm one for its second
  * part would forget what was written to its first since that was read. So one is armed once after
@@ -78,7 +81,7 @@ static void resolve(const struct gw_tracker_uffd_wp *wp, const struct uffd_msg *
     }
     uint64_t page_bytes = grain_bytes(wp->ram, message->arg.pagefault.address);
     uint64_t start = message->arg.pagefault.address & ~(page_bytes - 1);
-    /* An error means that the range is no longer registered: its waiters were woken by that. */
+    /* An error means that the range is no longer registered: its waiters were woken before that. */
     (void)protect(wp->uffd.fd, start, page_bytes, false);
 }
 
@@ -233,18 +236,31 @@ static enum gw_status arm_holes(struct gw_tracker_uffd_wp *wp, uint64_t page, ui
     return status;
 }
 
-static enum gw_status arm_memfd(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
-                                uint64_t *bitmap, struct gw_fault *fault)
+static enum gw_status arm_region(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
+                                 uint64_t *bitmap, struct gw_fault *fault)
 {
     uint64_t first = region->page_first;
     uint64_t end = first + region->bytes / wp->ram->page_bytes;
-    if (region->kind != GW_RAM_HUGETLB) {
+    bool is_huge = region->kind == GW_RAM_HUGETLB;
+    if (region->kind == GW_RAM_MEMFD) {
         return arm_holes(wp, first, end, bitmap, fault);
     }
-    enum gw_status status = arm(wp, first, end - first, fault);
-    if (status == GW_OK) {
+    enum gw_status status = is_huge ? arm(wp, first, end - first, fault) : GW_OK;
+    if (status == GW_OK && is_huge) {
         begin_armed(wp, region);
-        report_data(wp, first, end, true, bitmap);
+    }
+    if (status == GW_OK) {
+        report_data(wp, first, end, is_huge, bitmap);
+    }
+    return status;
+}
+
+static enum gw_status arm_and_look(struct gw_tracker_uffd_wp *wp, uint64_t *bitmap,
+                                   struct gw_fault *fault)
+{
+    enum gw_status status = GW_OK;
+    for (uint32_t i = 0; i < wp->ram->region_count && status == GW_OK; i++) {
+        status = arm_region(wp, &wp->ram->region[i], bitmap, fault);
     }
     return status;
 }
@@ -269,19 +285,6 @@ static enum gw_status scan(struct gw_tracker_uffd_wp *wp, const struct gw_ram_re
     return wp->is_async ? gw_uffd_scan_fast(&scan, fault) : gw_uffd_scan_slow(&scan, fault);
 }
 
-static enum gw_status arm_and_look(struct gw_tracker_uffd_wp *wp, uint64_t *bitmap,
-                                   struct gw_fault *fault)
-{
-    enum gw_status status = GW_OK;
-    for (uint32_t i = 0; i < wp->ram->region_count && status == GW_OK; i++) {
-        const struct gw_ram_region *region = &wp->ram->region[i];
-        uint64_t ignored = 0;
-        status = region->kind != GW_RAM_ANONYMOUS ? arm_memfd(wp, region, bitmap, fault)
-                                                  : scan(wp, region, bitmap, &ignored, fault);
-    }
-    return status;
-}
-
 static void uffd_wp_stop(struct gw_tracker *tracker)
 {
     struct gw_tracker_uffd_wp *wp = wp_of(tracker);
@@ -289,11 +292,12 @@ static void uffd_wp_stop(struct gw_tracker *tracker)
         return;
     }
     wp->is_on = false;
-    /* Unregistering lifts the protection and wakes whoever waits for a fault; only then may the
-     * fault thread go. */
+    /* Un-protecting wakes whoever waits for a fault (unregistering wakes those who wait for missing
+     * pages, and no others); only then may the fault thread go. */
     for (uint32_t i = 0; wp->uffd.fd >= 0 && i < wp->ram->region_count; i++) {
         struct uffdio_range range = {.start = (uintptr_t)wp->ram->region[i].base,
                                      .len = wp->ram->region[i].bytes};
+        (void)protect(wp->uffd.fd, range.start, range.len, false);
         (void)gw_ioctl(wp->uffd.fd, UFFDIO_UNREGISTER, &range);
     }
     if (wp->quit.fd >= 0) {

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bitmaps, marks, and the userfaultfd tracker (src/dirty): no write is lost. */
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -358,9 +362,13 @@ static void sync_huge_is_exact(void **state)
     huge_pages_are_reported_whole(GW_UFFD_WP_SYNC);
 }
 
-/* ---- A write between two looks at the page map ---- */
+/* ---- What the tracker asks the kernel ---- */
+
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_UFFD_WP (UINT64_C(1) << 57)
 
 static bool is_written_behind_a_look;
+static bool has_stale_bits; /* all that is there looks protected */
 
 /* In place of libc's, for the tracker too. */
 ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
@@ -369,7 +377,115 @@ ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
     if (is_written_behind_a_look) {
         write_page(5, 11);
     }
+    uint64_t *entry = buffer;
+    for (ssize_t i = 0; has_stale_bits && i < got / (ssize_t)sizeof(*entry); i++) {
+        entry[i] |= (entry[i] & PAGEMAP_PRESENT) != 0 ? PAGEMAP_UFFD_WP : 0;
+    }
     return got;
+}
+
+static uint64_t count_protected(uint64_t start, uint64_t bytes)
+{
+    uint64_t count = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (uint64_t at = start; at < start + bytes; at += ram.page_bytes) {
+        uint64_t entry = 0;
+        off_t offset = (off_t)(at / ram.page_bytes * sizeof(entry));
+        assert_int_equal(pread(fd, &entry, sizeof(entry), offset), sizeof(entry));
+        count += (entry & PAGEMAP_UFFD_WP) != 0;
+    }
+    (void)close(fd);
+    return count;
+}
+
+static uint64_t unregistered; /* regions */
+static uint64_t left_protected;
+static atomic_bool is_writer_to_sleep; /* the fault thread's answer is kept back */
+static sem_t writer_sleeps;
+
+static bool keeps_back(unsigned request, void *argument)
+{
+    const struct uffdio_writeprotect *protect = argument;
+    return request == UFFDIO_WRITEPROTECT && protect->mode == 0 &&
+           atomic_exchange(&is_writer_to_sleep, false);
+}
+
+#ifdef __GLIBC__
+int ioctl(int fd, unsigned long number, ...)
+#else
+int ioctl(int fd, int number, ...)
+#endif
+{
+    unsigned request = (unsigned)number;
+    va_list rest;
+    va_start(rest, number);
+    void *argument = va_arg(rest, void *);
+    va_end(rest);
+    if (request == UFFDIO_UNREGISTER) {
+        const struct uffdio_range *range = argument;
+        unregistered++;
+        left_protected += count_protected(range->start, range->len);
+    }
+    if (keeps_back(request, argument)) {
+        (void)sem_post(&writer_sleeps);
+        return 0;
+    }
+    return (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
+}
+
+/* Linux before 6.0 unregisters and keeps the bits. */
+static void stop_leaves_nothing_protected(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        given_tracker(i % 2 != 0, i < 2 ? GW_UFFD_WP_SYNC : GW_UFFD_WP_ASYNC);
+        assert_true(mirror_send(&mirror, 64, &fault) >= 2);
+        for (uint32_t j = 0; j < ram.region_count; j++) {
+            assert_true(count_protected((uintptr_t)ram.region[j].base, ram.region[j].bytes) > 0);
+        }
+        unregistered = 0;
+        left_protected = 0;
+        wp.tracker.operations->stop(&wp.tracker);
+        assert_int_equal(unregistered, ram.region_count);
+        assert_int_equal(left_protected, 0);
+        (void)teardown(NULL);
+    }
+}
+
+static void start_reports_what_looks_protected(void **state)
+{
+    (void)state;
+    given_tracker(true, GW_UFFD_WP_SYNC);
+    wp.tracker.operations->stop(&wp.tracker);
+    has_stale_bits = true;
+    bool is_started = mirror_start(&mirror, &wp.tracker, &ram, &fault);
+    has_stale_bits = false;
+    assert_true(is_started && mirror_is_dirty(&mirror, 301 + 64));
+}
+
+static void *write_protected_page(void *unused)
+{
+    write_page(3, 2);
+    return unused;
+}
+
+/* The descriptor is open elsewhere too (fork), so that closing it wakes nobody. */
+static void stop_wakes_writers(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    given_tracker(false, GW_UFFD_WP_SYNC);
+    assert_true(mirror_send(&mirror, 64, &fault) >= 2);
+    int held = dup(wp.uffd.fd);
+    assert_int_equal(sem_init(&writer_sleeps, 0, 0), 0);
+    atomic_store(&is_writer_to_sleep, true);
+    assert_int_equal(pthread_create(&thread, NULL, write_protected_page, NULL), 0);
+    assert_int_equal(sem_wait(&writer_sleeps), 0);
+    wp.tracker.operations->stop(&wp.tracker);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(*word_of(3, 3), 2);
+    (void)close(held);
 }
 
 static void sync_huge_is_looked_at_once(void **state)
@@ -429,6 +545,9 @@ int main(void)
         TEST(sync_memfd_is_exact),
         TEST(sync_anonymous_is_exact),
         TEST(unmapped_pages_are_kept),
+        TEST(stop_leaves_nothing_protected),
+        TEST(start_reports_what_looks_protected),
+        TEST(stop_wakes_writers),
         TEST(async_memfd_loses_nothing),
         TEST(async_anonymous_loses_nothing),
         TEST(sync_memfd_loses_nothing),
