@@ -63,7 +63,9 @@ GW_MUST_USE enum gw_status gw_missing_place(const struct gw_missing *missing, ui
 GW_MUST_USE enum gw_status gw_missing_place_zero(const struct gw_missing *missing, uint64_t page,
                                                  uint64_t count, struct gw_fault *fault);
 
-/* Whoever waits for one of these pages touches it again. */
+/* Whoever waits for one of these pages touches it again. To be said for huge pages once more when
+ * they are placed and the next fault on one of them will be answered by placing zeros: who touched
+ * one while it was placed may have fallen asleep just behind that. */
 void gw_missing_wake(const struct gw_missing *missing, uint64_t page, uint64_t count);
 
 /* Back to ordinary memory: holes read as zero, sleepers go on. Idempotent; also when zeroed. */

@@ -403,6 +403,9 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
                    .whole = whole},
     };
     tell(receiver, &event);
+    if (whole.count > 0) { /* zeros: src/host/missing.c says why */
+        gw_missing_wake(&receiver->faults->missing, whole.page, whole.count);
+    }
     bool is_answer = receiver->is_urgent && gw_target_is_answer(receiver->target, &event.placed);
     receiver->answered += is_answer ? 1 : 0;
     return GW_OK;

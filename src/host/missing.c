@@ -8,9 +8,13 @@
  * behind the count; at EEXIST skip one page, and wake who may wait for it.
  *
  * A huge page (hugetlb) is placed by UFFDIO_COPY of all of it. There is no UFFDIO_ZEROPAGE for one:
- * fallocate puts a zeroed page into the memfd where none is, under the lock that faults take, and
- * whoever waits is woken and finds it there. That writes the page once, where a copy of zeros would
- * read as much besides, from memory that somebody must have.
+ * fallocate puts a zeroed page into the memfd where none is, and whoever waits is woken and finds
+ * it there. That writes the page once, where a copy of zeros would read as much besides, from
+ * memory that somebody must have. But it puts nothing into the page table, and that is all that one
+ * who found the page missing looks at once more before it sleeps (Linux fs/userfaultfd.c,
+ * userfaultfd_huge_must_wait): it may fall asleep behind the wake. Its fault can be read from then
+ * on. So whoever takes a fault on such a page for one on a page that is there places it again,
+ * which wakes; and once faults are taken so, who slept before is woken (gw_missing_wake).
  */
 #include "godwit/missing.h"
 

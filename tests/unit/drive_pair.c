@@ -35,8 +35,8 @@ static enum gw_status start_tracking(struct gw_tracker *tracker, uint64_t *bitma
     (void)fault;
     uint64_t count = 0;
     for (uint64_t page = 0;; page++) {
-        page = gw_ram_next_data(&pair.source_ram, page, PAIR_PAGES, &count);
-        if (page == PAIR_PAGES) {
+        page = gw_ram_next_data(&pair.source_ram, page, pair.source_ram.page_count, &count);
+        if (page == pair.source_ram.page_count) {
             return GW_OK;
         }
         bitmap[page / 64] |= UINT64_C(1) << page % 64;
@@ -108,6 +108,7 @@ static void listen_as_target(void)
         .uri = uri,
         .ram = &pair.target_ram,
         .intro_ns = PAIR_INTRO_NS,
+        .is_user_mode_enough = true,
         .transport = options(pair.target_tls),
     };
     if (gw_incoming_start(&pair_incoming, &config, &fault) != GW_OK) {

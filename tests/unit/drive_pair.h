@@ -30,7 +30,7 @@ struct pair {
     uint32_t channel_count;                                /* bulk; 0: one */
     const struct gw_tls_identity *source_tls, *target_tls; /* for what is opened next */
     bool is_tcp;      /* for what is opened next; else a Unix socket */
-    bool is_postcopy; /* the guest goes first; then nothing is verified */
+    bool is_postcopy; /* the guest goes first; then nothing is verified. For what is opened next */
     uint64_t recover_ns_max;
     /* A third party in the loop; both may be NULL. `fill` returns how many it filled, at most 16.
      */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A target in huge pages, in postcopy. Skipped where this host has none, or no userfaultfd. */
+#include <linux/userfaultfd.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../huge.h"
+#include "base/bitmap.h"
+#include "drive_pair.h"
+
+enum { UNITS = 3 };
+
+static unsigned woken_before, woken_behind; /* the engine had the unit of zeros as received */
+
+static void note_wake(const struct uffdio_range *range)
+{
+    const struct gw_ram *ram = &pair.target_ram;
+    if (range->start != (uintptr_t)gw_ram_page(ram, ram->unit_pages)) {
+        return;
+    }
+    pthread_mutex_lock(&pair_incoming.lock);
+    bool is_received =
+        gw_bit_test(gw_target_received(&pair_incoming.target), pair.target_ram.unit_pages);
+    woken_before += !is_received;
+    woken_behind += is_received;
+    pthread_mutex_unlock(&pair_incoming.lock);
+}
+
+/* In place of libc's. */
+#ifdef __GLIBC__
+int ioctl(int fd, unsigned long number, ...)
+#else
+int ioctl(int fd, int number, ...)
+#endif
+{
+    unsigned request = (unsigned)number;
+    va_list rest;
+    va_start(rest, number);
+    void *argument = va_arg(rest, void *);
+    va_end(rest);
+    if (request == UFFDIO_WAKE) {
+        note_wake(argument);
+    }
+    return (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
+}
+
+/* Bytes in the first unit, zeros in the second, and a third that was never touched. */
+static void given_units(void)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    pair_open();
+    gw_incoming_stop(&pair_incoming);
+    gw_ram_close(&pair.source_ram);
+    gw_ram_close(&pair.target_ram);
+    huge_pages_allow();
+    uint64_t bytes = UNITS * GW_HUGE_PAGE_BYTES;
+    assert_int_equal(gw_ram_add_memfd(&pair.source_ram, UINT64_C(1) << 30, bytes, NULL), GW_OK);
+    bool is_there =
+        gw_ram_add_hugetlb(&pair.target_ram, UINT64_C(1) << 30, bytes, &fault) == GW_OK &&
+        gw_missing_probe(&pair.target_ram, true, &fault) == GW_OK;
+    if (!is_there) {
+        print_message("%s\n", fault.text);
+        skip();
+    }
+    pair.is_postcopy = true;
+    pair_restart_target();
+    *gw_ram_page(&pair.source_ram, 5) = 5;
+    *gw_ram_page(&pair.source_ram, pair.target_ram.unit_pages + 7) = 0;
+}
+
+static int close_pair(void **state)
+{
+    (void)state;
+    pair_close();
+    return 0;
+}
+
+/* src/host/missing.c says why. */
+static void who_waits_for_zeros_is_woken_behind_their_receipt_too(void **state)
+{
+    (void)state;
+    given_units();
+    pair_migrate(pair.target_uri);
+    assert_int_equal(pair_finish(), GW_SOURCE_COMPLETED);
+    gw_incoming_stop(&pair_incoming);
+    assert_int_equal(woken_before, 1);
+    assert_int_equal(woken_behind, 1);
+    pair_check(GW_SOURCE_COMPLETED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(who_waits_for_zeros_is_woken_behind_their_receipt_too,
+                                  close_pair),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
