@@ -2,7 +2,8 @@
 /*
  * Marks: pages of guest RAM that the monitor wrote itself (device I/O, loaders). KVM and
  * userfaultfd do not see, or do not see reliably, such writes; every tracker merges the marks in
- * its collect.
+ * its collect. A page that is discarded (a hole punched, MADV_DONTNEED) was written, too: with
+ * zeros.
  *
  * The rule: mark *after* the write is complete. A page that is being sent while it is written may
  * go out torn; the mark that follows makes it dirty again, so the whole version follows.

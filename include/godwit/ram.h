@@ -112,7 +112,8 @@ void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);
 bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page);
 
 /* Makes [page, page+count) holes again: reads as zero, memory given back. Of a huge page that is
- * not in it as a whole, those pages are zeroed instead. GW_HOST when the kernel refuses. */
+ * not in it as a whole, those pages are zeroed instead. Where RAM is tracked that is a write which
+ * trackers may not see: mark it (godwit/marks.h). GW_HOST when the kernel refuses. */
 GW_MUST_USE enum gw_status gw_ram_discard(const struct gw_ram *ram, uint64_t page, uint64_t count,
                                           struct gw_fault *fault);
 

@@ -2,8 +2,10 @@
 /*
  * A dirty tracker (godwit/tracker.h) by userfaultfd write-protection, for embedders whose guest
  * is not under KVM: it sees writes through this process's mapping of the RAM, by any thread and
- * by the kernel (read(2) into it). Writes through another mapping, another process, or write(2)
- * to the memfd it does not see: give marks for those.
+ * by the kernel (read(2) into it). It does not see writes through another mapping, by another
+ * process, or by write(2) to the memfd; nor writes to pages that were pinned before they were
+ * re-armed (O_DIRECT, io_uring's registered buffers, vhost, a device): whoever writes so marks the
+ * pages when it is complete (gw_marks_put).
  *
  * Two ways, chosen by what the kernel has:
  *   asynchronous  Linux 6.7: the kernel un-protects a page by itself on a write, and PAGEMAP_SCAN
