@@ -101,6 +101,9 @@ uint8_t *gw_ram_at(const struct gw_ram *ram, uint64_t gpa, uint64_t bytes);
  * error of the host counts as touched: sending too much is harmless, too little is not. */
 uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *count);
 
+/* Sets the bits of the pages in [page, end) that were ever touched; returns how many were not. */
+uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *bitmap);
+
 /* Has the kernel make these pages, where they are missing, at one go: whoever fills them next does
  * not take a fault for each. From Linux 5.14 on; before, nothing changes. */
 void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);

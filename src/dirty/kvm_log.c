@@ -155,7 +155,7 @@ static enum gw_status kvm_log_start(struct gw_tracker *tracker, uint64_t *bitmap
         kvm_log_stop(tracker);
         return status;
     }
-    (void)gw_kvm_slot_put_data(log->ram, bitmap);
+    (void)gw_ram_put_data(log->ram, 0, log->ram->page_count, bitmap);
     if (log->marks != NULL) { /* what was written before is reported now, and not again */
         (void)gw_marks_get(log->marks, log->ram->page_count, bitmap);
     }

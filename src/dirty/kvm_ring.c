@@ -286,7 +286,7 @@ static enum gw_status kvm_ring_start(struct gw_tracker *tracker, uint64_t *bitma
         kvm_ring_stop(tracker);
         return status;
     }
-    (void)gw_kvm_slot_put_data(ring->ram, bitmap);
+    (void)gw_ram_put_data(ring->ram, 0, ring->ram->page_count, bitmap);
     if (ring->marks != NULL) { /* what was written before is reported now, and not again */
         (void)gw_marks_get(ring->marks, ring->ram->page_count, bitmap);
     }
@@ -305,7 +305,7 @@ static enum gw_status begin_anew(struct gw_tracker_kvm_ring *ring, uint64_t *bit
         }
     }
     enum gw_status status = log_all(ring, fault);
-    *added += gw_kvm_slot_put_data(ring->ram, bitmap);
+    *added += gw_ram_put_data(ring->ram, 0, ring->ram->page_count, bitmap);
     return status;
 }
 

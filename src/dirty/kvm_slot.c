@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <linux/kvm.h>
 
-#include "base/bitmap.h"
 #include "godwit/ioctl.h"
 
 uint64_t gw_kvm_slot_pages(const struct gw_ram *ram, uint32_t region)
@@ -25,17 +24,4 @@ int gw_kvm_slot_log(int vm_fd, const struct gw_ram *ram, uint32_t region,
         .userspace_addr = (uintptr_t)ram->region[region].base,
     };
     return gw_ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &memory) == 0 ? 0 : errno;
-}
-
-uint64_t gw_kvm_slot_put_data(const struct gw_ram *ram, uint64_t *bitmap)
-{
-    uint64_t added = 0;
-    uint64_t end = ram->page_count;
-    for (uint64_t page = 0; page < end;) {
-        uint64_t count;
-        uint64_t data = gw_ram_next_data(ram, page, end, &count);
-        added += gw_bits_put(bitmap, data, count, true);
-        page = data + count;
-    }
-    return added;
 }

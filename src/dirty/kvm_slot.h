@@ -19,7 +19,4 @@ uint64_t gw_kvm_slot_pages(const struct gw_ram *ram, uint32_t region);
 int gw_kvm_slot_log(int vm_fd, const struct gw_ram *ram, uint32_t region,
                     const struct gw_kvm_slot *slot, bool is_on);
 
-/* Sets the bit of every page that has data; returns how many bits were clear before. */
-uint64_t gw_kvm_slot_put_data(const struct gw_ram *ram, uint64_t *bitmap);
-
 #endif

@@ -184,14 +184,18 @@ static void clear_armed(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t c
     }
 }
 
-/* A hole is armed, since nobody is going to read it; what has data is armed by its first reader. */
-static void begin_armed(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region)
+/* A hole is armed, since nobody is going to read it; what was reported, by its first reader. */
+static void begin_armed(struct gw_tracker_uffd_wp *wp, const struct gw_ram_region *region,
+                        const uint64_t *bitmap)
 {
     uint64_t unit_pages = wp->ram->unit_pages;
-    uint64_t first = region->page_first / unit_pages;
-    uint64_t count = region->bytes / wp->ram->page_bytes / unit_pages;
-    for (uint64_t unit = first; unit < first + count; unit++) {
-        set_armed(wp, unit);
+    uint64_t end = region->page_first + region->bytes / wp->ram->page_bytes;
+    for (uint64_t page = region->page_first; page < end; page += unit_pages) {
+        if (gw_bit_test(bitmap, page)) {
+            clear_armed(wp, page, unit_pages);
+        } else {
+            set_armed(wp, page / unit_pages);
+        }
     }
 }
 
@@ -200,37 +204,22 @@ static enum gw_status arm(const struct gw_tracker_uffd_wp *wp, uint64_t page, ui
 {
     int error = protect(wp->uffd.fd, (uintptr_t)gw_ram_page(wp->ram, page),
                         count * wp->ram->page_bytes, true);
-    return error == 0 ? GW_OK
-                      : gw_fault_set_os(fault, error, "userfaultfd: write-protecting guest memory");
+    return error == 0
+               ? GW_OK
+               : gw_fault_set_os(fault, error,
+                                 "userfaultfd: write-protecting %" PRIu64 " pages at page %" PRIu64,
+                                 count, page);
 }
 
-/* Reports what has data of [page, end), pages of one region. */
-static void report_data(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end, bool is_huge,
-                        uint64_t *bitmap)
-{
-    while (page < end) {
-        uint64_t count;
-        uint64_t data = gw_ram_next_data(wp->ram, page, end, &count);
-        (void)gw_bits_put(bitmap, data, count, true);
-        if (is_huge && count > 0) {
-            clear_armed(wp, data, count);
-        }
-        page = data + count;
-    }
-}
-
-static enum gw_status arm_holes(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end,
-                                uint64_t *bitmap, struct gw_fault *fault)
+/* Of [page, end), pages of one region. */
+static enum gw_status arm_holes(const struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end,
+                                struct gw_fault *fault)
 {
     enum gw_status status = GW_OK;
     while (page < end && status == GW_OK) {
         uint64_t count;
         uint64_t data = gw_ram_next_data(wp->ram, page, end, &count);
-        if (data > page) {
-            status = arm(wp, page, data - page, fault);
-            report_data(wp, page, data, false, bitmap);
-        }
-        (void)gw_bits_put(bitmap, data, count, true);
+        status = data > page ? arm(wp, page, data - page, fault) : GW_OK;
         page = data + count;
     }
     return status;
@@ -240,17 +229,15 @@ static enum gw_status arm_region(struct gw_tracker_uffd_wp *wp, const struct gw_
                                  uint64_t *bitmap, struct gw_fault *fault)
 {
     uint64_t first = region->page_first;
-    uint64_t end = first + region->bytes / wp->ram->page_bytes;
+    uint64_t count = region->bytes / wp->ram->page_bytes;
     bool is_huge = region->kind == GW_RAM_HUGETLB;
-    if (region->kind == GW_RAM_MEMFD) {
-        return arm_holes(wp, first, end, bitmap, fault);
-    }
-    enum gw_status status = is_huge ? arm(wp, first, end - first, fault) : GW_OK;
-    if (status == GW_OK && is_huge) {
-        begin_armed(wp, region);
-    }
-    if (status == GW_OK) {
-        report_data(wp, first, end, is_huge, bitmap);
+    enum gw_status status = is_huge ? arm(wp, first, count, fault)
+                            : region->kind == GW_RAM_MEMFD
+                                ? arm_holes(wp, first, first + count, fault)
+                                : GW_OK;
+    (void)gw_ram_put_data(wp->ram, first, first + count, bitmap);
+    if (is_huge) {
+        begin_armed(wp, region, bitmap);
     }
     return status;
 }
@@ -365,43 +352,28 @@ static enum gw_status uffd_wp_collect(struct gw_tracker *tracker, uint64_t *bitm
     return GW_OK;
 }
 
-/* 0 or errno. */
-static int protect_pages(const struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count)
-{
-    return protect(wp->uffd.fd, (uintptr_t)gw_ram_page(wp->ram, page), count * wp->ram->page_bytes,
-                   true);
-}
-
-static int rearm_huge(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count)
+/* The huge pages of [page, page+count) that are not armed yet. */
+static enum gw_status arm_huge(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count,
+                               struct gw_fault *fault)
 {
     uint64_t unit_pages = wp->ram->unit_pages;
-    int error = 0;
-    for (uint64_t unit = page / unit_pages; unit * unit_pages < page + count && !error; unit++) {
-        if (!is_armed(wp, unit)) {
-            error = protect_pages(wp, unit * unit_pages, unit_pages);
-            set_armed(wp, unit);
+    for (uint64_t unit = page / unit_pages; unit * unit_pages < page + count; unit++) {
+        if (is_armed(wp, unit)) {
+            continue;
         }
+        enum gw_status status = arm(wp, unit * unit_pages, unit_pages, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+        set_armed(wp, unit);
     }
-    return error;
+    return GW_OK;
 }
 
 static bool is_huge(const struct gw_ram *ram, uint64_t page)
 {
     return ram->unit_pages > 1 &&
            grain_bytes(ram, (uintptr_t)gw_ram_page(ram, page)) > (uint64_t)ram->page_bytes;
-}
-
-static enum gw_status rearm_run(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t count,
-                                struct gw_fault *fault)
-{
-    int error =
-        is_huge(wp->ram, page) ? rearm_huge(wp, page, count) : protect_pages(wp, page, count);
-    if (error != 0) {
-        return gw_fault_set_os(fault, error,
-                               "userfaultfd: write-protecting %" PRIu64 " pages at page %" PRIu64,
-                               count, page);
-    }
-    return GW_OK;
 }
 
 static enum gw_status uffd_wp_rearm(struct gw_tracker *tracker, uint64_t first, uint64_t count,
@@ -414,7 +386,8 @@ static enum gw_status uffd_wp_rearm(struct gw_tracker *tracker, uint64_t first, 
         uint64_t here = gw_ram_contiguous(wp->ram, first + bit);
         uint64_t most = here < count - bit ? bit + here : count;
         uint64_t end = gw_bits_next(bits, bit, most, false);
-        status = rearm_run(wp, first + bit, end - bit, fault);
+        status = is_huge(wp->ram, first + bit) ? arm_huge(wp, first + bit, end - bit, fault)
+                                               : arm(wp, first + bit, end - bit, fault);
         bit = gw_bits_next(bits, end, count, true);
     }
     return status;

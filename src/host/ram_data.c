@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/bitmap.h"
 #include "host/ram_private.h"
 
 /* Linux Documentation/admin-guide/mm/pagemap.rst */
@@ -125,4 +126,16 @@ uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end,
     }
     *count = 0;
     return end;
+}
+
+uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *bitmap)
+{
+    uint64_t added = 0;
+    while (page < end) {
+        uint64_t count;
+        uint64_t data = gw_ram_next_data(ram, page, end, &count);
+        added += gw_bits_put(bitmap, data, count, true);
+        page = data + count;
+    }
+    return added;
 }

@@ -33,14 +33,8 @@ static enum gw_status start_tracking(struct gw_tracker *tracker, uint64_t *bitma
 {
     (void)tracker;
     (void)fault;
-    uint64_t count = 0;
-    for (uint64_t page = 0;; page++) {
-        page = gw_ram_next_data(&pair.source_ram, page, pair.source_ram.page_count, &count);
-        if (page == pair.source_ram.page_count) {
-            return GW_OK;
-        }
-        bitmap[page / 64] |= UINT64_C(1) << page % 64;
-    }
+    (void)gw_ram_put_data(&pair.source_ram, 0, pair.source_ram.page_count, bitmap);
+    return GW_OK;
 }
 
 static enum gw_status collect(struct gw_tracker *tracker, uint64_t *bitmap, uint64_t *added,

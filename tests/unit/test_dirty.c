@@ -404,6 +404,8 @@ static uint64_t left_protected;
 static atomic_bool is_writer_to_sleep; /* the fault thread's answer is kept back */
 static sem_t writer_sleeps;
 
+static bool is_protecting_refused;
+
 static bool keeps_back(unsigned request, void *argument)
 {
     const struct uffdio_writeprotect *protect = argument;
@@ -430,6 +432,10 @@ int ioctl(int fd, int number, ...)
     if (keeps_back(request, argument)) {
         (void)sem_post(&writer_sleeps);
         return 0;
+    }
+    if (request == UFFDIO_WRITEPROTECT && is_protecting_refused) {
+        errno = ENOMEM;
+        return -1;
     }
     return (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
 }
@@ -508,6 +514,26 @@ static void sync_huge_is_looked_at_once(void **state)
     assert_true(mirror_is_equal(&mirror));
 }
 
+static void a_huge_page_that_could_not_be_armed_is_not(void **state)
+{
+    (void)state;
+    if (!given_huge_ram()) {
+        skip();
+    }
+    gw_tracker_uffd_wp_init(&wp, &ram, &marks, GW_UFFD_WP_SYNC);
+    write_page(5, 1);
+    if (!mirror_start(&mirror, &wp.tracker, &ram, &fault)) {
+        skip();
+    }
+    write_page(5, 2);
+    is_protecting_refused = true;
+    enum gw_status status = mirror_rearm(&mirror, 0, 64, &fault);
+    is_protecting_refused = false;
+    assert_int_equal(status, GW_HOST);
+    assert_int_equal(mirror_send(&mirror, 64, &fault), ram.unit_pages);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+}
+
 static void huge_trials(enum gw_uffd_wp_mode mode)
 {
     const char *text = getenv("GODWIT_TRIALS");
@@ -555,6 +581,7 @@ int main(void)
         TEST(async_huge_is_exact),
         TEST(sync_huge_is_exact),
         TEST(sync_huge_is_looked_at_once),
+        TEST(a_huge_page_that_could_not_be_armed_is_not),
         TEST(async_huge_loses_nothing),
         TEST(sync_huge_loses_nothing),
     };
