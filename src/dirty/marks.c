@@ -2,6 +2,8 @@
 /* Marks of the monitor's own writes. The contract: godwit/marks.h. */
 #include "godwit/marks.h"
 
+#include "base/bitmap.h"
+
 void gw_marks_reset(struct gw_marks *marks)
 {
     for (uint64_t i = 0; i < GW_BITMAP_WORDS; i++) {
@@ -52,7 +54,9 @@ uint64_t gw_marks_get(struct gw_marks *marks, uint64_t page_count, uint64_t *bit
         if (atomic_load_explicit(&marks->word[i], memory_order_relaxed) == 0) {
             continue;
         }
-        uint64_t bits = atomic_exchange_explicit(&marks->word[i], 0, memory_order_acquire);
+        uint64_t left = page_count - i * 64;
+        uint64_t bits = atomic_exchange_explicit(&marks->word[i], 0, memory_order_acquire) &
+                        gw_bit_mask(0, left < 64 ? left : 64);
         added += (uint64_t)__builtin_popcountll(bits & ~bitmap[i]);
         bitmap[i] |= bits;
     }
