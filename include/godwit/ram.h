@@ -15,7 +15,9 @@
  * A hugetlb region is a memfd of huge pages (2 MiB), all of them reserved when it is made. A huge
  * page is touched or a hole as a whole; page numbers stay those of the host's base pages. There
  * "touched" means: mapped here (mincore; hugetlbfs knows no SEEK_DATA). What another process alone
- * put into the memfd would not be seen: it must be touched here too.
+ * put into the memfd would not be seen: it must be touched here too. And what is taken out of this
+ * mapping would be forgotten: nobody may do that (MADV_DONTNEED; mprotect, where its page tables
+ * are shared with another mapping), but by gw_ram_discard.
  *
  * Owner: the caller's storage; the mapping lives from open to close. Blocks: open may (memory is
  * reserved, and not touched but for shared huge pages); nothing else. Threads: reading the struct

@@ -146,18 +146,43 @@ static enum gw_status open_uffd(struct gw_tracker_uffd_wp *wp, struct gw_fault *
     return status;
 }
 
-static enum gw_status register_regions(const struct gw_tracker_uffd_wp *wp, struct gw_fault *fault)
+/* Registering takes huge pages out of the page table here where that is shared with another mapping
+ * (Linux mm/hugetlb.c, hugetlb_unshare_all_pmds), and nothing else tells them from holes. So what
+ * was there is noted before, and touched behind it. (Where it is so shared, what is touched for the
+ * first time just in between is not seen.) */
+static void put_back(const struct gw_ram *ram, const struct gw_ram_region *region,
+                     const uint64_t *bitmap)
 {
-    for (uint32_t i = 0; i < wp->ram->region_count; i++) {
-        const struct gw_ram_region *region = &wp->ram->region[i];
+    uint64_t end = region->page_first + region->bytes / ram->page_bytes;
+    for (uint64_t page = region->page_first; page < end; page += ram->unit_pages) {
+        if (gw_bit_test(bitmap, page)) {
+            (void)*(const volatile uint8_t *)gw_ram_page(ram, page);
+        }
+    }
+}
+
+static enum gw_status register_regions(const struct gw_tracker_uffd_wp *wp, uint64_t *bitmap,
+                                       struct gw_fault *fault)
+{
+    const struct gw_ram *ram = wp->ram;
+    for (uint32_t i = 0; i < ram->region_count; i++) {
+        const struct gw_ram_region *region = &ram->region[i];
         struct uffdio_register request = {
             .range = {.start = (uintptr_t)region->base, .len = region->bytes},
             .mode = UFFDIO_REGISTER_MODE_WP,
         };
+        bool is_huge = region->kind == GW_RAM_HUGETLB;
+        if (is_huge) {
+            uint64_t end = region->page_first + region->bytes / ram->page_bytes;
+            (void)gw_ram_put_data(ram, region->page_first, end, bitmap);
+        }
         if (gw_ioctl(wp->uffd.fd, UFFDIO_REGISTER, &request) != 0) {
             return gw_fault_set_os(
                 fault, errno, "userfaultfd: registering region %" PRIu32 " for write-protection",
                 i);
+        }
+        if (is_huge) {
+            put_back(ram, region, bitmap);
         }
     }
     return GW_OK;
@@ -320,7 +345,7 @@ static enum gw_status uffd_wp_start(struct gw_tracker *tracker, uint64_t *bitmap
     wp->is_on = true;
     enum gw_status status = open_all(wp, fault);
     if (status == GW_OK) {
-        status = register_regions(wp, fault);
+        status = register_regions(wp, bitmap, fault);
     }
     if (status == GW_OK) {
         status = arm_and_look(wp, bitmap, fault);

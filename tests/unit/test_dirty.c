@@ -360,6 +360,7 @@ static atomic_bool is_writer_to_sleep; /* the fault thread's answer is kept back
 static sem_t writer_sleeps;
 
 static bool is_protecting_refused;
+static bool is_registering_unmapping;
 
 static bool keeps_back(unsigned request, void *argument)
 {
@@ -392,7 +393,11 @@ int ioctl(int fd, int number, ...)
         errno = ENOMEM;
         return -1;
     }
-    return (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
+    int result = (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
+    if (request == UFFDIO_REGISTER && is_registering_unmapping) {
+        assert_int_equal(madvise(ram.region[0].base, ram.region[0].bytes, MADV_DONTNEED), 0);
+    }
+    return result;
 }
 
 /* Linux before 6.0 unregisters and keeps the bits. */
@@ -469,6 +474,32 @@ static void sync_huge_is_looked_at_once(void **state)
     assert_true(mirror_is_equal(&mirror));
 }
 
+/* As the kernel may do where the page table is shared. */
+static void huge_pages_unmapped_by_registering_are_kept(void **state)
+{
+    (void)state;
+    uint64_t count;
+    if (!given_huge_ram()) {
+        skip();
+    }
+    gw_tracker_uffd_wp_init(&wp, &ram, &marks, GW_UFFD_WP_BEST);
+    write_page(5, 1);
+    is_registering_unmapping = true;
+    bool is_started = mirror_start(&mirror, &wp.tracker, &ram, &fault);
+    is_registering_unmapping = false;
+    if (!is_started) {
+        skip();
+    }
+    assert_true(mirror_is_dirty(&mirror, 5) && !mirror_is_dirty(&mirror, ram.unit_pages));
+    assert_int_equal(gw_ram_next_data(&ram, 0, ram.page_count, &count), 0);
+    assert_int_equal(count, ram.unit_pages);
+    assert_int_equal(mirror_send(&mirror, 64, &fault), ram.unit_pages);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+    write_page(5, 2);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), ram.unit_pages);
+    assert_true(mirror_is_equal(&mirror));
+}
+
 static void a_huge_page_that_could_not_be_armed_is_not(void **state)
 {
     (void)state;
@@ -534,6 +565,7 @@ int main(void)
         TEST(async_huge_is_exact),
         TEST(sync_huge_is_exact),
         TEST(sync_huge_is_looked_at_once),
+        TEST(huge_pages_unmapped_by_registering_are_kept),
         TEST(a_huge_page_that_could_not_be_armed_is_not),
         TEST(async_huge_loses_nothing),
         TEST(sync_huge_loses_nothing),
