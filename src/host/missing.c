@@ -5,7 +5,8 @@
  * What the kernel answers to UFFDIO_COPY and UFFDIO_ZEROPAGE of a run (Linux mm/userfaultfd.c):
  * all of it; or a count of bytes and EAGAIN, when it met a page that is there, or the address
  * space is being changed; or EEXIST, when the very first page is there. So the rule is: go on
- * behind the count; at EEXIST skip one page, and wake who may wait for it.
+ * behind the count; at EEXIST skip one page, and wake who may wait for it. A run over the end of a
+ * mapping is ENOENT as a whole: go on page by page.
  *
  * A huge page (hugetlb) is placed by UFFDIO_COPY of all of it. There is no UFFDIO_ZEROPAGE for one:
  * fallocate puts a zeroed page into the memfd where none is, and whoever waits is woken and finds
@@ -266,16 +267,19 @@ static enum gw_status place(const struct gw_missing *missing, uint64_t page, uin
     uint64_t address = (uintptr_t)gw_ram_page(missing->ram, page);
     uint64_t bytes = count * missing->ram->page_bytes;
     GW_ASSERT((address | bytes) % page_bytes == 0);
+    uint64_t most = bytes;
     for (uint64_t at = 0; at < bytes;) {
+        uint64_t here = bytes - at < most ? bytes - at : most;
         uint64_t done = 0;
-        int error = from != NULL
-                        ? copy(missing->uffd.fd, address + at, bytes - at, from + at, &done)
-                    : is_huge ? zero_huge(missing, region, address + at, bytes - at, &done)
-                              : zero(missing->uffd.fd, address + at, bytes - at, &done);
+        int error = from != NULL ? copy(missing->uffd.fd, address + at, here, from + at, &done)
+                    : is_huge    ? zero_huge(missing, region, address + at, here, &done)
+                                 : zero(missing->uffd.fd, address + at, here, &done);
         at += done;
         if (error == EEXIST && done == 0) {
             wake(missing, address + at, page_bytes);
             at += page_bytes;
+        } else if (error == ENOENT && here > page_bytes) {
+            most = page_bytes;
         } else if (error != 0 && error != EEXIST && error != EAGAIN && error != EINTR) {
             return gw_fault_set_os(fault, error,
                                    "userfaultfd: placing %" PRIu64 " pages at page %" PRIu64, count,

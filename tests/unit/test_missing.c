@@ -176,6 +176,23 @@ static void zeros_fill_runs_too(void **state)
     }
 }
 
+/* An embedder's memory may be several mappings to the kernel, which fills no run across two. */
+static void runs_go_on_in_the_next_mapping(void **state)
+{
+    (void)state;
+    uint64_t half = (PAGES - FIRST_REGION) / 2 * (uint64_t)ram.page_bytes;
+    assert_int_equal(madvise(anonymous, half, MADV_DONTFORK), 0);
+    start(0);
+    assert_int_equal(gw_missing_place(&missing, 0, PAGES - 2, staging, NULL), GW_OK);
+    for (uint64_t page = 0; page < PAGES - 2; page++) {
+        assert_true(holds(page, (int)page + 1));
+    }
+    gw_missing_stop(&missing);
+    start(0);
+    assert_int_equal(gw_missing_place_zero(&missing, 1, PAGES - 1, NULL), GW_OK);
+    assert_true(holds(PAGES - 1, 0));
+}
+
 static void what_was_not_received_is_a_hole_from_the_start(void **state)
 {
     (void)state;
@@ -287,6 +304,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_there_is_never_overwritten, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_missing_of_a_huge_page_is_a_hole, setup, teardown),
         cmocka_unit_test_setup_teardown(zeros_fill_runs_too, setup, teardown),
+        cmocka_unit_test_setup_teardown(runs_go_on_in_the_next_mapping, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_not_received_is_a_hole_from_the_start, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(stopping_lets_sleepers_go, setup, teardown),
