@@ -81,8 +81,11 @@ static void resolve(const struct gw_tracker_uffd_wp *wp, const struct uffd_msg *
     }
     uint64_t page_bytes = grain_bytes(wp->ram, message->arg.pagefault.address);
     uint64_t start = message->arg.pagefault.address & ~(page_bytes - 1);
-    /* An error means that the range is no longer registered: its waiters were woken before that. */
-    (void)protect(wp->uffd.fd, start, page_bytes, false);
+    /* An error means that the range is no longer registered, and nothing protected there. */
+    if (protect(wp->uffd.fd, start, page_bytes, false) != 0) {
+        struct uffdio_range range = {.start = start, .len = page_bytes};
+        (void)gw_ioctl(wp->uffd.fd, UFFDIO_WAKE, &range);
+    }
 }
 
 static void run_fault_thread(void *context)
@@ -304,8 +307,9 @@ static void uffd_wp_stop(struct gw_tracker *tracker)
         return;
     }
     wp->is_on = false;
-    /* Un-protecting wakes whoever waits for a fault (unregistering wakes those who wait for missing
-     * pages, and no others); only then may the fault thread go. */
+    /* Unregistering wakes those who wait for missing pages, and no others; but a writer that found
+     * its page protected has its message queued when it returns, and the fault thread goes only
+     * when it has answered all of them. */
     for (uint32_t i = 0; wp->uffd.fd >= 0 && i < wp->ram->region_count; i++) {
         struct uffdio_range range = {.start = (uintptr_t)wp->ram->region[i].base,
                                      .len = wp->ram->region[i].bytes};

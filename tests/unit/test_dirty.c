@@ -356,17 +356,21 @@ static uint64_t count_protected(uint64_t start, uint64_t bytes)
 
 static uint64_t unregistered; /* regions */
 static uint64_t left_protected;
-static atomic_bool is_writer_to_sleep; /* the fault thread's answer is kept back */
-static sem_t writer_sleeps;
+static atomic_bool is_answer_late; /* the fault thread's, until a region is unregistered */
+static sem_t writer_sleeps, may_answer;
 
 static bool is_protecting_refused;
 static bool is_registering_unmapping;
 
-static bool keeps_back(unsigned request, void *argument)
+/* True: it is left out. */
+static bool delay(const struct uffdio_writeprotect *request)
 {
-    const struct uffdio_writeprotect *protect = argument;
-    return request == UFFDIO_WRITEPROTECT && protect->mode == 0 &&
-           atomic_exchange(&is_writer_to_sleep, false);
+    if (request->range.len == ram.page_bytes) {
+        (void)sem_post(&writer_sleeps);
+        (void)sem_wait(&may_answer);
+        return false;
+    }
+    return true;
 }
 
 #ifdef __GLIBC__
@@ -385,8 +389,7 @@ int ioctl(int fd, int number, ...)
         unregistered++;
         left_protected += count_protected(range->start, range->len);
     }
-    if (keeps_back(request, argument)) {
-        (void)sem_post(&writer_sleeps);
+    if (request == UFFDIO_WRITEPROTECT && atomic_load(&is_answer_late) && delay(argument)) {
         return 0;
     }
     if (request == UFFDIO_WRITEPROTECT && is_protecting_refused) {
@@ -394,6 +397,9 @@ int ioctl(int fd, int number, ...)
         return -1;
     }
     int result = (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
+    if (request == UFFDIO_UNREGISTER && atomic_exchange(&is_answer_late, false)) {
+        (void)sem_post(&may_answer);
+    }
     if (request == UFFDIO_REGISTER && is_registering_unmapping) {
         assert_int_equal(madvise(ram.region[0].base, ram.region[0].bytes, MADV_DONTNEED), 0);
     }
@@ -436,7 +442,8 @@ static void *write_protected_page(void *unused)
     return unused;
 }
 
-/* The descriptor is open elsewhere too (fork), so that closing it wakes nobody. */
+/* One that stop did not wake by un-protecting its page, since it was not asleep yet. The descriptor
+ * is open elsewhere too (fork), so that closing it wakes nobody. */
 static void stop_wakes_writers(void **state)
 {
     (void)state;
@@ -444,8 +451,8 @@ static void stop_wakes_writers(void **state)
     given_tracker(false, GW_UFFD_WP_SYNC);
     assert_true(mirror_send(&mirror, 64, &fault) >= 2);
     int held = dup(wp.uffd.fd);
-    assert_int_equal(sem_init(&writer_sleeps, 0, 0), 0);
-    atomic_store(&is_writer_to_sleep, true);
+    assert_int_equal(sem_init(&writer_sleeps, 0, 0) | sem_init(&may_answer, 0, 0), 0);
+    atomic_store(&is_answer_late, true);
     assert_int_equal(pthread_create(&thread, NULL, write_protected_page, NULL), 0);
     assert_int_equal(sem_wait(&writer_sleeps), 0);
     wp.tracker.operations->stop(&wp.tracker);
