@@ -159,7 +159,8 @@ static void put_back(const struct gw_ram *ram, const struct gw_ram_region *regio
     uint64_t end = region->page_first + region->bytes / ram->page_bytes;
     for (uint64_t page = region->page_first; page < end; page += ram->unit_pages) {
         if (gw_bit_test(bitmap, page)) {
-            (void)*(const volatile uint8_t *)gw_ram_page(ram, page);
+            (void)__atomic_load_n((const volatile uint8_t *)gw_ram_page(ram, page),
+                                  __ATOMIC_RELAXED);
         }
     }
 }

@@ -322,8 +322,8 @@ static void sync_huge_is_exact(void **state)
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_UFFD_WP (UINT64_C(1) << 57)
 
-static bool is_written_behind_a_look;
-static bool has_stale_bits; /* all that is there looks protected */
+static atomic_bool is_written_behind_a_look;
+static atomic_bool has_stale_bits; /* all that is there looks protected */
 
 /* In place of libc's, for the tracker too. */
 ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
@@ -358,9 +358,8 @@ static uint64_t unregistered; /* regions */
 static uint64_t left_protected;
 static atomic_bool is_answer_late; /* the fault thread's, until a region is unregistered */
 static sem_t writer_sleeps, may_answer;
-
-static bool is_protecting_refused;
-static bool is_registering_unmapping;
+static atomic_bool is_protecting_refused;
+static atomic_bool is_registering_unmapping;
 
 /* True: it is left out. */
 static bool delay(const struct uffdio_writeprotect *request)
