@@ -12,6 +12,8 @@
  *                 tells which are protected; no thread, no fault message
  *   synchronous   Linux 5.19 (anonymous memory: 5.14): a thread receives each fault and
  *                 un-protects the page; /proc/self/pagemap tells which are protected
+ * Before Linux 6.3 an embedder's anonymous region must be one mapping to the kernel: it protects no
+ * run across two, and re-arming fails.
  * The choice of 4 KiB pages and huge pages stays the kernel's; where RAM is in huge pages (hugetlb)
  * one is protected, and written, as a whole. How nothing gets lost is argued in
  * src/dirty/uffd_wp.c.
