@@ -379,7 +379,8 @@ GW_MUST_USE enum gw_status gw_source_demand(struct gw_source *source, uint64_t p
 bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent);
 
 /* The next pages, at most run_pages of them, whose memory is to be given back (gw_ram_release), by
- * any thread, outside the lock. They are gone as soon as this returns. GW_AGAIN: none now. */
+ * any thread, outside the lock. They are gone as soon as this returns. GW_AGAIN: none now, and none
+ * as long as the link of a postcopy is lost. */
 GW_MUST_USE enum gw_status gw_source_next_release(struct gw_source *source, uint64_t run_pages,
                                                   struct gw_run *run);
 

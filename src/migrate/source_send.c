@@ -180,11 +180,19 @@ bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
     return source->has_given_way && source->demands_open == 0;
 }
 
-/* Not before the target has said that the guest runs there: until then it may come back. */
+/* The target has said that the guest runs there, and takes what it lacks right now. While the link
+ * is lost nobody knows whether it does: then this copy may be the last one, and stays as it is. */
+static bool may_release(const struct gw_source *source)
+{
+    return source->state == GW_SOURCE_PUSHING || source->state == GW_SOURCE_SETTLING ||
+           source->state == GW_SOURCE_SETTLING_WAITING ||
+           source->state == GW_SOURCE_SETTLING_AGAIN || source->state == GW_SOURCE_COMPLETED;
+}
+
 enum gw_status gw_source_next_release(struct gw_source *source, uint64_t run_pages,
                                       struct gw_run *run)
 {
-    if (gw_source_runner(source) != GW_RUNNER_TARGET) {
+    if (!may_release(source)) {
         return GW_AGAIN;
     }
     return gw_release_next(&source->release, &source->answering, run_pages, run);

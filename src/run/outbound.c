@@ -165,10 +165,12 @@ static void say_postcopy(const struct gw_source_figures *figures, const char *re
     }
 }
 
-/* What release-ram rules out, said before it is too late to be surprised. */
+/* What release-ram rules out, said when it begins, whatever way that came about. */
 static void say_release(const struct gw_source_figures *figures)
 {
-    if (figures->is_releasing) {
+    bool is_begun = figures->state == GW_SOURCE_PUSHING || figures->released_pages > 0;
+    if (figures->is_releasing && is_begun && !MONITOR->is_release_told) {
+        MONITOR->is_release_told = true;
         gw_monitor_say("what guest %s has there is given back here (release-ram): from now on this "
                        "copy cannot be run again, whatever becomes of %s",
                        MONITOR->config->name, MONITOR->peer);
@@ -201,8 +203,8 @@ static void told_status(const char *status)
     gw_outgoing_get_figures(OUTGOING, &figures);
     if (figures.state == GW_SOURCE_PUSHING && figures.recoveries == 0) {
         say_postcopy(&figures, "");
-        say_release(&figures);
     }
+    say_release(&figures);
     say_link(&figures);
     if (gw_outgoing_runner(OUTGOING) == GW_RUNNER_TARGET) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
@@ -506,6 +508,7 @@ static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_
     (void)snprintf(MONITOR->peer, sizeof(MONITOR->peer), "%s", peer);
     MONITOR->is_leaving = true;
     MONITOR->is_link_lost = false;
+    MONITOR->is_release_told = false;
     MONITOR->has_left_once = true;
     MONITOR->is_verifying = config->source.is_verifying;
     status = gw_loop_add(&MONITOR->loop, &MONITOR->outgoing_watch, gw_outgoing_fd(OUTGOING),

@@ -257,6 +257,10 @@ const char *const scenarios[] = {
     PULLING "/cut@s:PUSHING+4,lose-target@s:PUSH_ASKING,claim-source@0",
     PULLING "/cut@s:PUSHING+4,lose-target@s:PUSH_OPENING,claim-source@0",
     PULLING ",latency_us=20000/cut@s:PUSHING+4,lose-target@s:PUSH_OPENING,claim-source@0",
+    /* one that dies before RUNNING is heard: what would be given back here is all that is left */
+    PULLING RELEASE SLOW "/restart-target@t:STARTING",
+    PULLING RELEASE SLOW "/crash-target@t:STARTING",
+    PULLING RELEASE "/restart-target@t:PULLING",
     /* refusals where none is due */
     PRECOPY SLOW "/say-refuse@s:HELD",
     PRECOPY ",latency_us=20000/cut@s:HELD,say-refuse@s:HELD_ASKING",

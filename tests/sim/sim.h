@@ -273,6 +273,7 @@ struct world {
     bool was_given_up;    /* by an operator, for good */
     bool is_helped;       /* a person did something, in the end */
     bool was_booted_anew; /* the source's host, from its disk */
+    bool is_told_lost;    /* the source was, that the guest died there */
     uint64_t deaf_until_ns[2], hung_until_ns[2], stuck_until_ns;
     bool is_up[2]; /* the side's process */
     struct connection connection[SIM_CONNECTIONS];

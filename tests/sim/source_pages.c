@@ -21,6 +21,9 @@ void source_release(struct world *world)
         return;
     }
     while (gw_source_next_release(&world->source, SIM_UNIT_BATCH, &run) == GW_OK) {
+        if (world->is_told_lost) {
+            world_fail(world, "memory of the last copy is given back");
+        }
         memset(guest_page(world, SOURCE, run.page), 0xdd,
                run.count * world->plan.options.page_bytes);
         (void)gw_bits_put(&guest->touched, run.page, run.count, true);

@@ -328,6 +328,14 @@ static void receive_on_channel(struct world *world, struct connection *connectio
     channels_go_on(world);
 }
 
+static void note_lost(struct world *world, const struct gw_message *message)
+{
+    if (message->type == GW_FRAME_WELCOME && message->welcome.standing == GW_STANDING_LOST &&
+        message->welcome.epoch == world->source.epoch) {
+        world->is_told_lost = true;
+    }
+}
+
 static void receive(struct world *world, struct connection *connection,
                     const struct gw_frame_header *header, const uint8_t *payload)
 {
@@ -345,6 +353,7 @@ static void receive(struct world *world, struct connection *connection,
     } else if (connection->role != GW_ROLE_CONTROL) {
         receive_on_channel(world, connection, &message);
     } else if (message.type != GW_FRAME_PONG) {
+        note_lost(world, &message);
         (void)source_tell(
             world, &(struct gw_source_event){.type = GW_SOURCE_EV_MESSAGE, .message = &message});
     }

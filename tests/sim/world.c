@@ -92,6 +92,7 @@ void world_start_migration(struct world *world, const struct gw_session *withdra
                                       .is_ram_shared = options->shared,
                                       .own_unit_pages = (uint32_t)options->own_unit,
                                       .handover_ns = options->handover_ms * SIM_MS};
+    world->is_told_lost = false;
     if (!is_plain) {
         config.is_pausing = options->pausing;
         config.is_postcopy = options->postcopy;

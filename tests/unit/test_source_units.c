@@ -291,9 +291,9 @@ static void demanded_pages_wait_for_the_map_or_the_end(void **state)
     expect_released(21, 1);
     expect_none_released();
     recover(~UINT64_C(0x1f), UINT64_MAX >> 28); /* 5 is in it */
+    happens(GW_SOURCE_EV_BULK_UP);
     expect_released(5, 1);
     expect_none_released();
-    happens(GW_SOURCE_EV_BULK_UP);
     expect_pushed(0, 3);
 }
 
@@ -348,8 +348,8 @@ static void a_copy_with_pages_gone_never_runs_again(void **state)
     struct gw_source_event run_anyway = {.type = GW_SOURCE_EV_RUN_ANYWAY};
     (void)state;
     reach_pushing(0, true, 1);
-    happens(GW_SOURCE_EV_LINK_LOST);
     expect_released(8, 13);
+    happens(GW_SOURCE_EV_LINK_LOST);
     assert_int_equal(tell(run_anyway, &fault), GW_ARGUMENT);
     assert_non_null(strstr(fault.text, "13 pages of it were given back here"));
     assert_non_null(strstr(fault.text, "release-ram"));
@@ -359,9 +359,41 @@ static void a_copy_with_pages_gone_never_runs_again(void **state)
 
     reach_pushing(0, true, 1);
     happens(GW_SOURCE_EV_LINK_LOST); /* before anything was given back */
+    expect_none_released();
     assert_int_equal(tell(run_anyway, NULL), GW_OK);
     expect_state(GW_SOURCE_FAILED);
     expect_none_released();
+}
+
+/* It died there before RUNNING was heard: what is here is all that is left of it. */
+static void the_last_copy_of_a_guest_that_is_lost_there_is_kept(void **state)
+{
+    struct gw_source_event run_anyway = {.type = GW_SOURCE_EV_RUN_ANYWAY};
+    (void)state;
+    reach_held(0, true, 1);
+    happens(GW_SOURCE_EV_LINK_LOST);
+    now_ns = gw_source_deadline(&source);
+    happens(GW_SOURCE_EV_TICK);
+    happens(GW_SOURCE_EV_LINK_UP);
+    hears_welcome(GW_STANDING_LOST, 1);
+    expect_state(GW_SOURCE_PUSH_WAITING);
+    expect_none_released();
+    assert_int_equal(tell(run_anyway, NULL), GW_OK);
+    expect_state(GW_SOURCE_FAILED);
+    assert_int_equal(source.release.released_count, 0);
+}
+
+static void nothing_is_released_until_the_link_is_back(void **state)
+{
+    (void)state;
+    reach_pushing(0, true, 1);
+    happens(GW_SOURCE_EV_LINK_LOST);
+    expect_none_released();
+    recover(~UINT64_C(0xff), UINT64_MAX >> 28);
+    expect_none_released();
+    happens(GW_SOURCE_EV_BULK_UP);
+    expect_state(GW_SOURCE_PUSHING);
+    expect_released(8, 92);
 }
 
 /* A handover that did not come about leaves everything here. */
@@ -396,6 +428,8 @@ int main(void)
         cmocka_unit_test(a_demand_that_crossed_its_acknowledgement_hears_that_it_is_gone),
         cmocka_unit_test(a_target_that_takes_its_word_back_gets_nothing),
         cmocka_unit_test(a_copy_with_pages_gone_never_runs_again),
+        cmocka_unit_test(the_last_copy_of_a_guest_that_is_lost_there_is_kept),
+        cmocka_unit_test(nothing_is_released_until_the_link_is_back),
         cmocka_unit_test(a_link_lost_before_commit_keeps_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
