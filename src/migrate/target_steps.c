@@ -142,6 +142,7 @@ void gw_target_step_readmit(struct gw_target *target, const struct gw_target_eve
     if (target->is_linked) {
         (void)gw_target_emit(target, GW_TARGET_DO_CLOSE);
     }
+    gw_fault_clear(&target->fault); /* of a link that was lost and is back */
     target->generation = event->message->intro.generation;
     target->is_linked = true;
     gw_target_close_channels(target);

@@ -344,6 +344,44 @@ static void a_stranded_guest_is_lost_after_its_time(void **state)
     assert_int_equal(last_turned_away.welcome.standing, GW_STANDING_LOST);
 }
 
+static void breaks(const char *how)
+{
+    struct gw_fault fault = {.status = GW_LINK};
+    strcpy(fault.text, how);
+    assert_int_equal(
+        tell((struct gw_target_event){.type = GW_TARGET_EV_LINK_LOST, .fault = &fault}, NULL),
+        GW_OK);
+    drain();
+}
+
+/* Each lost link is told with its own reason, and none once it is back. */
+static void a_link_that_is_back_is_no_fault_any_more(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_PULLING);
+    breaks("a cable was pulled");
+    expect_state(GW_TARGET_STRANDED);
+    comes('A', GW_PURPOSE_SETTLE, 5);
+    expect_state(GW_TARGET_PULLING);
+    assert_int_equal(gw_target_fault(&target)->status, GW_OK);
+    breaks("a modem booted");
+    expect_state(GW_TARGET_STRANDED);
+    assert_string_equal(gw_target_fault(&target)->text, "a modem booted");
+    happens(GW_TARGET_EV_GIVE_UP);
+    expect_state(GW_TARGET_LOST);
+}
+
+static void a_held_guest_whose_source_is_back_has_no_fault(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_READY);
+    breaks("a cable was pulled");
+    assert_int_equal(gw_target_fault(&target)->status, GW_LINK);
+    comes('A', GW_PURPOSE_SETTLE, 5);
+    expect_state(GW_TARGET_READY);
+    assert_int_equal(gw_target_fault(&target)->status, GW_OK);
+}
+
 static void a_restarted_target_says_that_it_is_lost(void **state)
 {
     struct gw_target_config config;
@@ -393,6 +431,8 @@ int main(void)
         cmocka_unit_test(a_link_lost_while_it_starts_strands_it),
         cmocka_unit_test(a_page_that_comes_before_the_start_is_told_counts),
         cmocka_unit_test(a_stranded_guest_is_lost_after_its_time),
+        cmocka_unit_test(a_link_that_is_back_is_no_fault_any_more),
+        cmocka_unit_test(a_held_guest_whose_source_is_back_has_no_fault),
         cmocka_unit_test(a_restarted_target_says_that_it_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
