@@ -406,7 +406,8 @@ enum gw_runner gw_source_runner(const struct gw_source *source);
 void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
                        struct gw_source_figures *figures);
 
-/* Why it failed, was cancelled or is held: the first fault. Status GW_OK when there is none. */
+/* Why it failed, was cancelled or is held; while the link is lost, what broke it first. Status
+ * GW_OK when there is no reason. */
 const struct gw_fault *gw_source_fault(const struct gw_source *source);
 
 /* The token to print after GIVE_UP was taken. */
@@ -446,10 +447,11 @@ struct gw_source {
     bool is_round_open; /* a round is under way: it goes to the history when it is over */
     uint32_t explained; /* bit per enum gw_source_choice that is said only once */
     bool is_verified, is_different;
-    bool is_postcopy;  /* no page is sent any more before the switch */
-    bool is_partial;   /* stopped, with pages that come after the switch */
-    bool is_map_told;  /* MISSING was picked */
-    bool can_postcopy; /* the target's word */
+    bool is_postcopy;   /* no page is sent any more before the switch */
+    bool is_partial;    /* stopped, with pages that come after the switch */
+    bool is_map_told;   /* MISSING was picked */
+    bool can_postcopy;  /* the target's word */
+    bool is_lost_there; /* so is this: the guest ran there, and died without all of its memory */
     bool is_bulk_up;
     uint32_t demands_open;   /* being answered: the bulk channels give way */
     struct gw_run answering; /* being read for one of them; count 0: none */

@@ -161,6 +161,7 @@ static void lose_link(struct gw_source *source, const struct gw_fault *fault, ui
         .type = GW_SOURCE_EV_LINK_LOST, .now_ns = now_ns, .fault = fault};
     if (is_breach && is_legal(&table[source->state][GW_SOURCE_EV_BREACH])) {
         lost.type = GW_SOURCE_EV_BREACH;
+        gw_fault_clear(&source->fault); /* of a link that was lost before: this ends it */
     }
     const struct row *row = &table[source->state][lost.type];
     source->is_linked = false;
