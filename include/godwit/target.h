@@ -191,13 +191,14 @@ struct gw_target_figures {
     uint64_t round_trip_ns; /* READY said to COMMIT heard; 0: not yet */
     uint64_t epoch;
     bool is_postcopy;       /* it came, or comes, by postcopy */
-    uint64_t missing_pages; /* that lack still, of a guest that runs here */
+    uint64_t missing_pages; /* that lack still, of a guest that runs here or will */
     uint64_t demands;       /* pages that were asked for */
     uint64_t recoveries;    /* postcopy: times it went on after a lost link */
     uint64_t postcopy_ns;   /* from the first instruction here until no page lacked */
     struct gw_blocktime blocktime;
-    bool is_held;      /* READY or later, without COMMIT: it may be needed */
-    bool is_unsettled; /* runs here, DONE not heard */
+    bool is_held;        /* READY or later, without COMMIT: it may be needed */
+    bool can_run_anyway; /* and all of it is here: resolve would run it */
+    bool is_unsettled;   /* runs here, DONE not heard */
 };
 
 struct gw_target;

@@ -417,6 +417,12 @@ static enum gw_status check_wish(const struct gw_source *source,
     return GW_OK;
 }
 
+bool gw_source_may(const struct gw_source *source, enum gw_source_event_type wish)
+{
+    const struct gw_source_event event = {.type = wish};
+    return is_legal(&table[source->state][wish]) && check_wish(source, &event, NULL) == GW_OK;
+}
+
 /* The engine's own events, when one is due. */
 static void raise_due(struct gw_source *source, uint64_t now_ns)
 {

@@ -26,6 +26,9 @@ struct gw_source_action *gw_source_emit(struct gw_source *source, enum gw_source
 /* Sends a message with no more content than its type and the epoch. */
 struct gw_message *gw_source_send(struct gw_source *source, enum gw_frame_type type);
 
+/* Would an operator's wish be granted now? */
+bool gw_source_may(const struct gw_source *source, enum gw_source_event_type wish);
+
 /* Closes the link because the peer broke the protocol; the source's own event LINK_LOST follows
  * by itself. */
 void gw_source_drop_link(struct gw_source *source, const struct gw_fault *fault, uint64_t now);

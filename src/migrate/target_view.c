@@ -15,6 +15,7 @@ void gw_target_figures(const struct gw_target *target, uint64_t now_ns,
         .round_trip_ns = target->round_trip_ns,
         .epoch = target->epoch,
         .is_held = target->state == GW_TARGET_READY,
+        .can_run_anyway = target->state == GW_TARGET_READY && target->missing == 0,
         .is_unsettled = target->state == GW_TARGET_RUNNING || target->state == GW_TARGET_PULLING ||
                         target->state == GW_TARGET_STRANDED,
         .is_postcopy = target->is_partial,

@@ -128,8 +128,8 @@ static void report_parted(const struct gw_source_figures *figures, const char *r
                        released_mib);
     }
     *held = (struct gw_info_held){.is_held = true,
-                                  .can_give_up = true,
-                                  .can_run_other_is_dead = figures->released_pages == 0};
+                                  .can_give_up = figures->can_give_up,
+                                  .can_run_other_is_dead = figures->can_run_anyway};
     (void)snprintf(held->text, sizeof(held->text),
                    "the guest went to %.60s and needs memory of this side; %s; %s%s", MONITOR->peer,
                    copy,
@@ -179,9 +179,9 @@ static void report_source(struct gw_info_migrate *info)
     gw_report_session(&MONITOR->session, info->session);
     if (figures.is_held) {
         info->held = (struct gw_info_held){.is_held = true,
-                                           .can_give_up = !figures.is_postcopy,
+                                           .can_give_up = figures.can_give_up,
                                            .can_run_with_token = true,
-                                           .can_run_other_is_dead = !gw_upgrade_is_moving(),
+                                           .can_run_other_is_dead = figures.can_run_anyway,
                                            .held_ms = held_ms()};
         (void)snprintf(info->held.text, sizeof(info->held.text),
                        "the guest was committed to %s, which has not confirmed that it runs "
@@ -223,8 +223,8 @@ static void report_target(struct gw_info_migrate *info)
     if (figures.is_held) {
         info->held = (struct gw_info_held){.is_held = true,
                                            .can_give_up = true,
-                                           .can_run_with_token = true,
-                                           .can_run_other_is_dead = true,
+                                           .can_run_with_token = figures.can_run_anyway,
+                                           .can_run_other_is_dead = figures.can_run_anyway,
                                            .held_ms = held_ms()};
         (void)snprintf(info->held.text, sizeof(info->held.text),
                        "the guest is loaded and waits for the source's word%s%s",

@@ -426,6 +426,41 @@ static void wishes_that_cannot_be_are_refused_in_words(void **state)
     assert_int_equal(wishes(GW_SOURCE_EV_POSTCOPY, NULL), GW_ARGUMENT);
 }
 
+static void expect_offered(enum gw_source_event_type wish, bool is_offered)
+{
+    struct gw_source_figures figures;
+    gw_source_figures(&source, now_ns, &figures);
+    assert_int_equal(wish == GW_SOURCE_EV_GIVE_UP ? figures.can_give_up : figures.can_run_anyway,
+                     is_offered);
+    assert_int_equal(wishes(wish, NULL) == GW_OK, is_offered);
+}
+
+/* `resolve` offers what would be granted, and no more. */
+static void what_an_operator_may_do_is_what_is_granted(void **state)
+{
+    (void)state;
+    for (int at = 0; at < GW_SOURCE_STATE_COUNT; at++) {
+        bool is_parted = at >= GW_SOURCE_PUSH_WAITING && at <= GW_SOURCE_PUSH_OPENING;
+        bool is_open = is_held((enum gw_source_state)at) || is_parted;
+        reach((enum gw_source_state)at);
+        expect_offered(GW_SOURCE_EV_GIVE_UP, is_open);
+        reach((enum gw_source_state)at);
+        expect_offered(GW_SOURCE_EV_RUN_ANYWAY, is_open);
+    }
+    reach_held_postcopy();
+    expect_offered(GW_SOURCE_EV_GIVE_UP, false); /* pages lack there */
+    expect_offered(GW_SOURCE_EV_RUN_ANYWAY, true);
+    reach(GW_SOURCE_HELD);
+    source.is_postcopy = true; /* switched, and nothing lacked */
+    expect_offered(GW_SOURCE_EV_GIVE_UP, true);
+    reach(GW_SOURCE_HELD);
+    source.config.is_ram_shared = true;
+    expect_offered(GW_SOURCE_EV_RUN_ANYWAY, false);
+    reach(GW_SOURCE_PUSH_WAITING);
+    source.release.released_count = 1;
+    expect_offered(GW_SOURCE_EV_RUN_ANYWAY, false);
+}
+
 static void a_pause_lasts_until_it_is_ended(void **state)
 {
     (void)state;
@@ -459,6 +494,7 @@ int main(void)
         cmocka_unit_test(without_a_time_it_is_tried_for_ever),
         cmocka_unit_test(a_guest_lost_there_is_kept_here_for_the_operator),
         cmocka_unit_test(wishes_that_cannot_be_are_refused_in_words),
+        cmocka_unit_test(what_an_operator_may_do_is_what_is_granted),
         cmocka_unit_test(a_pause_lasts_until_it_is_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

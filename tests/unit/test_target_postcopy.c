@@ -243,6 +243,25 @@ static void nothing_comes_behind_the_map_before_the_guest_runs(void **state)
     assert_int_equal(may_place(3), GW_OK); /* all begins anew */
 }
 
+static void expect_offered(bool is_offered)
+{
+    struct gw_target_figures figures;
+    gw_target_figures(&target, now_ns, &figures);
+    assert_int_equal(figures.can_run_anyway, is_offered);
+}
+
+static void what_is_whole_can(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_LOADING);
+    expect_offered(false);
+    reach(GW_TARGET_READY);
+    expect_offered(true);
+    happens(GW_TARGET_EV_RUN_ANYWAY);
+    expect_state(GW_TARGET_CLAIMING);
+    expect_offered(false);
+}
+
 static void what_lacks_cannot_be_run_by_an_operator(void **state)
 {
     struct gw_fault fault = {.status = GW_OK};
@@ -251,6 +270,7 @@ static void what_lacks_cannot_be_run_by_an_operator(void **state)
     happens(GW_TARGET_EV_ARMED);
     happens(GW_TARGET_EV_LOADED);
     expect_state(GW_TARGET_READY);
+    expect_offered(false);
     assert_int_equal(tell((struct gw_target_event){.type = GW_TARGET_EV_RUN_ANYWAY}, &fault),
                      GW_ARGUMENT);
     assert_non_null(strstr(fault.text, "2 pages of the guest's memory are only on the source"));
@@ -426,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_map_that_says_otherwise_than_prepare_is_refused),
         cmocka_unit_test(nothing_comes_behind_the_map_before_the_guest_runs),
         cmocka_unit_test(what_lacks_cannot_be_run_by_an_operator),
+        cmocka_unit_test(what_is_whole_can),
         cmocka_unit_test(a_source_that_resumes_disarms),
         cmocka_unit_test(a_guest_that_was_taken_back_demands_nothing),
         cmocka_unit_test(a_link_lost_while_it_starts_strands_it),
