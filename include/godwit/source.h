@@ -372,12 +372,14 @@ GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint32
                                                 uint64_t *retry_ns);
 
 /* DEMAND came on the urgent channel: *batch is what to read and send there, before anything else,
- * one run, in as many BATCHes as it takes; then gw_source_answered. GW_PROTOCOL when the page does
- * not exist or is no unit's first, or none can be wanted.
+ * one run, in as many BATCHes as it takes; then gw_source_answered, or gw_source_not_answered when
+ * that could not be sent. GW_PROTOCOL when the page does not exist or is no unit's first, or none
+ * can be wanted.
  * gw_source_answered: true when a bulk channel gave way, and may be asked again now. */
 GW_MUST_USE enum gw_status gw_source_demand(struct gw_source *source, uint64_t page,
                                             struct gw_batch *batch, struct gw_fault *fault);
 bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent);
+void gw_source_not_answered(struct gw_source *source);
 
 /* The next pages, at most run_pages of them, whose memory is to be given back (gw_ram_release), by
  * any thread, outside the lock. They are gone as soon as this returns. GW_AGAIN: none now, and none

@@ -25,6 +25,13 @@ static void tell_answered(struct gw_answerer *answerer, const struct gw_batch_se
     pthread_mutex_unlock(answerer->lock);
 }
 
+static void tell_not_answered(struct gw_answerer *answerer)
+{
+    pthread_mutex_lock(answerer->lock);
+    gw_source_not_answered(answerer->source);
+    pthread_mutex_unlock(answerer->lock);
+}
+
 static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run *run,
                                struct gw_batch_sent *sum, struct gw_fault *fault)
 {
@@ -71,7 +78,11 @@ static enum gw_status answer(struct gw_answerer *answerer, uint64_t page, struct
         left.page += run.count;
         left.count -= run.count;
     }
-    tell_answered(answerer, &sum);
+    if (status == GW_OK) {
+        tell_answered(answerer, &sum);
+    } else {
+        tell_not_answered(answerer);
+    }
     return status;
 }
 

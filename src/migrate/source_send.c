@@ -164,10 +164,15 @@ enum gw_status gw_source_demand(struct gw_source *source, uint64_t page, struct 
     return GW_OK;
 }
 
-bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent)
+static void end_answer(struct gw_source *source)
 {
     source->answering.count = 0;
     source->demands_open -= source->demands_open > 0;
+}
+
+bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *sent)
+{
+    end_answer(source);
     source->demands++;
     if (source->state == GW_SOURCE_HELD || source->state == GW_SOURCE_PUSHING) {
         source->lost_ns = 0; /* progress, and not of a link that was given up meanwhile */
@@ -178,6 +183,12 @@ bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
     source->zero_pages += sent->zero_pages;
     source->repeat_pages += sent->repeat_pages;
     return source->has_given_way && source->demands_open == 0;
+}
+
+/* The link broke under it. The target demands it again on the next one. */
+void gw_source_not_answered(struct gw_source *source)
+{
+    end_answer(source);
 }
 
 /* The target has said that the guest runs there, and takes what it lacks right now. While the link
