@@ -138,7 +138,8 @@ void gw_source_note_cause(struct gw_source *source, const struct gw_source_event
         }
         if (source->state == GW_SOURCE_PREPARED) {
             (void)gw_fault_set(anew(source), GW_LINK,
-                               "the target was not ready within %u s of PREPARE",
+                               "the target was not ready within %u s of PREPARE, or of what it "
+                               "acknowledged last",
                                (unsigned)(GW_PREPARED_NS_MAX / 1000000000));
         }
         if (source->state == GW_SOURCE_SETTLING) {

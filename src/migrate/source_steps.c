@@ -113,6 +113,8 @@ static void limit_standstill(struct gw_source *source, uint64_t now_ns)
     uint64_t free_at_ns = gw_pace_free_at(&source->pace);
     if (source->state == GW_SOURCE_FINISHING) {
         source->limit_ns = (free_at_ns > now_ns ? free_at_ns : now_ns) + GW_FINISHING_NS_MAX;
+    } else if (source->state == GW_SOURCE_PREPARED) { /* the last pages may be on their way yet */
+        source->limit_ns = now_ns + GW_PREPARED_NS_MAX;
     }
 }
 
@@ -363,7 +365,7 @@ void gw_source_step_prepare(struct gw_source *source, const struct gw_source_eve
     for (uint32_t i = 0; i < prepare->channel_count; i++) {
         prepare->sequence_last[i] = source->pages.channel[i].sequence_sent;
     }
-    source->limit_ns = event->now_ns + GW_PREPARED_NS_MAX;
+    limit_standstill(source, event->now_ns);
 }
 
 /* RAM is shared: what the guest wrote last is there already, and no page was ever dirty. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Why a migration ended: what ended it, and not a link that was lost before. */
+/* Why a migration ended: what ended it, and not a link that was lost before, nor a slow one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -135,6 +135,31 @@ static void that_the_guest_is_lost_there_stays_the_reason(void **state)
     }
 }
 
+/* Pages that are in sockets when PREPARE is sent take their time on a slow link. */
+static void what_is_still_acknowledged_gives_ready_time(void **state)
+{
+    struct gw_batch batch;
+    (void)state;
+    reach(GW_SOURCE_FINISHING);
+    source.pages.batch_pages = 1; /* of two pages */
+    uint64_t first = source.pages.channel[0].sequence_sent + 1;
+    while (next(&batch)) {
+        sent(batch.sequence);
+    }
+    expect_state(GW_SOURCE_PREPARED);
+    assert_int_equal(source.pages.channel[0].sequence_sent, first + 1);
+    for (uint64_t sequence = first; sequence <= first + 1; sequence++) {
+        now_ns += 29000 * MS;
+        hears_ack(sequence);
+        happens(GW_SOURCE_EV_TICK);
+        expect_state(GW_SOURCE_PREPARED);
+    }
+    now_ns += 30000 * MS;
+    happens(GW_SOURCE_EV_TICK);
+    expect_state(GW_SOURCE_FAILED);
+    expect_fault(GW_LINK, "was not ready within 30 s of PREPARE");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -146,6 +171,7 @@ int main(void)
         cmocka_unit_test(an_operator_is_the_reason),
         cmocka_unit_test(what_comes_while_the_guest_still_stops_is_not),
         cmocka_unit_test(that_the_guest_is_lost_there_stays_the_reason),
+        cmocka_unit_test(what_is_still_acknowledged_gives_ready_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
