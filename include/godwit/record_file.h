@@ -22,8 +22,8 @@ enum { GW_RECORD_FILE_NAME_MAX = 80 }; /* longest name, without a slash and with
  * or GW_HOST. */
 GW_MUST_USE enum gw_status gw_state_directory_check(const char *path, struct gw_fault *fault);
 
-/* Makes the directory, and parents that are missing, with mode 0700. One that is there must be a
- * directory of this user that no one else may write to, else GW_ARGUMENT. */
+/* Makes the directory, and parents that are missing, durably and with mode 0700. One that is there
+ * must be a directory of this user that no one else may write to, else GW_ARGUMENT. */
 GW_MUST_USE enum gw_status gw_state_directory_open(const char *path, struct gw_fault *fault);
 
 /* Replaces the file `name` in `directory` by `size` bytes: writes a temporary file beside it,

@@ -34,6 +34,29 @@ enum gw_status gw_state_directory_check(const char *path, struct gw_fault *fault
     return GW_OK;
 }
 
+/* A directory that was just made is durable only with its parent. 0 or errno. */
+static int sync_parent(const char *path)
+{
+    char parent[PATH_MAX + 4];
+    (void)snprintf(parent, sizeof(parent), "%s/..", path);
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno;
+    }
+    int error = fsync(fd) != 0 ? errno : 0;
+    (void)close(fd);
+    return error;
+}
+
+/* Nothing is done about one that is there. 0 or errno. */
+static int make_directory(const char *path)
+{
+    if (mkdir(path, 0700) != 0) {
+        return errno == EEXIST ? 0 : errno;
+    }
+    return sync_parent(path);
+}
+
 enum gw_status gw_state_directory_open(const char *path, struct gw_fault *fault)
 {
     char prefix[PATH_MAX];
@@ -49,8 +72,9 @@ enum gw_status gw_state_directory_open(const char *path, struct gw_fault *fault)
             continue;
         }
         prefix[i] = '\0';
-        if (mkdir(prefix, 0700) != 0 && errno != EEXIST) {
-            return gw_fault_set_os(fault, errno, "making state directory %s", prefix);
+        int error = make_directory(prefix);
+        if (error != 0) {
+            return gw_fault_set_os(fault, error, "making state directory %s", prefix);
         }
         prefix[i] = path[i];
     }
