@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Incoming: the target engine (godwit/target.h) with its listener, its sockets and its one
- * thread. It decides nothing; it does what the engine asks for, and hands its owner what only the
+ * Incoming: the target engine (godwit/target.h) with its listener, its sockets and its
+ * threads. It decides nothing; it does what the engine asks for, and hands its owner what only the
  * owner of the machine can do.
  *
  * The owner's loop watches gw_incoming_fd() for input; then
@@ -27,7 +27,7 @@
  * from the owner's thread, but gw_incoming_get_figures, which is for any. Threads of its own read
  * the bulk channels and the urgent one, and hear of faults on missing pages. Blocks: start in name
  * resolution; work and next for system calls on sockets that do not block and, before a
- * postcopy, for the discard of what lacks; stop until the thread is back, which takes a moment.
+ * postcopy, for the discard of what lacks; stop until its threads are back, which takes a moment.
  */
 #ifndef GODWIT_INCOMING_H
 #define GODWIT_INCOMING_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Outgoing: the source engine (godwit/source.h) with its sockets, its tracker and its one thread.
- * It decides nothing; it does what the engine asks for, and hands its owner what only the owner
+ * Outgoing: the source engine (godwit/source.h) with its sockets, its tracker and its threads. It
+ * decides nothing; it does what the engine asks for, and hands its owner what only the owner
  * of the guest can do.
  *
  * The owner's loop watches gw_outgoing_fd() for input; then
@@ -106,7 +106,7 @@ GW_MUST_USE enum gw_status gw_outgoing_start(struct gw_outgoing *outgoing,
                                              const struct gw_outgoing_config *config,
                                              struct gw_fault *fault);
 
-/* Ends it all at once: connections are cut, the thread is back, the tracker is off. After FINISH
+/* Ends it all at once: connections are cut, the threads are back, the tracker is off. After FINISH
  * this releases what is left. The figures, state and fault stay readable. Idempotent; also on a
  * zeroed struct. Afterwards it may be started again. */
 void gw_outgoing_stop(struct gw_outgoing *outgoing);

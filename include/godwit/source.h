@@ -340,9 +340,10 @@ struct gw_source_figures {
     struct gw_waiting waiting; /* what the guest felt of a postcopy, once it is over */
     uint64_t released_pages;   /* given back here, because the target has them */
     struct gw_packing_figures packing;
-    bool is_releasing;                /* what the target has is given back here as it goes */
-    bool is_postcopy;                 /* switched, or about to */
-    bool is_held;                     /* COMMIT sent, outcome unknown */
+    bool is_releasing;  /* what the target has is given back here as it goes */
+    bool is_postcopy;   /* switched, or about to */
+    bool is_lost_there; /* by the target's word: the guest died there without all of its memory */
+    bool is_held;       /* COMMIT sent, outcome unknown */
     bool can_give_up, can_run_anyway; /* resolve, without a token: what would be granted now */
     bool is_verified;                 /* every digest was sent and none differed */
     bool is_different;                /* one did */

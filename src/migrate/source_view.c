@@ -97,6 +97,7 @@ void gw_source_figures(const struct gw_source *source, uint64_t now_ns,
             (source->state >= GW_SOURCE_PUSH_WAITING && source->state <= GW_SOURCE_PUSH_OPENING) ||
             source->state == GW_SOURCE_SETTLING_WAITING ||
             source->state == GW_SOURCE_SETTLING_AGAIN,
+        .is_lost_there = source->is_lost_there,
         .is_held = is_held(source->state),
         .can_give_up = gw_source_may(source, GW_SOURCE_EV_GIVE_UP),
         .can_run_anyway = gw_source_may(source, GW_SOURCE_EV_RUN_ANYWAY),

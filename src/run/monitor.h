@@ -54,7 +54,7 @@ struct gw_monitor {
     bool is_halt_awaited;
     bool is_verifying;
     bool is_link_lost; /* and said so */
-    bool is_release_told;
+    bool is_release_told, is_loss_told;
     bool capability[GW_INFO_CAPABILITY_COUNT];
     uint64_t handover_ns; /* what all but pages takes of a handover, as measured at the start */
     char peer[GW_INFO_URI_BYTES];

@@ -143,18 +143,21 @@ static void record(struct gw_source_action *action)
     gw_outgoing_recorded(OUTGOING, status ? &fault : NULL);
 }
 
-/* Postcopy: a line when the guest runs there, when the link breaks, and when it is back. */
+/* Postcopy: a line when the guest runs there, when the link breaks, and when it is back, or tells
+ * that the guest is lost. */
 static void say_postcopy(const struct gw_source_figures *figures, const char *reason)
 {
     const char *name = MONITOR->config->name;
-    if (figures->is_link_lost && figures->state == GW_SOURCE_PUSH_PAUSED) {
+    if (figures->is_lost_there) {
+        gw_monitor_say("guest %s went to %s: %s", name, MONITOR->peer, reason);
+    } else if (figures->is_link_lost && figures->state == GW_SOURCE_PUSH_PAUSED) {
         gw_monitor_say("the link to guest %s was let go: migrate-recover connects again, within an "
                        "hour, or its target takes it for lost",
                        name);
     } else if (figures->is_link_lost) {
         gw_monitor_say("guest %s runs at %s until it needs memory that is still here; the link is "
-                       "tried again: %s",
-                       name, MONITOR->peer, reason);
+                       "tried again%s%s",
+                       name, MONITOR->peer, reason[0] ? ": " : "", reason);
     } else if (figures->recoveries > 0) {
         gw_monitor_say("the link is back: %" PRIu64 " KiB of memory follow guest %s",
                        figures->remaining_pages * gw_run_storage.ram.page_bytes / 1024, name);
@@ -181,10 +184,12 @@ static void say_release(const struct gw_source_figures *figures)
 static void say_link(const struct gw_source_figures *figures)
 {
     struct gw_fault fault;
-    if (figures->is_link_lost == MONITOR->is_link_lost) {
+    if (figures->is_link_lost == MONITOR->is_link_lost &&
+        figures->is_lost_there == MONITOR->is_loss_told) {
         return;
     }
     MONITOR->is_link_lost = figures->is_link_lost;
+    MONITOR->is_loss_told = figures->is_lost_there;
     gw_outgoing_get_fault(OUTGOING, &fault);
     if (gw_outbound_is_pushing()) {
         say_postcopy(figures, fault.text);
@@ -509,6 +514,7 @@ static enum gw_status launch(const struct gw_outgoing_config *config, struct gw_
     MONITOR->is_leaving = true;
     MONITOR->is_link_lost = false;
     MONITOR->is_release_told = false;
+    MONITOR->is_loss_told = false;
     MONITOR->has_left_once = true;
     MONITOR->is_verifying = config->source.is_verifying;
     status = gw_loop_add(&MONITOR->loop, &MONITOR->outgoing_watch, gw_outgoing_fd(OUTGOING),

@@ -130,8 +130,8 @@ static void report_parted(const struct gw_source_figures *figures, const char *r
     *held = (struct gw_info_held){.is_held = true,
                                   .can_give_up = figures->can_give_up,
                                   .can_run_other_is_dead = figures->can_run_anyway};
-    (void)snprintf(held->text, sizeof(held->text),
-                   "the guest went to %.60s and needs memory of this side; %s; %s%s", MONITOR->peer,
+    (void)snprintf(held->text, sizeof(held->text), "the guest went to %.60s%s; %s; %s%s",
+                   MONITOR->peer, figures->is_lost_there ? "" : " and needs memory of this side",
                    copy,
                    is_paused ? "the link was let go: migrate-recover connects again, within an hour"
                              : "tried again: ",

@@ -117,9 +117,14 @@ static void what_comes_while_the_guest_still_stops_is_not(void **state)
 
 static void that_the_guest_is_lost_there_stays_the_reason(void **state)
 {
+    struct gw_source_figures figures;
     (void)state;
     reach(GW_SOURCE_PUSH_ASKING);
+    gw_source_figures(&source, now_ns, &figures);
+    assert_false(figures.is_lost_there);
     hears_welcome(GW_STANDING_LOST, 1);
+    gw_source_figures(&source, now_ns, &figures);
+    assert_true(figures.is_lost_there);
     for (int i = 0; i < 2; i++) {
         now_ns = gw_source_deadline(&source);
         happens(GW_SOURCE_EV_TICK);
