@@ -446,7 +446,8 @@ struct gw_source {
     bool is_departing;  /* LEAVING was recorded, or asked to be */
     bool is_stopped;    /* STOP was asked for: RESUME is owed on the way back */
     bool is_switching;  /* judged: what is left fits into the downtime limit */
-    bool is_acked;      /* the target's devices are ready, or nobody waits for them */
+    bool wants_ack;     /* the target says when its devices are ready, and is waited for */
+    bool is_acked;      /* they are, since the link was last opened; or nobody waits for them */
     bool is_continued;  /* the operator said so */
     bool is_round_open; /* a round is under way: it goes to the history when it is over */
     uint32_t explained; /* bit per enum gw_source_choice that is said only once */

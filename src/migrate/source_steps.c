@@ -77,7 +77,9 @@ void gw_source_step_open_bulk(struct gw_source *source, const struct gw_source_e
 {
     uint32_t capabilities = event->message->accept.capabilities;
     source->can_postcopy = (capabilities & GW_CAN_POSTCOPY) != 0;
-    source->is_acked = source->config.is_ack_ignored || !(capabilities & GW_WILL_ACK_SWITCHOVER);
+    bool will_ack = (capabilities & GW_WILL_ACK_SWITCHOVER) != 0;
+    source->wants_ack = will_ack && !source->config.is_ack_ignored;
+    source->is_acked = !source->wants_ack;
     if (gw_compression_set_able(&source->compression, (capabilities & GW_CAN_UNPACK) != 0)) {
         gw_source_emit(source, GW_SOURCE_DO_EXPLAIN)->choice = GW_CHOICE_PACKING;
     }
@@ -279,6 +281,7 @@ void gw_source_step_ask_again(struct gw_source *source, const struct gw_source_e
 void gw_source_step_reopen(struct gw_source *source, const struct gw_source_event *event)
 {
     (void)event;
+    source->is_acked = !source->wants_ack; /* what it had loaded is void: it says so anew */
     open_bulk(source, GW_PURPOSE_RESUME, false);
 }
 

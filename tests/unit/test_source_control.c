@@ -250,6 +250,29 @@ static void an_acknowledgement_out_of_place_breaks_the_protocol(void **state)
     }
 }
 
+/* The state that they had loaded is void: they may have to be made ready once more. */
+static void after_a_lost_link_it_waits_for_the_devices_again(void **state)
+{
+    (void)state;
+    given_active(GW_WILL_ACK_SWITCHOVER);
+    hears_switchover_ack();
+    when_a_round_passes(0, 0x3);
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+    happens(GW_SOURCE_EV_LINK_LOST);
+    now_ns = gw_source_deadline(&source);
+    happens(GW_SOURCE_EV_TICK);
+    happens(GW_SOURCE_EV_LINK_UP);
+    hears_welcome(GW_STANDING_OPEN, 0);
+    happens(GW_SOURCE_EV_BULK_UP);
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE);
+    given_no_further_rounds();
+    when_a_round_passes(0, 0x3);
+    assert_int_equal(source.state, GW_SOURCE_ACTIVE);
+    hears_switchover_ack();
+    happens(GW_SOURCE_EV_COLLECTED); /* it looks again */
+    assert_int_equal(source.state, GW_SOURCE_LEAVING);
+}
+
 static void devices_that_never_are_ready_end_it(void **state)
 {
     (void)state;
@@ -544,6 +567,7 @@ int main(void)
         cmocka_unit_test(a_postcopy_waits_for_the_devices_too),
         cmocka_unit_test(who_does_not_want_to_wait_does_not),
         cmocka_unit_test(an_acknowledgement_out_of_place_breaks_the_protocol),
+        cmocka_unit_test(after_a_lost_link_it_waits_for_the_devices_again),
         cmocka_unit_test(devices_that_never_are_ready_end_it),
         cmocka_unit_test(a_long_wait_does_not_make_a_guest_look_fast),
         cmocka_unit_test(wishes_that_nobody_carries_out_pile_up_to_no_harm),
