@@ -382,6 +382,7 @@ void gw_source_step_commit(struct gw_source *source, const struct gw_source_even
 {
     struct gw_verdict *commit = &gw_source_send(source, GW_FRAME_COMMIT)->verdict;
     commit->elapsed_ns = event->now_ns - source->halted_ns; /* COMMIT's way there is not known */
+    gw_fault_clear(&source->fault); /* of a link that was lost since COMMIT was said first */
     source->retry_ns = 0;
 }
 

@@ -66,6 +66,16 @@ static void a_held_guest_whose_target_knows_nothing_says_so(void **state)
     expect_fault(GW_REFUSED, "cannot say how this migration stands");
 }
 
+static void a_held_guest_whose_target_is_back_has_no_fault(void **state)
+{
+    (void)state;
+    reach(GW_SOURCE_HELD_ASKING);
+    assert_int_equal(gw_source_fault(&source)->status, GW_HOST);
+    hears_welcome(GW_STANDING_READY, 1);
+    expect_state(GW_SOURCE_HELD);
+    assert_int_equal(gw_source_fault(&source)->status, GW_OK);
+}
+
 static void a_breach_ends_it_and_is_the_reason(void **state)
 {
     (void)state;
@@ -171,6 +181,7 @@ int main(void)
         cmocka_unit_test(a_refusal_ends_it_and_is_the_reason),
         cmocka_unit_test(a_target_that_knows_nothing_is_the_reason),
         cmocka_unit_test(a_held_guest_whose_target_knows_nothing_says_so),
+        cmocka_unit_test(a_held_guest_whose_target_is_back_has_no_fault),
         cmocka_unit_test(a_breach_ends_it_and_is_the_reason),
         cmocka_unit_test(a_host_that_fails_is_the_reason),
         cmocka_unit_test(an_operator_is_the_reason),
