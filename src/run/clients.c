@@ -94,8 +94,10 @@ static void watch(struct gw_client *client)
     if (client->fd < 0) {
         return;
     }
+    /* What was read and not looked at waits for room, which an event may have made meanwhile. */
     uint32_t in = client->is_ended || client->in_count > 0 ? 0 : EPOLLIN;
-    gw_loop_change(&client->watch, in | (client->out_count > 0 ? (uint32_t)EPOLLOUT : 0));
+    uint32_t out = client->out_count > 0 || client->in_count > 0 ? EPOLLOUT : 0;
+    gw_loop_change(&client->watch, in | out);
 }
 
 /* Descriptors that come with the bytes are kept: the last that came together. */

@@ -4,6 +4,7 @@
 
 #define MONITOR (&gw_run_storage.monitor)
 #define VM      (&gw_run_storage.vm)
+#define UPGRADE (&gw_run_storage.upgrade)
 
 /* At a time: a guest that writes without end does not keep the loop from everything else. Both are
  * more than one that stands still can have. */
@@ -12,6 +13,9 @@ enum { TAKES_MAX = 16, EVENTS_MAX = 8 };
 void gw_guest_console_ready(void)
 {
     uint8_t bytes[512];
+    if (UPGRADE->phase == GW_UPGRADE_TAKING) {
+        return; /* the old godwit has the console: it waits as on a slow line */
+    }
     for (int i = 0; i < TAKES_MAX; i++) {
         size_t count = gw_vm_console_take(VM, bytes, sizeof(bytes));
         if (count == 0) {
@@ -169,11 +173,17 @@ enum gw_status gw_guest_run(struct gw_fault *fault)
     }
     gw_monitor_set_state(GW_INFO_RUN_RUNNING);
     gw_console_feed(); /* what was typed before it came */
-    if (MONITOR->is_stop_told) {
+    gw_guest_tell_resume();
+    return GW_OK;
+}
+
+void gw_guest_tell_resume(void)
+{
+    if (MONITOR->is_stop_told && MONITOR->state == GW_INFO_RUN_RUNNING &&
+        UPGRADE->phase != GW_UPGRADE_TAKING) {
         MONITOR->is_stop_told = false;
         gw_monitor_event(GW_QMP_EVENT_RESUME);
     }
-    return GW_OK;
 }
 
 void gw_guest_pause(void)

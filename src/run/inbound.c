@@ -99,8 +99,8 @@ static void run(const struct gw_target_action *action)
     }
     uint64_t elapsed_ns = MONITOR->config->is_guest_clock_stopped ? 0 : action->elapsed_ns;
     enum gw_status status = gw_vm_set_elapsed(&gw_run_storage.vm, elapsed_ns, &fault);
+    MONITOR->is_stop_told = true; /* on the source */
     if (!status && action->is_running) {
-        MONITOR->is_stop_told = true; /* on the source: a guest that arrives is resumed */
         status = gw_guest_run(&fault);
     } else if (!status) {
         gw_monitor_set_state(GW_INFO_RUN_PAUSED);

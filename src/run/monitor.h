@@ -105,7 +105,8 @@ void gw_monitor_event_pass(uint64_t pass);
 GW_MUST_USE enum gw_status gw_guest_open(struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_guest_boot(struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_guest_run(struct gw_fault *fault); /* state RUNNING */
-void gw_guest_pause(void);                                       /* state PAUSED follows */
+void gw_guest_tell_resume(void); /* if STOP was told, and whoever heard it is here */
+void gw_guest_pause(void);       /* state PAUSED follows */
 void gw_guest_console_ready(void);
 
 /* outbound.c */

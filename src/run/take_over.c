@@ -184,6 +184,8 @@ static void take(void)
     UPGRADE->phase = GW_UPGRADE_TAKEN;
     gw_take_over_end();
     gw_console_thaw();
+    gw_guest_console_ready();
+    gw_guest_tell_resume();
     if (gw_clients_serve(&fault) != GW_OK) {
         gw_monitor_say("%s", fault.text);
     }

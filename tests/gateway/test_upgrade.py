@@ -97,8 +97,9 @@ class Control:
         self._talk.wait_for_output(b'"begin"')
 
     def ask(self, name):
+        """Returns all that was heard up to the answer."""
         self._talk.send_input(b'{"execute":"query-status","id":"%s"}\n' % name.encode())
-        self._talk.wait_for_output(b'"id": "%s"' % name.encode())
+        return self._talk.wait_for_output(b'"id": "%s"' % name.encode())
 
     def ask_half(self, name):
         """The first half of a question; the second is asked later."""
@@ -129,6 +130,8 @@ def test_twenty_times_in_a_row(net):
         guest.console.wait_for_counts(2)
     guest.wait(MIGRATED_AWAY)
     assert len(set(pids)) == 21, pids
+    heard = control.ask("end")
+    assert heard.count(b'"STOP"') == heard.count(b'"RESUME"') == 20, heard
     resident = resident_kib(net[1].pull(f"/proc/{pids[-1]}/smaps").decode())
     beside = sum(size for name, size in resident if "memfd:" not in name)
     assert beside <= 1024, (beside, resident)
@@ -258,10 +261,13 @@ def test_the_old_one_dies_behind_the_commit(net):
 @gateways(1)
 def test_a_paused_guest_stays_paused(net):
     guest = Upgradable(net[1]).boot()
+    control = Control(net[1])
     net[1].check("godwit", "stop", "guest")
     guest.check_upgraded()
     assert not guest.status()["running"], guest.status()
+    assert b'"RESUME"' not in control.ask("paused")
     net[1].check("godwit", "cont", "guest")
+    assert b'"RESUME"' in control.ask("continued")
     guest.check_alive()
     guest.power_off()
 
