@@ -24,9 +24,10 @@ const struct gw_cli_command gw_cli_command_keygen = {
              "else can read: godwit run --tls psk:FILE where the guest is to come, godwit\n"
              "migrate --tls psk:FILE where it leaves. Whoever has the file can take guests and\n"
              "send them; what was sent before stays unreadable even so.",
-    .examples = "godwit keygen /etc/godwit/key\n"
-                "scp /etc/godwit/key two:/etc/godwit/key",
-    .exits = "0 done; 2 usage, or FILE is there already; 3 it cannot be written",
+    .examples = "godwit keygen /etc/godwit.key\n"
+                "scp -p /etc/godwit.key two:/etc/godwit.key",
+    .exits =
+        "0 done; 2 usage, FILE is there already, or its directory is not; 3 it cannot be\nwritten",
     .positional = {{"FILE", GW_CLI_AT(key_file), true}},
     .function = run_keygen,
 };

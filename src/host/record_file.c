@@ -197,8 +197,8 @@ static enum gw_status read_whole(int fd, const char *name, uint8_t *bytes, size_
             return GW_OK;
         }
         if (is_full) {
-            return gw_fault_set(fault, GW_LIMIT, "record %s: larger than the %zu bytes wanted",
-                                name, size_max);
+            return gw_fault_set(fault, GW_LIMIT, "the record is larger than the %zu bytes wanted",
+                                size_max);
         }
         *size += (size_t)got;
     }

@@ -23,37 +23,44 @@ static void file_name(char name[FILE_NAME_BYTES], const char *guest, const char 
     (void)snprintf(name, FILE_NAME_BYTES, "%s.%s", guest, kind);
 }
 
+/* One of the two. What one said that is damaged nobody knows any more but a person. */
+static enum gw_status get(const char *state_dir, const char *guest, struct gw_departure *departure,
+                          struct gw_history *history, bool *is_found, struct gw_fault *fault)
+{
+    char name[FILE_NAME_BYTES];
+    uint8_t bytes[GW_RECORD_FILE_BYTES];
+    size_t size = 0;
+    file_name(name, guest, departure ? "outgoing" : "incoming");
+    enum gw_status status = gw_record_file_get(
+        state_dir, name, bytes, departure ? GW_DEPARTURE_FILE_BYTES : GW_RECORD_FILE_BYTES, &size,
+        is_found, fault);
+    if (!status && *is_found) {
+        status = departure ? gw_departure_decode(departure, bytes, size, fault)
+                           : gw_history_decode(history, bytes, size, fault);
+    }
+    if (status == GW_CORRUPT || status == GW_LIMIT) {
+        size_t used = strlen(fault->text);
+        (void)snprintf(fault->text + used, sizeof(fault->text) - used,
+                       ": move %s/%s away, if this guest surely runs nowhere else", state_dir,
+                       name);
+    }
+    return status;
+}
+static_assert((int)GW_DEPARTURE_FILE_BYTES <= (int)GW_RECORD_FILE_BYTES, "room for either");
+
 static enum gw_status get_departure(const char *state_dir, const char *guest,
                                     struct gw_departure *departure, bool *is_found,
                                     struct gw_fault *fault)
 {
-    char name[FILE_NAME_BYTES];
-    uint8_t bytes[GW_DEPARTURE_FILE_BYTES];
-    size_t size = 0;
-    file_name(name, guest, "outgoing");
-    enum gw_status status =
-        gw_record_file_get(state_dir, name, bytes, sizeof(bytes), &size, is_found, fault);
-    if (status || !*is_found) {
-        return status;
-    }
-    return gw_departure_decode(departure, bytes, size, fault);
+    return get(state_dir, guest, departure, NULL, is_found, fault);
 }
 
 static enum gw_status get_history(const char *state_dir, const char *guest,
                                   struct gw_history *history, bool *is_found,
                                   struct gw_fault *fault)
 {
-    char name[FILE_NAME_BYTES];
-    uint8_t bytes[GW_RECORD_FILE_BYTES];
-    size_t size = 0;
-    file_name(name, guest, "incoming");
     *history = (struct gw_history){0};
-    enum gw_status status =
-        gw_record_file_get(state_dir, name, bytes, sizeof(bytes), &size, is_found, fault);
-    if (status || !*is_found) {
-        return status;
-    }
-    return gw_history_decode(history, bytes, size, fault);
+    return get(state_dir, guest, NULL, history, is_found, fault);
 }
 
 static enum gw_status put_departure(const char *state_dir, const char *guest,

@@ -190,10 +190,10 @@ static psa_status_t start_library(void)
 
 static enum gw_status read_spec(struct gw_tls_keys *keys, const char *spec, struct gw_fault *fault)
 {
-    if (strncmp(spec, "psk:", 4) == 0) {
+    if (strncmp(spec, "psk:", 4) == 0 && spec[4] != '\0') {
         return gw_tls_read_secret(&keys->secret, spec + 4, fault);
     }
-    if (strncmp(spec, "x509:", 5) == 0) {
+    if (strncmp(spec, "x509:", 5) == 0 && spec[5] != '\0') {
         keys->is_x509 = true;
         return gw_tls_read_certificates(keys, spec + 5, get_random, fault);
     }

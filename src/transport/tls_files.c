@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "godwit/named_file.h"
 #include "transport/tls_internal.h"
 
 enum { FILE_BYTES_MAX = 16384 }; /* a chain of certificates */
@@ -22,7 +23,7 @@ enum gw_status gw_tls_check_secret_file(int fd, const char *path, struct gw_faul
         return gw_fault_set_os(fault, errno, "%.120s", path);
     }
     if (!S_ISREG(facts.st_mode)) {
-        return gw_fault_set(fault, GW_ARGUMENT, "%.120s: not a file", path);
+        return gw_fault_set(fault, GW_ARGUMENT, "%.120s: not a file, wanted one with a key", path);
     }
     if (facts.st_uid != geteuid() && facts.st_uid != 0) {
         return gw_fault_set(fault, GW_ARGUMENT,
@@ -97,7 +98,8 @@ static enum gw_status take_text(struct text *text, const char *directory, const 
         return GW_AGAIN;
     }
     if (fd < 0) {
-        return gw_fault_set_os(fault, errno, "%.200s", text->path);
+        (void)gw_fault_set_os(fault, errno, "%.200s", text->path);
+        return gw_named_file_judge(fault);
     }
     enum gw_status status = read_fd(text, fd, is_secret, fault);
     (void)close(fd);

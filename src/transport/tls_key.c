@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "godwit/named_file.h"
 #include "transport/tls_internal.h"
 
 enum {
@@ -97,7 +98,8 @@ enum gw_status gw_tls_read_secret(struct gw_tls_secret *secret, const char *path
     char text[FILE_BYTES_MAX + 1];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* of a FIFO, not forever */
     if (fd < 0) {
-        return gw_fault_set_os(fault, errno, "%.120s", path);
+        (void)gw_fault_set_os(fault, errno, "%.120s", path);
+        return gw_named_file_judge(fault);
     }
     enum gw_status status = gw_tls_check_secret_file(fd, path, fault);
     ssize_t count = status == GW_OK ? read(fd, text, sizeof(text)) : 0;
@@ -139,7 +141,8 @@ static enum gw_status write_new(const char *path, const char *text, struct gw_fa
             "%.160s: there already; a key is never overwritten (move it away first)", path);
     }
     if (fd < 0) {
-        return gw_fault_set_os(fault, errno, "%.160s", path);
+        (void)gw_fault_set_os(fault, errno, "making \"%.140s\" in its directory", path);
+        return gw_named_file_judge(fault);
     }
     /* A umask may have taken bits away, none can have been added. */
     bool is_whole = write(fd, text, length) == (ssize_t)length && fsync(fd) == 0;

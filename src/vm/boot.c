@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "godwit/clock.h"
+#include "godwit/named_file.h"
 #include "layout.h"
 #include "vm/image.h"
 #include "vm/tree.h"
@@ -42,8 +43,10 @@ static enum gw_status open_file(struct file *file, const char *what, const char 
     /* a pipe that nobody writes to is refused, not waited for */
     *file = (struct file){
         .what = what, .path = path, .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
-    if (file->fd < 0)
-        return gw_fault_set_os(fault, errno, "%s %s cannot be opened", what, path);
+    if (file->fd < 0) {
+        (void)gw_fault_set_os(fault, errno, "%s %s cannot be opened", what, path);
+        return gw_named_file_judge(fault);
+    }
     enum gw_status status = GW_OK;
     if (fstat(file->fd, &about) < 0)
         status = gw_fault_set_os(fault, errno, "%s %s cannot be looked at", what, path);

@@ -104,7 +104,12 @@ def test_bad_input_gets_a_sentence(net):
     one.push(zboot, "/tmp/zboot")
     assert "/tmp/text" in refused(one, 2, "--kernel", "/tmp/text")
     assert "zboot" in refused(one, 2, "--kernel", "/tmp/zboot").lower()
-    assert "/no/such" in refused(one, 3, "--kernel", "/no/such")
+    for words in (["--kernel", "/no/such"], ["--kernel", "/guest/Image", "--initrd", "/no/such"],
+                  ["--flat", "/tmp/text/such"], ["--kernel", "/guest/Image", "--tls", "psk:/no/such"]):
+        assert "such" in refused(one, 2, *words)
+    one.push(b"damaged\n", "/run/godwit/bad.outgoing")  # refused() runs that guest
+    assert "move /run/godwit/bad.outgoing away" in refused(one, 1, "--kernel", "/guest/Image")
+    one.check("rm", "/run/godwit/bad.outgoing")
     sentence = refused(one, 2, "--kernel", "/guest/Image", "--memory", "900G")
     assert "966367641600" in sentence and "4294967296" in sentence, sentence
     refused(one, 2, "--kernel", "/guest/Image", "--cpus", "99")

@@ -19,7 +19,8 @@ class Keygen(Case):
             self.assertEqual(len(bytes.fromhex(key)), 32)
             self.assertIn("there already", self.godwit("keygen", path, code=2).stderr)
             self.assertIn("FILE", self.godwit("keygen", code=2).stderr)
-            self.assertIn("nowhere", self.godwit("keygen", "/nowhere/key", code=3).stderr)
+            self.assertIn('making "/nowhere/key" in its directory: No such', self.godwit("keygen", "/nowhere/key", code=2).stderr)
+            self.assertIn('making "" in', self.godwit("keygen", "", code=2).stderr)
 
 
 class Migrate(Case):
