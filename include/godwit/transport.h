@@ -67,6 +67,9 @@ struct gw_uri {
 GW_MUST_USE enum gw_status gw_uri_decode(struct gw_uri *uri, const char *text,
                                          struct gw_fault *fault);
 
+/* The same for one to connect to: it lacks no port, and is not of any host. */
+GW_MUST_USE enum gw_status gw_uri_check_target(const struct gw_uri *uri, struct gw_fault *fault);
+
 /* Pure. Writes the URI with brackets where they belong; returns `text`. */
 char *gw_uri_encode(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES]);
 

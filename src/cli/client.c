@@ -200,6 +200,8 @@ enum gw_status gw_cli_decode_target(const char *text, struct gw_uri *uri, struct
     struct gw_transport_options options = gw_transport_defaults;
     options.is_plaintext_allowed = true;
     enum gw_status status = gw_uri_decode(uri, text, fault);
+    if (status == GW_OK)
+        status = gw_uri_check_target(uri, fault);
     return status == GW_OK && uri->scheme == GW_URI_FD ? gw_sockets_check(uri, &options, fault)
                                                        : status;
 }
@@ -290,7 +292,8 @@ int gw_cli_client_find(struct gw_cli_client *client, const struct gw_cli_values 
     if (status == GW_REFUSED) /* it answers, and that is what it says */
         return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "%s", fault.text);
     if (status != GW_OK)
-        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED, "no monitor answers for %s: %s",
-                               values->name, fault.text);
+        return gw_cli_fail_for(values, GW_RUN_EXIT_FAILED,
+                               "no monitor answers for %s: %s (see godwit list)", values->name,
+                               fault.text);
     return GW_RUN_EXIT_DONE;
 }

@@ -20,32 +20,32 @@ static int say(const struct gw_cli_values *values, enum gw_qmp_command command)
     return GW_RUN_EXIT_DONE;
 }
 
-static int run_stop(struct gw_cli_values *values)
+/* The same, with nothing to follow. */
+static int say_all(const struct gw_cli_values *values, enum gw_qmp_command command)
 {
-    int code = say(values, GW_QMP_STOP);
+    int code = say(values, command);
     gw_cli_client_close(client);
     return code;
+}
+
+static int run_stop(struct gw_cli_values *values)
+{
+    return say_all(values, GW_QMP_STOP);
 }
 
 static int run_cont(struct gw_cli_values *values)
 {
-    int code = say(values, GW_QMP_CONT);
-    gw_cli_client_close(client);
-    return code;
+    return say_all(values, GW_QMP_CONT);
 }
 
 static int run_migrate_postcopy(struct gw_cli_values *values)
 {
-    int code = say(values, GW_QMP_MIGRATE_START_POSTCOPY);
-    gw_cli_client_close(client);
-    return code;
+    return say_all(values, GW_QMP_MIGRATE_START_POSTCOPY);
 }
 
 static int run_migrate_continue(struct gw_cli_values *values)
 {
-    int code = say(values, GW_QMP_MIGRATE_CONTINUE);
-    gw_cli_client_close(client);
-    return code;
+    return say_all(values, GW_QMP_MIGRATE_CONTINUE);
 }
 
 static int say_blocker(struct gw_cli_values *values, enum gw_qmp_command command)
@@ -76,9 +76,7 @@ static int run_unblock(struct gw_cli_values *values)
 
 static int run_migrate_pause(struct gw_cli_values *values)
 {
-    int code = say(values, GW_QMP_MIGRATE_PAUSE);
-    gw_cli_client_close(client);
-    return code;
+    return say_all(values, GW_QMP_MIGRATE_PAUSE);
 }
 
 static int run_migrate_recover(struct gw_cli_values *values)

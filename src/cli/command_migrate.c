@@ -180,8 +180,9 @@ static enum gw_status check_values(const struct gw_cli_values *values, struct gw
     if (on_deadline != NULL && !values->has_deadline)
         return gw_fault_set(fault, GW_ARGUMENT,
                             "--on-deadline is given without --deadline; wanted both");
-    if (values->tls != NULL && strncmp(values->tls, "psk:", 4) != 0 &&
-        strncmp(values->tls, "x509:", 5) != 0)
+    if (values->tls != NULL &&
+        ((strncmp(values->tls, "psk:", 4) != 0 && strncmp(values->tls, "x509:", 5) != 0) ||
+         strchr(values->tls, ':')[1] == '\0'))
         return gw_fault_set(fault, GW_ARGUMENT, "--tls is \"%.60s\"; wanted psk:FILE or x509:DIR",
                             values->tls);
     if (values->compress != NULL && gw_info_compress_of(values->compress) == GW_INFO_COMPRESS_COUNT)
@@ -206,6 +207,7 @@ static enum gw_status check_pairs(const struct gw_cli_values *values, struct gw_
          ": all of RAM is compared while the guest stands still"},
         {is_late_postcopy, values->is_verify, "--on-deadline postcopy", "--verify",
          ": all of RAM is compared while the guest stands still"},
+        {values->is_plaintext, values->tls != NULL, "--plaintext", "--tls", ""},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
         if (pairs[i].has_one && pairs[i].has_other)
@@ -313,8 +315,7 @@ const struct gw_cli_command gw_cli_command_migrate = {
         "there. Its CPUs are slowed down, by 20 percent and more (--full-speed: they are not);\n"
         "when half of their time is not enough it goes first, and its memory follows\n"
         "(postcopy, below; --precopy: it does not, and they are slowed down further).\n"
-        "--deadline says how long all of that may take. The monitor's log has a line for each\n"
-        "of these choices.\n\n"
+        "The monitor's log has a line for each of these choices.\n\n"
         "--downtime counts all that the guest feels: stopping, the last pages, its state, and\n"
         "the handover's round trips.\n\n"
         "A link that is lost on the way is tried again, and the migration goes on from\n"
@@ -334,9 +335,10 @@ const struct gw_cli_command gw_cli_command_migrate = {
     .examples = "godwit migrate router tcp:10.0.0.2:4444 --tls psk:key --downtime 50ms --verify\n"
                 "godwit migrate router tcp:10.0.0.2:4444 --tls psk:key --deadline 30s\n"
                 "godwit migrate router fd:5,6,7",
-    .exits = "0 the guest runs there; 1 failed, it runs on here; 2 usage; 4 the other side\n"
-             "refused, it runs on here; 5 cancelled, it runs on here; 6 held or unknown: see\n"
-             "godwit resolve; 7 lost: it ran there without all of its memory",
+    .exits =
+        "0 the guest runs there; 1 failed, or its monitor refused an option: it runs on here;\n"
+        "2 usage; 4 the other side refused, it runs on here; 5 cancelled, it runs on here; 6\n"
+        "held or unknown: see godwit resolve; 7 lost: it ran there without all of its memory",
     .positional = {{"NAME", GW_CLI_AT(name), true}, {"URI", GW_CLI_AT(uri), true}},
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),

@@ -42,6 +42,13 @@ static void print_result(const struct gw_info_resolve *result)
         (void)printf("token: %s\n", result->token);
 }
 
+static void warn_of_two(enum action action)
+{
+    if (action == RUN_OTHER_IS_DEAD)
+        (void)gw_cli_fail(0, "if the other side still runs this guest, or ever will, there are now "
+                             "two of it");
+}
+
 static int show_live(const char *name)
 {
     struct gw_info_migrate info;
@@ -83,6 +90,7 @@ static int resolve_live(const struct gw_cli_values *values, enum action action)
     if (!gw_qmp_decode_resolve(&client->document, client->result, &result))
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "the monitor's answer has no text");
     print_result(&result);
+    warn_of_two(action);
     return GW_RUN_EXIT_DONE;
 }
 
@@ -98,6 +106,8 @@ static int resolve_dead(const struct gw_cli_values *values, const struct gw_cli_
         gw_run_resolve_dead(places->state_dir, values->name, what, &dead, &fault) != GW_OK)
         return gw_cli_fail_with(&fault);
     print_result(&dead.result);
+    if (dead.has_record)
+        warn_of_two(action);
     if (action == SHOW && dead.is_open)
         (void)printf("possible: godwit resolve %s --give-up\n", values->name);
     if (action == RUN_TOKEN)
@@ -116,14 +126,12 @@ static int run_resolve(struct gw_cli_values *values)
     if (decode_action(values, &action, &fault) != GW_OK ||
         gw_cli_find_places(values, &places, &fault) != GW_OK)
         return gw_cli_fail_with(&fault);
-    if (action == RUN_OTHER_IS_DEAD)
-        (void)gw_cli_fail(0, "if the other side still runs this guest, or ever will, there are now "
-                             "two of it; no other command can do that");
     enum gw_status status = gw_cli_client_open(client, places.control, GW_CLI_REPLY_NS_MAX, &fault);
     if (status == GW_REFUSED)
         return gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
     if (status != GW_OK) {
-        (void)gw_cli_fail(0, "no monitor answers for %s: %s", values->name, fault.text);
+        (void)gw_cli_fail(0, "no monitor answers for %s: %s (see godwit list)", values->name,
+                          fault.text);
         return resolve_dead(values, &places, action);
     }
     int code = resolve_live(values, action);

@@ -8,6 +8,7 @@
 #include "godwit/limits.h"
 #include "godwit/transport.h"
 #include "godwit/units.h"
+#include "godwit/unix_socket.h"
 #include "places.h"
 
 enum { MEMORY_DEFAULT_MIB = 256 };
@@ -58,9 +59,11 @@ static enum gw_status decode_console(const char *text, struct gw_run_config *con
     bool is_file = strncmp(text, "file:", 5) == 0;
     config->console = is_unix ? GW_RUN_CONSOLE_UNIX : GW_RUN_CONSOLE_FILE;
     config->console_path = is_unix || is_file ? text + 5 : text;
-    if (config->console_path[0] == 0)
+    /* a word before a colon is no name, but one misspelt */
+    if (config->console_path[0] == 0 ||
+        (config->console_path == text && text[strcspn(text, "/:")] == ':'))
         return gw_fault_set(fault, GW_ARGUMENT,
-                            "--console is \"%s\"; wanted stdio, file:PATH, "
+                            "--console is \"%.60s\"; wanted stdio, file:PATH, "
                             "unix:PATH or PATH",
                             text);
     return is_unix ? check_socket(config->console_path, fault) : GW_OK;
@@ -116,8 +119,9 @@ static enum gw_status check_origin(const struct gw_cli_values *values, struct gw
                             "both");
     if (values->has_memory && values->memory_bytes == 0)
         return gw_fault_set(fault, GW_ARGUMENT, "--memory is 0; wanted a size, such as 256M");
-    if (values->is_once && !values->incoming)
-        return gw_fault_set(fault, GW_ARGUMENT, "--once is given without --incoming; wanted both");
+    if ((values->is_once || values->is_plaintext) && !values->incoming)
+        return gw_fault_set(fault, GW_ARGUMENT, "%s is given without --incoming; wanted both",
+                            values->is_once ? "--once" : "--plaintext");
     return GW_OK;
 }
 
@@ -202,6 +206,10 @@ static int run_run(struct gw_cli_values *values)
     }
     if (make_config(values, &places, &config, &fault) != GW_OK)
         return gw_cli_fail(GW_RUN_EXIT_USAGE, "%s", fault.text);
+    int fd;
+    if (!values->control && gw_unix_connect(places.control, 0, -1, &fd, &fault) == GW_OK)
+        return gw_cli_fail(GW_RUN_EXIT_USAGE, "guest %s is here already: godwit status %s",
+                           values->name, values->name);
     return gw_run(&config);
 }
 

@@ -46,7 +46,8 @@ static int explain_absence(const struct gw_cli_values *values, const struct gw_c
 {
     struct gw_run_dead dead = {.has_record = false};
     struct gw_fault fault = {.status = GW_OK};
-    (void)gw_cli_fail_for(values, 0, "no monitor answers for %s: %s", values->name, reason);
+    (void)gw_cli_fail_for(values, 0, "no monitor answers for %s: %s (see godwit list)",
+                          values->name, reason);
     if (gw_cli_check_state_dir(values, &fault) != GW_OK ||
         gw_run_resolve_dead(places->state_dir, values->name, GW_RUN_DEAD_SHOW, &dead, &fault) !=
             GW_OK)

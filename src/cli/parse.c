@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From arguments to values, by a command's table. Memory: the caller's. Main thread. */
+#include <stdio.h>
 #include <string.h>
 
 #include "command.h"
@@ -54,7 +55,7 @@ const char *gw_cli_nearest(const char *text, const char *(*name)(size_t index, c
 static const char *option_name(size_t index, const void *context)
 {
     const struct gw_cli_command *command = context;
-    return command->options[index].name;
+    return index < command->option_count ? command->options[index].name : "--help";
 }
 
 static const struct gw_cli_option *find_option(const struct gw_cli_command *command,
@@ -71,7 +72,9 @@ static const struct gw_cli_option *find_option(const struct gw_cli_command *comm
 static enum gw_status refuse_option(const struct gw_cli_command *command, const char *text,
                                     struct gw_fault *fault)
 {
-    const char *near = gw_cli_nearest(text, option_name, command, command->option_count);
+    char name[NAME_LENGTH_MAX + 2];
+    (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, "="), text);
+    const char *near = gw_cli_nearest(name, option_name, command, command->option_count + 1);
     return gw_fault_set(fault, GW_ARGUMENT, "%s has no option %.60s%s%s%s (see godwit %s --help)",
                         command->name, text, near ? "; did you mean " : "", near ? near : "",
                         near ? "?" : "", command->name);

@@ -54,9 +54,9 @@ enum gw_status gw_blockers_check(struct gw_fault *fault)
     for (int i = 0; i < GW_INFO_BLOCKERS_MAX; i++) {
         const struct gw_qmp_block *blocker = &MONITOR->blocker[i];
         if (blocker->id[0]) {
-            return gw_fault_set(fault, GW_ARGUMENT,
-                                "guest %s may not leave: %s (see godwit unblock)",
-                                MONITOR->config->name, blocker->reason);
+            return gw_fault_set(
+                fault, GW_ARGUMENT, "guest %s may not leave: %s (godwit unblock %s %s)",
+                MONITOR->config->name, blocker->reason, MONITOR->config->name, blocker->id);
         }
     }
     return GW_OK;

@@ -20,8 +20,8 @@ enum gw_status gw_address_resolve(const struct gw_uri *uri, struct gw_address_li
     int error = getaddrinfo(host, port, &hints, &found);
     if (error != 0) {
         char text[GW_URI_TEXT_BYTES];
-        return gw_fault_set(fault, GW_LINK, "%.140s: host name: %s", gw_uri_encode(uri, text),
-                            gai_strerror(error));
+        return gw_fault_set(fault, GW_LINK, "%.100s: the host name cannot be looked up: %s",
+                            gw_uri_encode(uri, text), gai_strerror(error));
     }
     list->count = 0;
     for (const struct addrinfo *next = found; next != NULL; next = next->ai_next) {

@@ -44,11 +44,15 @@ enum gw_status gw_connection_connect(struct gw_connection *connection, const str
     const struct gw_transport_operations *operations = gw_transport_of(uri->scheme);
     connection->options = *options;
     (void)gw_uri_encode(uri, connection->peer);
+    enum gw_status status = gw_uri_check_target(uri, fault);
+    if (status != GW_OK) {
+        return status;
+    }
     if (atomic_load(&connection->is_interrupted)) {
         return gw_socket_interrupted(connection->peer, fault);
     }
     uint64_t deadline_ns = deadline_in(options->connect_ns_max);
-    enum gw_status status = operations->connect(connection, uri, deadline_ns, fault);
+    status = operations->connect(connection, uri, deadline_ns, fault);
     if (status != GW_OK) {
         return status;
     }

@@ -142,11 +142,6 @@ static enum gw_status connect_to(struct gw_connection *connection, const struct 
 static enum gw_status tcp_connect(struct gw_connection *connection, const struct gw_uri *uri,
                                   uint64_t deadline_ns, struct gw_fault *fault)
 {
-    if (uri->port == 0) {
-        return gw_fault_set(fault, GW_ARGUMENT,
-                            "%.120s: port: found 0, wanted the port the target listens on",
-                            connection->peer);
-    }
     struct gw_address_list list;
     enum gw_status status = gw_address_resolve(uri, &list, fault);
     if (status == GW_OK) {

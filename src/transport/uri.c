@@ -136,9 +136,9 @@ static enum gw_status decode_unix(struct gw_uri *uri, const char *path, const ch
     size_t length = strlen(path);
     if (path[0] != '/' || length >= sizeof(uri->path)) {
         return gw_fault_set(fault, GW_ARGUMENT,
-                            "%.120s: path: wanted an absolute one of at most %zu characters, "
-                            "found %zu",
-                            text, sizeof(uri->path) - 1, length);
+                            "%.120s: path: found \"%.20s\", of %zu characters, wanted an "
+                            "absolute one of at most %zu",
+                            text, path, length, sizeof(uri->path) - 1);
     }
     for (size_t i = 0; i < length; i++) {
         if ((unsigned char)path[i] < 0x20 || path[i] == 0x7f) {
@@ -202,6 +202,18 @@ enum gw_status gw_uri_decode(struct gw_uri *uri, const char *text, struct gw_fau
         return decode_fd(uri, text + 3, text, fault);
     }
     return gw_fault_set(fault, GW_ARGUMENT, "URI: found \"%.120s\", " WANTED, text);
+}
+
+enum gw_status gw_uri_check_target(const struct gw_uri *uri, struct gw_fault *fault)
+{
+    char text[GW_URI_TEXT_BYTES];
+    bool has_port = uri->scheme == GW_URI_TCP || uri->scheme == GW_URI_VSOCK;
+    if (!has_port || (uri->port != 0 && uri->cid != GW_URI_CID_ANY)) {
+        return GW_OK;
+    }
+    return gw_fault_set(fault, GW_ARGUMENT, "%.120s: %s, wanted the one the target listens on",
+                        gw_uri_encode(uri, text),
+                        uri->port == 0 ? "port: found 0" : "context id: found any");
 }
 
 static char *encode_fd(const struct gw_uri *uri, char text[GW_URI_TEXT_BYTES])

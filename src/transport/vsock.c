@@ -97,11 +97,6 @@ static enum gw_status vsock_connect(struct gw_connection *connection, const stru
 {
     struct sockaddr_vm address = address_of(uri);
     int error = 0;
-    if (uri->port == 0 || uri->cid == GW_URI_CID_ANY) {
-        return gw_fault_set(fault, GW_ARGUMENT, "%.120s: %s, wanted the one the target listens on",
-                            connection->peer,
-                            uri->port == 0 ? "port: found 0" : "context id: found any");
-    }
     int fd = make_socket();
     if (fd < 0) {
         error = errno;

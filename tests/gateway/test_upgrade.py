@@ -146,7 +146,7 @@ def test_twenty_times_in_a_row(net):
           f"{beside} KiB beside guest RAM")
     refused = net[1].run("godwit", "run", "guest", "--kernel", "/guest/Image",
                          "--console", "/tmp/other")
-    assert refused.code == 2 and b"another process listens" in refused.error, refused
+    assert refused.code == 2 and b"guest is here already: godwit status guest" in refused.error, refused
     guest.check_alive()
     guest.power_off()
     net[1].shell("while pidof godwit; do usleep 10000; done; ! ls /run/godwit/*.next")

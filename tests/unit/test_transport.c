@@ -243,7 +243,7 @@ static void unknown_name_is_a_link_fault(void **state)
     struct gw_uri uri = {.scheme = GW_URI_TCP, .port = 1, .host = "no-such-host.invalid"};
     assert_int_equal(gw_connection_open(&client, &fault), GW_OK);
     assert_int_equal(gw_connection_connect(&client, &uri, &options, &fault), GW_LINK);
-    assert_non_null(strstr(fault.text, "tcp:no-such-host.invalid:1: host name"));
+    assert_non_null(strstr(fault.text, "tcp:no-such-host.invalid:1: the host name"));
 }
 
 static void nothing_there_is_again(void **state)

@@ -179,6 +179,10 @@ class Help(Case):
                 (["xyzzy"], 'no command "xyzzy" (see godwit help)'),
                 (["run", "--memry", "1G"],
                  "run has no option --memry; did you mean --memory? (see godwit run --help)"),
+                (["migrate", "a", "b", "--downtme=30ms"],
+                 "migrate has no option --downtme=30ms; did you mean --downtime? (see godwit migrate "
+                 "--help)"),
+                (["list", "--hepl"], "list has no option --hepl; did you mean --help? (see godwit list --help)"),
                 (["migrate", "a"], "migrate lacks its URI (see godwit migrate --help)"),
                 (["status"], "status lacks its NAME (see godwit status --help)"),
                 (["stop", "a", "b"], 'stop has no place for "b" (see godwit stop --help)'),
@@ -213,15 +217,16 @@ class Run(Case):
         config = self.config(
             "--name=g", "--kernel", "K", "--initrd", "I", "--cmdline", "console=ttyAMA0 x",
             "--memory", "1G", "--cpus", "4", "--console", "unix:/tmp/c", "--guest-clock", "stop",
-            "--plaintext", "--linger", "--hugepages")
+            "--linger", "--hugepages")
         self.assertEqual(config["cmdline"], "console=ttyAMA0 x")
         self.assertEqual((config["memory"], config["cpus"]), ("1073741824", "4"))
         self.assertEqual(config["console"], "2 /tmp/c")
-        self.assertEqual(config["plaintext"], "1 clock_stopped=1 lingering=1 once=0")
+        self.assertEqual(config["plaintext"], "0 clock_stopped=1 lingering=1 once=0")
         self.assertEqual(config["hugepages"], "1")
-        incoming = self.config("g", "--incoming", "tcp:0.0.0.0:1", "--once", "--console", "/f",
-                               "--guest-clock", "continue")
-        self.assertEqual((incoming["console"], incoming["kernel"]), ("1 /f", "none"))
+        incoming = self.config("g", "--incoming", "tcp:0.0.0.0:1", "--once", "--console", "/f:1",
+                               "--guest-clock", "continue", "--plaintext")
+        self.assertEqual((incoming["console"], incoming["kernel"], incoming["plaintext"]),
+                         ("1 /f:1", "none", "1 clock_stopped=0 lingering=0 once=1"))
         self.assertEqual(self.config("g", "--flat", "F", "--console", "file:/f")["console"], "1 /f")
 
     def test_tls(self):
@@ -242,6 +247,8 @@ class Run(Case):
                 (["a", "--flat", "F", "--tls", "psk:/k", "--plaintext"], "--tls and --plaintext are both"),
                 (["a", "--flat", "F", "--tls-hostname", "h"], "--tls-hostname is given without --tls"),
                 (["a", "--flat", "F", "--once"], "--once is given without --incoming"),
+                (["a", "--flat", "F", "--plaintext"], "--plaintext is given without --incoming"),
+                (["a", "--flat", "F", "--console", "tpc:1234"], '"tpc:1234"; wanted stdio, file:PATH'),
                 (["a", "--flat", "F", "--console", "unix:"], "wanted stdio, file:PATH"),
                 (["a", "--flat", "F", "--guest-clock", "pause"], "wanted continue or stop"),
                 (["a", "--flat", "F", "--dirty", "rings"], "wanted log, ring or ring:ENTRIES"),
@@ -558,6 +565,9 @@ class Resolve(Case):
         self.assertIn("no process holds lost1 here",
                       self.resolve("--run", "T", name="lost1", code=1).stderr)
         self.assertIn("is damaged", self.resolve(name="damaged", code=1).stderr)
+        for name, is_warned in ("lost1", True), ("router", False):
+            said = self.resolve("--run", "--other-is-dead", name=name).stderr
+            self.assertEqual("there are now two of it" in said, is_warned)
 
     def test_nonsense(self):
         for arguments in [["--give-up", "--run"], ["--give-up", "T"], ["T"], ["--other-is-dead"],
