@@ -49,7 +49,9 @@ def execute(options):
 
 
 def shell(options):
-    sys.exit(run_here(find(options.number), ["sh", "-c", "cd /root; exec sh -i"], terminal=True))
+    terminal = sys.stdin.isatty()  # a file's end would not be one to a terminal
+    script = "cd /root; exec sh -i" if terminal else "cd /root; exec sh"
+    sys.exit(run_here(find(options.number), ["sh", "-c", script], terminal=terminal))
 
 
 def run_here(gateway, words, terminal):
@@ -57,10 +59,9 @@ def run_here(gateway, words, terminal):
     def show(kind, payload):
         os.write(1 if kind == "O" else 2, payload)
 
-    interactive = terminal and sys.stdin.isatty()
-    saved = termios.tcgetattr(0) if interactive else None
+    saved = termios.tcgetattr(0) if terminal else None
     try:
-        if interactive:
+        if terminal:
             tty.setraw(0)
         feed = terminal or not sys.stdin.isatty()
         command = gateway.start(*words, terminal=terminal, stdin=None if feed else b"",

@@ -206,6 +206,8 @@ def main():
     parser.add_argument("--prebuilt", nargs=3, metavar=("PROGRAMS", "KERNEL", "INITRD"),
                         help="this machine's KVM with these: a folder with godwit, and a guest")
     options = parser.parse_args()
+    if options.load and not re.fullmatch("[1-9][0-9]*@[1-9][0-9]*", options.load):
+        parser.error(f"--load is '{options.load}'; wanted MB@MBPS, such as 20@10")
     where = None
     try:
         if options.prebuilt:

@@ -439,6 +439,18 @@ static void tell_failure(const struct plan *plan)
     fflush(stdout);
 }
 
+/* One whose state never came, or whose step did not: the run says nothing about it. */
+static void tell_unfired(const struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->fault_count; i++) {
+        char text[SIM_PLAN_BYTES];
+        if (!world.has_fired[i]) {
+            (void)fault_write(&plan->fault[i], text, sizeof(text));
+            printf("note: the fault %s never fired\n", text);
+        }
+    }
+}
+
 static void note_time(void)
 {
     uint64_t seconds = world.now_ns / SIM_S;
@@ -483,6 +495,9 @@ bool run_plan(const struct plan *plan, bool is_verbose, uint64_t *steps)
     }
     if (!world.failure[0]) {
         expect_saved();
+    }
+    if (is_verbose) {
+        tell_unfired(plan);
     }
     note_time();
     count(&tally->runs);

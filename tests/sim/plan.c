@@ -337,7 +337,7 @@ bool plan_parse(struct plan *plan, const char *text)
 
 /* ---- Writing ---- */
 
-static size_t write_fault(const struct fault_plan *fault, char *text, size_t room)
+size_t fault_write(const struct fault_plan *fault, char *text, size_t room)
 {
     const char *side = fault->side == SOURCE ? "s" : "t";
     int length = fault->kind == FAULT_TELL
@@ -375,6 +375,6 @@ void plan_print(const struct plan *plan, char text[SIM_PLAN_BYTES])
     for (uint32_t i = 0; i < plan->fault_count && at + 80 < SIM_PLAN_BYTES; i++) {
         text[at++] = before;
         before = ',';
-        at += write_fault(&plan->fault[i], text + at, SIM_PLAN_BYTES - at);
+        at += fault_write(&plan->fault[i], text + at, SIM_PLAN_BYTES - at);
     }
 }

@@ -324,6 +324,7 @@ void plan_print(const struct plan *plan, char text[SIM_PLAN_BYTES]);
 void plan_draw(struct plan *plan, uint64_t seed); /* options of that seed; no faults */
 void plan_draw_faults(struct plan *plan);
 const char *fault_name(enum fault_kind kind);
+size_t fault_write(const struct fault_plan *fault, char *text, size_t room); /* its length */
 uint64_t chance_next(uint64_t *random, uint64_t below);
 
 /* ---- names.c: states, events and rows of both tables ---- */
