@@ -214,23 +214,6 @@ static void take_client(struct gw_state_section *section, struct gw_parcel *parc
     gw_clients_adopt_client(&client, parcel->fd[0]);
 }
 
-/* One that this godwit does not know, or whose value makes no sense to it, stays as it is here. */
-static void take_setting(const struct gw_take_over_setting *setting)
-{
-    switch (setting->number) {
-#define TAKE(number, where, largest)                   \
-    case number:                                       \
-        if (setting->value <= (largest)) {             \
-            where = (__typeof__(where))setting->value; \
-        }                                              \
-        break;
-        GW_UPGRADE_SETTINGS(TAKE)
-#undef TAKE
-    default:
-        break;
-    }
-}
-
 static void take_rest(struct gw_state_section *section, struct gw_parcel *parcel)
 {
     struct gw_fault fault = {0};
@@ -241,7 +224,7 @@ static void take_rest(struct gw_state_section *section, struct gw_parcel *parcel
         gw_console_continue(&rest, parcel->fd_count > 0 ? parcel->fd[0] : -1);
         parcel->fd_count = 0;
         for (uint32_t i = 0; i < rest.setting_count; i++) {
-            take_setting(&rest.setting[i]);
+            gw_upgrade_take_setting(&rest.setting[i]);
         }
     }
     take();

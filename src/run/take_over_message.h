@@ -96,7 +96,7 @@ struct gw_take_over_client {
 };
 
 /* What an operator set, and what the old process measured: a number and its value each, so that a
- * godwit that does not know one leaves it (upgrade.h has the list). */
+ * godwit that does not know one leaves it (upgrade.c has the list). */
 struct gw_take_over_setting {
     uint32_t number;
     uint64_t value;

@@ -11,7 +11,9 @@
  */
 #include "run/upgrade.h"
 
+#include <assert.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,6 +97,85 @@ void gw_upgrade_drop_facts(void)
         gw_run_storage.facts.count = UPGRADE->facts_before;
     }
     UPGRADE->facts_before = 0;
+}
+
+/* ---- What passes as a number ---- */
+
+/* S(number, where it is, its largest value). A number is never used anew. */
+#define SETTINGS(S)                                                           \
+    S(1, CAPABILITY(EVENTS), 1) /* as 9 */                                    \
+    S(2, CAPABILITY(POSTCOPY_RAM), 1)                                         \
+    S(3, monitor.parameters.downtime_limit_ms, GW_QMP_DOWNTIME_MS_MAX)        \
+    S(4, monitor.parameters.bandwidth_max_bytes, UINT64_MAX)                  \
+    S(5, monitor.parameters.postcopy_bandwidth_max_bytes, UINT64_MAX)         \
+    S(6, upgrade.total_us, UINT64_MAX) /* as the old process measured them */ \
+    S(7, upgrade.downtime_us, UINT64_MAX)                                     \
+    S(8, console.is_escape, 1)                                                \
+    S(9, CAPABILITY(EVENTS), 1)                                               \
+    S(10, CAPABILITY(AUTO_CONVERGE), 1)                                       \
+    S(11, CAPABILITY(PAUSE_BEFORE_SWITCHOVER), 1)                             \
+    S(12, CAPABILITY(SWITCHOVER_ACK), 1)                                      \
+    S(13, CAPABILITY(RELEASE_RAM), 1)                                         \
+    S(14, monitor.parameters.throttle_trigger_percent, 100)                   \
+    S(15, monitor.parameters.throttle_initial_percent, 99)                    \
+    S(16, monitor.parameters.throttle_increment_percent, 99)                  \
+    S(17, monitor.parameters.throttle_max_percent, 99)                        \
+    S(18, monitor.parameters.channels, GW_QMP_CHANNELS_MAX)                   \
+    S(19, monitor.parameters.compress, GW_INFO_COMPRESS_COUNT - 1)            \
+    S(20, monitor.withdrawn.half[0], UINT64_MAX)                              \
+    S(21, monitor.withdrawn.half[1], UINT64_MAX)                              \
+    S(22, monitor.parameters.is_throttle_tail_slow, 1)
+
+#define CAPABILITY(name) monitor.capability[GW_INFO_CAPABILITY_##name]
+
+/* By number, less one. */
+static const struct {
+    uint32_t at;      /* in gw_run_storage: a bool where 1 is the largest, else a uint64_t */
+    uint32_t largest; /* UINT32_MAX: any */
+} settings[] = {
+#define ROW(number, where, largest) \
+    [(number) - 1] = {offsetof(struct gw_run_storage, where), (uint32_t)(largest)},
+    SETTINGS(ROW)
+#undef ROW
+};
+
+#define CHECK(number, where, largest)                                     \
+    static_assert(sizeof(gw_run_storage.where) ==                         \
+                      ((largest) == 1 ? sizeof(bool) : sizeof(uint64_t)), \
+                  "as `settings` has it");
+SETTINGS(CHECK)
+#undef CHECK
+
+enum { SETTING_COUNT = sizeof(settings) / sizeof(settings[0]) };
+static_assert(SETTING_COUNT <= (int)GW_TAKE_OVER_SETTINGS_MAX, "they fit in REST");
+
+static void *place_of(uint32_t index)
+{
+    return (uint8_t *)&gw_run_storage + settings[index].at;
+}
+
+static void put_settings(struct gw_take_over_rest *rest)
+{
+    rest->setting_count = SETTING_COUNT;
+    for (uint32_t i = 0; i < SETTING_COUNT; i++) {
+        const void *place = place_of(i);
+        rest->setting[i] = (struct gw_take_over_setting){
+            i + 1, settings[i].largest == 1 ? *(const bool *)place : *(const uint64_t *)place};
+    }
+}
+
+void gw_upgrade_take_setting(const struct gw_take_over_setting *setting)
+{
+    uint32_t index = setting->number - 1;
+    if (index >= SETTING_COUNT ||
+        (settings[index].largest != UINT32_MAX && setting->value > settings[index].largest)) {
+        return;
+    }
+    if (settings[index].largest == 1) {
+        *(bool *)place_of(index) = setting->value != 0;
+    } else {
+        *(uint64_t *)place_of(index) = setting->value;
+    }
 }
 
 /* ---- Offering ---- */
@@ -311,20 +392,12 @@ static void give_client(const struct gw_take_over_client *client, int fd)
     }
 }
 
-static void put_settings(struct gw_take_over_rest *rest)
-{
-#define PUT(number, where, largest) \
-    rest->setting[rest->setting_count++] = (struct gw_take_over_setting){number, where};
-    GW_UPGRADE_SETTINGS(PUT)
-#undef PUT
-}
-
 static void give_rest(void)
 {
     struct gw_fault fault = {0};
     struct gw_source_figures figures;
     size_t size;
-    struct gw_take_over_rest rest = {.setting_count = 0};
+    struct gw_take_over_rest rest;
     gw_outgoing_get_figures(OUTGOING, &figures);
     UPGRADE->total_us = figures.total_ns / GW_NS_PER_US;
     UPGRADE->downtime_us = figures.downtime_ns / GW_NS_PER_US;

@@ -21,34 +21,6 @@
 #include "run/clients.h"
 #include "run/take_over_message.h"
 
-/* What passes as a number: S(number, where it is, its largest value). A number is never used anew.
- */
-#define GW_UPGRADE_SETTINGS(S)                                                               \
-    S(1, GW_UPGRADE_CAPABILITY(EVENTS), 1) /* as 9 */                                        \
-    S(2, GW_UPGRADE_CAPABILITY(POSTCOPY_RAM), 1)                                             \
-    S(3, gw_run_storage.monitor.parameters.downtime_limit_ms, GW_QMP_DOWNTIME_MS_MAX)        \
-    S(4, gw_run_storage.monitor.parameters.bandwidth_max_bytes, UINT64_MAX)                  \
-    S(5, gw_run_storage.monitor.parameters.postcopy_bandwidth_max_bytes, UINT64_MAX)         \
-    S(6, gw_run_storage.upgrade.total_us, UINT64_MAX) /* as the old process measured them */ \
-    S(7, gw_run_storage.upgrade.downtime_us, UINT64_MAX)                                     \
-    S(8, gw_run_storage.console.is_escape, 1)                                                \
-    S(9, GW_UPGRADE_CAPABILITY(EVENTS), 1)                                                   \
-    S(10, GW_UPGRADE_CAPABILITY(AUTO_CONVERGE), 1)                                           \
-    S(11, GW_UPGRADE_CAPABILITY(PAUSE_BEFORE_SWITCHOVER), 1)                                 \
-    S(12, GW_UPGRADE_CAPABILITY(SWITCHOVER_ACK), 1)                                          \
-    S(13, GW_UPGRADE_CAPABILITY(RELEASE_RAM), 1)                                             \
-    S(14, gw_run_storage.monitor.parameters.throttle_trigger_percent, 100)                   \
-    S(15, gw_run_storage.monitor.parameters.throttle_initial_percent, 99)                    \
-    S(16, gw_run_storage.monitor.parameters.throttle_increment_percent, 99)                  \
-    S(17, gw_run_storage.monitor.parameters.throttle_max_percent, 99)                        \
-    S(18, gw_run_storage.monitor.parameters.channels, GW_QMP_CHANNELS_MAX)                   \
-    S(19, gw_run_storage.monitor.parameters.compress, GW_INFO_COMPRESS_COUNT - 1)            \
-    S(20, gw_run_storage.monitor.withdrawn.half[0], UINT64_MAX)                              \
-    S(21, gw_run_storage.monitor.withdrawn.half[1], UINT64_MAX)                              \
-    S(22, gw_run_storage.monitor.parameters.is_throttle_tail_slow, 1)
-
-#define GW_UPGRADE_CAPABILITY(name) gw_run_storage.monitor.capability[GW_INFO_CAPABILITY_##name]
-
 enum gw_upgrade_phase {
     GW_UPGRADE_NONE = 0,
     GW_UPGRADE_OFFERED, /* old: waits for the new process's ANSWER */
@@ -86,6 +58,13 @@ struct gw_upgrade {
  * and takes them out again. */
 GW_MUST_USE enum gw_status gw_upgrade_put_facts(struct gw_fault *fault);
 void gw_upgrade_drop_facts(void);
+
+/* Either process is done with the other. */
+void gw_upgrade_close_pair(void);
+
+/* New: a number that this godwit does not know, or whose value makes no sense to it, stays as it is
+ * here. */
+void gw_upgrade_take_setting(const struct gw_take_over_setting *setting);
 
 /* ---- The old process ---- */
 

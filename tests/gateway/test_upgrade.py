@@ -17,8 +17,9 @@ from test_pages import HUGE, free_pages, huge_pages
 SOCKET = "/run/godwit/guest.sock"
 CONSOLE = "/tmp/console.sock"
 CONSOLE_FILE = "/tmp/console.txt"
-REFUSED, CANCELLED, LOST, MONITOR_ERROR, KILLED = 4, 5, 7, 23, 137
-READY, COMMIT = 33, 35
+REFUSED, CANCELLED, HELD, LOST, MONITOR_ERROR, KILLED = 4, 5, 6, 7, 23, 137
+READY, COMMIT, DONE = 33, 35, 37  # frames
+WITHDRAW = 3  # a parcel
 
 
 class Upgradable(Guest):
@@ -269,6 +270,33 @@ def test_a_paused_guest_stays_paused(net):
     net[1].check("godwit", "cont", "guest")
     assert b'"RESUME"' in control.ask("continued")
     guest.check_alive()
+    guest.power_off()
+
+
+@gateways(1)
+def test_what_was_set_passes(net):
+    """None of it as it is when a godwit starts."""
+    guest = Upgradable(net[1]).boot()
+    guest.set_parameters({
+        "downtime-limit": 77, "max-bandwidth": 1 << 40, "max-postcopy-bandwidth": (1 << 33) + 5,
+        "multifd-channels": 5, "multifd-compression": "lz4", "throttle-trigger-threshold": 100,
+        "cpu-throttle-initial": 31, "cpu-throttle-increment": 32, "max-cpu-throttle": 93,
+        "cpu-throttle-tailslow": True})
+    guest.execute("migrate-set-capabilities", {"capabilities": [
+        {"capability": name, "state": name in ("events", "pause-before-switchover")}
+        for name in ("events", "postcopy-ram", "auto-converge", "pause-before-switchover",
+                     "switchover-ack")]})
+
+    def is_set():
+        return [line for line in net[1].check(
+            "talk", SOCKET, stdin=b'{"execute":"qmp_capabilities"}\n'
+                                  b'{"execute":"query-migrate-parameters"}\n'
+                                  b'{"execute":"query-migrate-capabilities"}\n').splitlines()
+                if '"return"' in line]
+    before = is_set()
+    assert len(before) == 3 and "77" in before[1], before
+    net[1].check("godwit", "upgrade", "guest")
+    assert is_set() == before, (is_set(), before)
     guest.power_off()
 
 
