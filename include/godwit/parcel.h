@@ -34,7 +34,9 @@ GW_MUST_USE enum gw_status gw_parcel_pair(int fd[2], struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_parcel_adopt(int fd, struct gw_fault *fault);
 
 /* size >= 1. On a stream socket all bytes go at once too, if they are few (32 KiB). GW_LINK when
- * the other side is gone, or did not read for timeout_ns. */
+ * the other side is gone, and only then; GW_HOST when it did not read, or the kernel had no memory,
+ * for timeout_ns, or at once for what no time mends. With UINT64_MAX it is tried again, whatever
+ * the error, until it is sent or the other side is gone. */
 GW_MUST_USE enum gw_status gw_parcel_send(int fd, const struct gw_parcel *parcel,
                                           uint64_t timeout_ns, struct gw_fault *fault);
 

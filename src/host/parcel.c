@@ -7,11 +7,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "godwit/clock.h"
+
+enum { LACK_MS = 1 }; /* until a message that the kernel had no memory for is tried again */
 
 /* The one control message there is: SCM_RIGHTS, unix(7). A header, then the descriptors. */
 enum { FDS_AT = CMSG_LEN(0) };
@@ -79,6 +82,12 @@ enum gw_status gw_parcel_await(int fd, uint64_t timeout_ns)
     return await(fd, POLLIN, deadline_in(timeout_ns));
 }
 
+/* What sendmsg says when the other side's end is closed, and of nothing else. */
+static bool is_end(int error)
+{
+    return error == EPIPE || error == ECONNRESET || error == ENOTCONN || error == ECONNREFUSED;
+}
+
 enum gw_status gw_parcel_send(int fd, const struct gw_parcel *parcel, uint64_t timeout_ns,
                               struct gw_fault *fault)
 {
@@ -98,12 +107,19 @@ enum gw_status gw_parcel_send(int fd, const struct gw_parcel *parcel, uint64_t t
         message.msg_controllen = bytes;
     }
     while (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        if (errno == EINTR || (errno == EAGAIN && await(fd, POLLOUT, deadline_ns) == GW_OK)) {
+        int error = errno;
+        if (is_end(error)) {
+            return gw_fault_set(fault, GW_LINK, "the other process is gone");
+        }
+        if (error == EINTR || (error == EAGAIN && await(fd, POLLOUT, deadline_ns) == GW_OK)) {
             continue;
         }
-        return errno == EAGAIN
-                   ? gw_fault_set(fault, GW_LINK, "the other process does not read")
-                   : gw_fault_set(fault, GW_LINK, "the other process is gone: %s", strerror(errno));
+        bool is_lack = error == ENOBUFS || error == ENOMEM; /* no event tells when it is over */
+        if ((is_lack && ms_until(deadline_ns) > 0) || deadline_ns == UINT64_MAX) {
+            (void)poll(NULL, 0, LACK_MS);
+            continue;
+        }
+        return gw_fault_set_os(fault, error, "a message to the other process");
     }
     return GW_OK;
 }

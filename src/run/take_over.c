@@ -161,19 +161,10 @@ int gw_take_over_fd(enum gw_take_over_fd which)
 
 /* ---- While it comes ---- */
 
-static void close_pair(void)
-{
-    if (UPGRADE->fd >= 0) {
-        gw_loop_remove(&UPGRADE->watch);
-        (void)close(UPGRADE->fd);
-    }
-    UPGRADE->fd = -1;
-}
-
 void gw_take_over_end(void)
 {
     if (UPGRADE->phase == GW_UPGRADE_TAKEN && !MONITOR->is_arriving) {
-        close_pair();
+        gw_upgrade_close_pair();
     }
 }
 
@@ -270,14 +261,16 @@ static void handle(void *context, uint32_t events)
         if (status == GW_OK) {
             take_message(&parcel);
             gw_parcel_close_fds(&parcel);
-        } else if (status == GW_PROTOCOL) {
-            gw_monitor_say("%s", fault.text);
-        } else {
-            UPGRADE->is_other_gone = true;
-            close_pair();
-            gw_take_over_settle();
-            return;
+            continue;
         }
+        if (status == GW_LINK) {
+            UPGRADE->is_other_gone = true;
+            gw_upgrade_close_pair();
+            gw_take_over_settle();
+        } else {
+            gw_monitor_say("%s", fault.text); /* what else there is comes next time */
+        }
+        return;
     }
 }
 

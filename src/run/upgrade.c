@@ -30,7 +30,7 @@
 
 /* ---- The pair ---- */
 
-static void close_pair(void)
+void gw_upgrade_close_pair(void)
 {
     gw_loop_remove(&UPGRADE->watch);
     if (UPGRADE->fd >= 0) {
@@ -51,8 +51,9 @@ static enum gw_status say(size_t size, const int *fds, uint32_t fd_count, uint64
 
 /* The new process must never run the guest. While it is being moved it hears so before the guest
  * goes on here (MOVING_NS): had it heard nothing and found this process dead, it would run what it
- * has. That it is slow to read can only be for a moment then, as nothing waits before this message;
- * or it is gone. Before that it has nothing to run. */
+ * has. So this ends only when it is said or the new process is gone, and until then the guest
+ * stands still: longer than a moment only where the kernel has no memory for it, as nothing waits
+ * before this message. Before that it has nothing to run. */
 static void withdraw(uint64_t patience_ns)
 {
     size_t size;
@@ -63,7 +64,7 @@ static void withdraw(uint64_t patience_ns)
     if (gw_take_over_encode_withdraw(UPGRADE->bytes, sizeof(UPGRADE->bytes), &size) == GW_OK) {
         (void)!say(size, NULL, 0, patience_ns, &fault);
     }
-    close_pair();
+    gw_upgrade_close_pair();
 }
 
 /* ---- The facts of shared memory ---- */
@@ -300,7 +301,7 @@ static void handle(void *context, uint32_t events)
              status == GW_LINK ? "the new godwit ended before it answered" : fault.text);
     } else if (status == GW_LINK) {
         UPGRADE->is_other_gone = true;
-        close_pair();
+        gw_upgrade_close_pair();
         gw_upgrade_settle();
     } else {
         gw_monitor_say("%s", fault.text); /* the engine's link is what counts now */

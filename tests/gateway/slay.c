@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * slay WHAT NUMBER before|after PROGRAM ARGUMENTS: runs a program and kills it at one exact moment,
- * as a crash would.
+ * slay WHAT NUMBER before|after|freeze|fail PROGRAM ARGUMENTS: runs a program and kills it at one
+ * exact moment, as a crash would; or stops the thread there for good; or has the call fail.
  *
- *   slay frame 35   when it sends the handover's frame of type 35 (COMMIT)
+ *   slay frame 35   when it sends the handover's frame of type 35 (COMMIT); fail: its link is reset
+ *   slay parcel 3   when it sends an upgrade's message of type 3 (WITHDRAW); fail: there is no
+ *                   memory for it, five times
  *   slay rename 3   when it renames a file for the third time (a record becomes valid)
  *
  * A seccomp filter stops the program at that system call alone, so that it is not slower for it.
@@ -28,10 +30,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FRAME_TYPE_AT = 5 };
+enum { FRAME_TYPE_AT = 5, PARCEL_TYPE_AT = 8, LACKS_MAX = 5 };
 
 static struct {
-    bool is_frame, is_after;
+    bool is_frame, is_parcel, is_after, is_freeze, is_fail;
     long number;
     long seen;
 } wish;
@@ -64,25 +66,52 @@ static bool read_memory(pid_t thread, uint64_t at, void *bytes, size_t count)
     return process_vm_readv(thread, &here, 1, &there, 1, 0) == (ssize_t)count;
 }
 
-static bool is_the_frame(pid_t thread)
+struct registers {
+    uint64_t word[34]; /* struct user_pt_regs: x0 to x30, sp, pc, pstate */
+};
+
+static bool get_registers(pid_t thread, struct registers *registers)
 {
-    uint64_t registers[34]; /* struct user_pt_regs: x0 to x30, sp, pc, pstate */
-    struct iovec all = {.iov_base = registers, .iov_len = sizeof(registers)};
+    struct iovec all = {.iov_base = registers, .iov_len = sizeof(*registers)};
+    return ptrace(PTRACE_GETREGSET, thread, (void *)NT_PRSTATUS, &all) == 0;
+}
+
+/* The call is not made, and says `error`. */
+static void let_fail(pid_t thread, int error)
+{
+    struct registers registers;
+    int none = -1;
+    struct iovec all = {.iov_base = &registers, .iov_len = sizeof(registers)};
+    struct iovec call = {.iov_base = &none, .iov_len = sizeof(none)};
+    if (!get_registers(thread, &registers)) {
+        fail("registers");
+    }
+    registers.word[0] = (uint64_t)-error;
+    if (ptrace(PTRACE_SETREGSET, thread, (void *)NT_PRSTATUS, &all) != 0 ||
+        ptrace(PTRACE_SETREGSET, thread, (void *)NT_ARM_SYSTEM_CALL, &call) != 0) {
+        fail("registers");
+    }
+}
+
+static bool is_the_message(pid_t thread)
+{
+    struct registers registers;
     struct msghdr message;
     struct iovec part;
-    uint8_t header[FRAME_TYPE_AT + 1];
-    return ptrace(PTRACE_GETREGSET, thread, (void *)NT_PRSTATUS, &all) == 0 &&
-           read_memory(thread, registers[1], &message, sizeof(message)) &&
+    uint8_t header[PARCEL_TYPE_AT + 1];
+    int at = wish.is_frame ? FRAME_TYPE_AT : PARCEL_TYPE_AT;
+    return get_registers(thread, &registers) &&
+           read_memory(thread, registers.word[1], &message, sizeof(message)) &&
            read_memory(thread, (uintptr_t)message.msg_iov, &part, sizeof(part)) &&
            part.iov_len >= sizeof(header) &&
            read_memory(thread, (uintptr_t)part.iov_base, header, sizeof(header)) &&
-           memcmp(header, "GDWT", 4) == 0 && header[FRAME_TYPE_AT] == wish.number;
+           memcmp(header, wish.is_frame ? "GDWT" : "GDTO", 4) == 0 && header[at] == wish.number;
 }
 
 /* At the entry of the system call. */
 static bool is_the_one(pid_t thread)
 {
-    return wish.is_frame ? is_the_frame(thread) : ++wish.seen == wish.number;
+    return wish.is_frame || wish.is_parcel ? is_the_message(thread) : ++wish.seen == wish.number;
 }
 
 static void start(char **arguments)
@@ -90,7 +119,7 @@ static void start(char **arguments)
     if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0 || raise(SIGSTOP) != 0) {
         fail("ptrace");
     }
-    stop_at(wish.is_frame ? SYS_sendmsg : SYS_renameat);
+    stop_at(wish.is_frame || wish.is_parcel ? SYS_sendmsg : SYS_renameat);
     execvp(arguments[0], arguments);
     fail(arguments[0]);
 }
@@ -117,6 +146,16 @@ static int follow(pid_t child)
             continue;
         }
         if (is_entry && is_the_one(thread)) {
+            if (wish.is_freeze) {
+                continue;
+            }
+            if (wish.is_fail) {
+                if (wish.is_frame || wish.seen++ < LACKS_MAX) {
+                    let_fail(thread, wish.is_frame ? ECONNRESET : ENOBUFS);
+                }
+                (void)ptrace(PTRACE_CONT, thread, 0, 0);
+                continue;
+            }
             is_leaving = wish.is_after;
             if (!wish.is_after) {
                 (void)kill(child, SIGKILL);
@@ -134,12 +173,17 @@ int main(int count, char **arguments)
 {
     int how;
     if (count < 5) {
-        (void)fprintf(stderr, "usage: slay frame|rename NUMBER before|after PROGRAM ARGUMENTS\n");
+        (void)fprintf(stderr,
+                      "usage: slay frame|parcel|rename NUMBER before|after|freeze|fail PROGRAM "
+                      "ARGUMENTS\n");
         return 126;
     }
     wish.is_frame = strcmp(arguments[1], "frame") == 0;
+    wish.is_parcel = strcmp(arguments[1], "parcel") == 0;
     wish.number = strtol(arguments[2], NULL, 10);
     wish.is_after = strcmp(arguments[3], "after") == 0;
+    wish.is_freeze = strcmp(arguments[3], "freeze") == 0;
+    wish.is_fail = strcmp(arguments[3], "fail") == 0;
     pid_t child = fork();
     if (child == 0) {
         start(arguments + 4);

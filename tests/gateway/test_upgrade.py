@@ -260,6 +260,23 @@ def test_the_old_one_dies_behind_the_commit(net):
 
 
 @gateways(1)
+def test_the_new_one_hears_that_the_guest_is_kept(net):
+    """Its READY breaks the link, and the kernel has no memory for WITHDRAW at first: a new one that
+    did not hear that would take the pair's end for the old one's death, and run the guest too."""
+    guest = Upgradable(net[1], under=("slay", "parcel", WITHDRAW, "fail")).boot()
+    pid = guest.status()["pid"]
+    report = guest.upgrade("--binary", guest.slain_new("frame", READY, "fail"))
+    assert report.code == 1, report
+    net[1].shell("while [ $(pidof godwit | wc -w) != 1 ]; do usleep 10000; done")
+    said = guest.said()
+    assert "was not taken over: the old godwit keeps it" in said, said
+    assert "goes on in this one" not in said, said
+    assert guest.status()["pid"] == pid, guest.status()
+    guest.check_alive()
+    guest.power_off()
+
+
+@gateways(1)
 def test_a_paused_guest_stays_paused(net):
     guest = Upgradable(net[1]).boot()
     control = Control(net[1])
