@@ -222,7 +222,8 @@ static enum gw_status open_control(const struct gw_run_config *config, struct gw
 static enum gw_status hold_records(const struct gw_run_config *config, struct gw_fault *fault)
 {
     MONITOR->lock_fd = config->is_taking_over ? gw_take_over_fd(GW_TAKE_OVER_LOCK) : -1;
-    return MONITOR->lock_fd >= 0 ? GW_OK : gw_records_hold(config, &MONITOR->lock_fd, fault);
+    return MONITOR->lock_fd >= 0 ? gw_records_check_hold(config, MONITOR->lock_fd, fault)
+                                 : gw_records_hold(config, &MONITOR->lock_fd, fault);
 }
 
 static enum gw_status start(const struct gw_run_config *config, struct gw_fault *fault)

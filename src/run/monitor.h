@@ -149,6 +149,9 @@ bool gw_inbound_is_owing(void);  /* its source waits for this process, which mus
 /* records.c */
 GW_MUST_USE enum gw_status gw_records_hold(const struct gw_run_config *config, int *lock_fd,
                                            struct gw_fault *fault);
+/* GW_REFUSED unless that is the lock of the records that `config` names. */
+GW_MUST_USE enum gw_status gw_records_check_hold(const struct gw_run_config *config, int lock_fd,
+                                                 struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_records_check_boot(const struct gw_run_config *config,
                                                  struct gw_fault *fault);
 GW_MUST_USE enum gw_status gw_records_get_history(const struct gw_run_config *config,

@@ -5,8 +5,10 @@
  * is one, which hands it to the process that takes the guest over. Blocks for the disk. Main
  * thread, or a command without a monitor.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -136,6 +138,25 @@ enum gw_status gw_records_hold(const struct gw_run_config *config, int *lock_fd,
             config->name, config->state_dir);
     }
     return status;
+}
+
+enum gw_status gw_records_check_hold(const struct gw_run_config *config, int lock_fd,
+                                     struct gw_fault *fault)
+{
+    char path[PATH_MAX];
+    struct stat found = {0}; /* inode 0: none */
+    struct stat wanted = {0};
+    (void)snprintf(path, sizeof(path), "%s/%s.lock", config->state_dir, config->name);
+    (void)lstat(path, &found);
+    (void)fstat(lock_fd, &wanted);
+    return found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino
+               ? GW_OK
+               : gw_fault_set(
+                     fault, GW_REFUSED,
+                     "%s has inode %llu of device %llx, wanted %llu of %llx: there are not "
+                     "the old godwit's records",
+                     path, (unsigned long long)found.st_ino, (unsigned long long)found.st_dev,
+                     (unsigned long long)wanted.st_ino, (unsigned long long)wanted.st_dev);
 }
 
 enum gw_status gw_records_check_boot(const struct gw_run_config *config, struct gw_fault *fault)

@@ -332,6 +332,7 @@ enum gw_status gw_upgrade_start(int fd, struct gw_fault *fault)
     UPGRADE->fd = fd;
     UPGRADE->is_other_gone = false;
     UPGRADE->has_died_there = false;
+    UPGRADE->is_stuck = false;
     gw_fault_clear(&UPGRADE->fault);
     int directory_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     status = directory_fd < 0 ? gw_fault_set(fault, GW_HOST, "the working directory is gone")
@@ -442,7 +443,8 @@ int gw_upgrade_exit_code(void)
 /* ---- The new process is dead ---- */
 
 /* What it wrote before it died says whether the guest ever ran there. If not, this is its word, and
- * it is made irrevocable before it is used. */
+ * it is made irrevocable before it is used. It had written `opened` before ACCEPT: where nothing
+ * is, what it wrote is elsewhere or lost, and may have been `took`. */
 static enum gw_status read_token(struct gw_token *token, bool *has_run, struct gw_fault *fault)
 {
     struct gw_history history;
@@ -451,8 +453,11 @@ static enum gw_status read_token(struct gw_token *token, bool *has_run, struct g
         return status;
     }
     const struct gw_record_entry *entry = gw_history_get(&history, &MONITOR->session);
-    *has_run =
-        entry != NULL && (entry->state == GW_RECORD_TOOK || entry->state == GW_RECORD_PULLING);
+    if (entry == NULL) {
+        return gw_fault_set(fault, GW_HOST, "%s has no record of what the new godwit did",
+                            MONITOR->config->state_dir);
+    }
+    *has_run = entry->state == GW_RECORD_TOOK || entry->state == GW_RECORD_PULLING;
     if (*has_run) {
         return GW_OK;
     }
@@ -485,7 +490,8 @@ void gw_upgrade_settle(void)
         UPGRADE->has_died_there = true;
         status = gw_outgoing_give_up(OUTGOING, &token, &fault);
     }
-    if (status != GW_OK) {
+    if (status != GW_OK && !UPGRADE->is_stuck) { /* asked again as often as the engine asks */
+        UPGRADE->is_stuck = true;
         gw_monitor_say("guest %s is held: %s", MONITOR->config->name, fault.text);
     }
 }

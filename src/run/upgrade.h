@@ -41,6 +41,7 @@ struct gw_upgrade {
     struct gw_watch watch;
     bool is_other_gone;    /* it ended: its end of the pair is closed */
     bool has_died_there;   /* old: the new process took the guest, and died before it said so */
+    bool is_stuck;         /* old: it is dead, and its records settle nothing: that was said */
     uint32_t facts_before; /* how many facts there are without those of shared RAM */
     struct gw_fault fault; /* old: why it ended before the engine began; else GW_OK */
     uint64_t total_us, downtime_us; /* of the last one */

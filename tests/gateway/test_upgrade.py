@@ -277,6 +277,38 @@ def test_the_new_one_hears_that_the_guest_is_kept(net):
 
 
 @gateways(1)
+def test_records_that_are_not_the_old_ones_take_no_guest(net):
+    guest = Upgradable(net[1], options=["--state-dir", "/tmp/state"]).boot()
+    pid = guest.status()["pid"]
+    for elsewhere in ("mv /tmp/state /tmp/away",
+                      "mv /tmp/state /tmp/away; mkdir -m 700 /tmp/state; "
+                      "touch /tmp/state/guest.lock"):
+        report = guest.upgrade("--binary", guest.script(f'{elsewhere}; exec /bin/godwit "$@"'))
+        assert report.code == REFUSED, report
+        assert "/tmp/state/guest.lock has inode" in report.error, report
+        net[1].shell("rm -rf /tmp/state; mv /tmp/away /tmp/state")
+        assert guest.status()["pid"] == pid, guest.status()
+        guest.check_alive()
+    guest.power_off()
+
+
+@gateways(1)
+def test_records_that_are_lost_settle_nothing(net):
+    """The new one took the guest and died, and what it wrote is not there: had the old one gone on,
+    its registers would be of a moment whose memory is gone on."""
+    guest = Upgradable(net[1], options=["--state-dir", "/tmp/state"]).boot()
+    report = guest.upgrade("--binary", guest.script(
+        'slay rename 3 after /bin/godwit "$@"; rm /tmp/state/guest.incoming'))
+    assert report.code == HELD and "is held" in report.error, report
+    said = guest.said()
+    assert said.count("/tmp/state has no record of what the new godwit did") == 1, said
+    assert not guest.status()["running"], guest.status()
+    resolve = net[1].check("godwit", "resolve", "guest", "--give-up")
+    assert "never runs" in resolve, resolve
+    guest.wait(MIGRATED_AWAY)
+
+
+@gateways(1)
 def test_a_paused_guest_stays_paused(net):
     guest = Upgradable(net[1]).boot()
     control = Control(net[1])
