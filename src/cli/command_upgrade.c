@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "godwit/clock.h"
 #include "godwit/parcel.h"
 #include "godwit/units.h"
 #include "places.h"
@@ -89,10 +90,13 @@ static enum gw_status begin(const struct gw_cli_values *values, pid_t *process,
 
 /* The new process has it and knows that the old one does; or the old one keeps it, or knows that
  * the new one took it and died. */
-static bool is_over(const struct gw_info_migrate *info)
+static bool is_over(const struct gw_info_migrate *info, uint64_t *held_ns)
 {
+    uint64_t now_ns = gw_clock_now_ns();
+    if (!info->held.is_held)
+        *held_ns = now_ns; /* a new process that waits for the old one tells no time */
     if (info->held.is_held)
-        return info->held.held_ms >= GW_CLI_HELD_MS_MAX;
+        return now_ns - *held_ns >= GW_CLI_HELD_MS_MAX * GW_NS_PER_MS;
     return gw_info_migration_is_final(info->status) &&
            (info->role == GW_INFO_SOURCE || info->status == GW_INFO_MIGRATION_COMPLETED);
 }
@@ -114,9 +118,10 @@ static enum gw_status follow(const char *control, struct gw_info_migrate *info,
 {
     struct gw_fault ignored = {.status = GW_OK};
     bool is_cancelled = false;
+    uint64_t held_ns = gw_clock_now_ns();
     for (;;) {
         enum gw_status status = ask(control, info, fault);
-        if (status != GW_OK || is_over(info))
+        if (status != GW_OK || is_over(info, &held_ns))
             return status;
         if (gw_cli_is_interrupted() && !is_cancelled) {
             is_cancelled = true;

@@ -309,6 +309,18 @@ def test_records_that_are_lost_settle_nothing(net):
 
 
 @gateways(1)
+def test_an_old_one_that_stands_still_is_not_waited_for(net):
+    """The guest runs in the new one, and DONE does not come."""
+    guest = Upgradable(net[1], under=("slay", "frame", DONE, "freeze"), is_file=True).boot()
+    report = guest.upgrade()
+    assert report.code == HELD and "is held" in report.error, report
+    guest.check_alive()
+    guest.command.kill(9)
+    guest.expect(lambda told: "held" not in str(told["migrate"]))
+    guest.power_off()
+
+
+@gateways(1)
 def test_a_paused_guest_stays_paused(net):
     guest = Upgradable(net[1]).boot()
     control = Control(net[1])
