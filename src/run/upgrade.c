@@ -488,6 +488,7 @@ void gw_upgrade_settle(void)
         gw_monitor_say("the new godwit took guest %s and died: the guest ended with it",
                        MONITOR->config->name);
         UPGRADE->has_died_there = true;
+        gw_console_thaw(); /* nobody else says the rest */
         status = gw_outgoing_give_up(OUTGOING, &token, &fault);
     }
     if (status != GW_OK && !UPGRADE->is_stuck) { /* asked again as often as the engine asks */
