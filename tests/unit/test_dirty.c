@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@
 #include "base/bitmap.h"
 #include "godwit/marks.h"
 #include "godwit/uffd_wp.h"
+#include "ioctl_seen.h"
 #include "mirror.h"
 
 static struct gw_fault fault;
@@ -274,16 +274,22 @@ static bool given_huge_ram(void)
     return gw_ram_add_hugetlb(&ram, 0x40000000, 4 * GW_HUGE_PAGE_BYTES, &fault) == GW_OK;
 }
 
-static void huge_pages_are_reported_whole(enum gw_uffd_wp_mode mode)
+/* Of one huge page that was written. */
+static void given_huge_tracker(enum gw_uffd_wp_mode mode)
 {
     if (!given_huge_ram()) {
         skip();
     }
     gw_tracker_uffd_wp_init(&wp, &ram, &marks, mode);
-    write_page(3, 1);
+    write_page(5, 1);
     if (!mirror_start(&mirror, &wp.tracker, &ram, &fault)) {
         skip();
     }
+}
+
+static void huge_pages_are_reported_whole(enum gw_uffd_wp_mode mode)
+{
+    given_huge_tracker(mode);
     uint64_t unit = ram.unit_pages;
     assert_int_equal(mirror_send(&mirror, 64, &fault), unit);
     assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
@@ -372,17 +378,8 @@ static bool delay(const struct uffdio_writeprotect *request)
     return true;
 }
 
-#ifdef __GLIBC__
-int ioctl(int fd, unsigned long number, ...)
-#else
-int ioctl(int fd, int number, ...)
-#endif
+static int ioctl_seen(int fd, unsigned request, void *argument)
 {
-    unsigned request = (unsigned)number;
-    va_list rest;
-    va_start(rest, number);
-    void *argument = va_arg(rest, void *);
-    va_end(rest);
     if (request == UFFDIO_UNREGISTER) {
         const struct uffdio_range *range = argument;
         unregistered++;
@@ -395,7 +392,7 @@ int ioctl(int fd, int number, ...)
         errno = ENOMEM;
         return -1;
     }
-    int result = (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
+    int result = ioctl_do(fd, request, argument);
     if (request == UFFDIO_UNREGISTER && atomic_exchange(&is_answer_late, false)) {
         (void)sem_post(&may_answer);
     }
@@ -463,14 +460,7 @@ static void stop_wakes_writers(void **state)
 static void sync_huge_is_looked_at_once(void **state)
 {
     (void)state;
-    if (!given_huge_ram()) {
-        skip();
-    }
-    gw_tracker_uffd_wp_init(&wp, &ram, &marks, GW_UFFD_WP_SYNC);
-    write_page(5, 1);
-    if (!mirror_start(&mirror, &wp.tracker, &ram, &fault)) {
-        skip();
-    }
+    given_huge_tracker(GW_UFFD_WP_SYNC);
     assert_int_equal(mirror_send(&mirror, 64, &fault), ram.unit_pages);
     is_written_behind_a_look = true;
     int64_t sent = mirror_round(&mirror, 64, &fault);
@@ -509,14 +499,7 @@ static void huge_pages_unmapped_by_registering_are_kept(void **state)
 static void a_huge_page_that_could_not_be_armed_is_not(void **state)
 {
     (void)state;
-    if (!given_huge_ram()) {
-        skip();
-    }
-    gw_tracker_uffd_wp_init(&wp, &ram, &marks, GW_UFFD_WP_SYNC);
-    write_page(5, 1);
-    if (!mirror_start(&mirror, &wp.tracker, &ram, &fault)) {
-        skip();
-    }
+    given_huge_tracker(GW_UFFD_WP_SYNC);
     write_page(5, 2);
     is_protecting_refused = true;
     enum gw_status status = mirror_rearm(&mirror, 0, 64, &fault);

@@ -6,15 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "../huge.h"
 #include "base/bitmap.h"
 #include "drive_pair.h"
+#include "ioctl_seen.h"
 
 enum { UNITS = 3 };
 
@@ -34,22 +32,12 @@ static void note_wake(const struct uffdio_range *range)
     pthread_mutex_unlock(&pair_incoming.lock);
 }
 
-/* In place of libc's. */
-#ifdef __GLIBC__
-int ioctl(int fd, unsigned long number, ...)
-#else
-int ioctl(int fd, int number, ...)
-#endif
+static int ioctl_seen(int fd, unsigned request, void *argument)
 {
-    unsigned request = (unsigned)number;
-    va_list rest;
-    va_start(rest, number);
-    void *argument = va_arg(rest, void *);
-    va_end(rest);
     if (request == UFFDIO_WAKE) {
         note_wake(argument);
     }
-    return (int)syscall(SYS_ioctl, fd, (unsigned long)request, argument);
+    return ioctl_do(fd, request, argument);
 }
 
 /* Bytes in the first unit, zeros in the second, and a third that was never touched. */
