@@ -119,7 +119,9 @@ enum gw_status gw_parcel_send(int fd, const struct gw_parcel *parcel, uint64_t t
             (void)poll(NULL, 0, LACK_MS);
             continue;
         }
-        return gw_fault_set_os(fault, error, "a message to the other process");
+        return gw_fault_set_os(fault, error, "%s",
+                               error == EAGAIN ? "the other process does not read"
+                                               : "a message to the other process");
     }
     return GW_OK;
 }

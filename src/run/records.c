@@ -151,12 +151,12 @@ enum gw_status gw_records_check_hold(const struct gw_run_config *config, int loc
     (void)fstat(lock_fd, &wanted);
     return found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino
                ? GW_OK
-               : gw_fault_set(
-                     fault, GW_REFUSED,
-                     "%s has inode %llu of device %llx, wanted %llu of %llx: there are not "
-                     "the old godwit's records",
-                     path, (unsigned long long)found.st_ino, (unsigned long long)found.st_dev,
-                     (unsigned long long)wanted.st_ino, (unsigned long long)wanted.st_dev);
+               : gw_fault_set(fault, GW_REFUSED,
+                              "%s has inode %llu of device %llx, wanted %llu of %llx: the old "
+                              "godwit's records are elsewhere",
+                              path, (unsigned long long)found.st_ino,
+                              (unsigned long long)found.st_dev, (unsigned long long)wanted.st_ino,
+                              (unsigned long long)wanted.st_dev);
 }
 
 enum gw_status gw_records_check_boot(const struct gw_run_config *config, struct gw_fault *fault)
