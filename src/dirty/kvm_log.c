@@ -42,8 +42,9 @@
 #include "dirty/kvm_slot.h"
 #include "godwit/ioctl.h"
 
-/* Words of one CLEAR: 4096 pages, 512 bytes on the stack of whoever re-arms. */
-enum { CLEAR_WORDS = 64 };
+/* Of one CLEAR: 512 bytes on the stack of whoever re-arms; and at the start, from `scratch`. KVM's
+ * lock is held so long. */
+enum { CLEAR_WORDS = 64, START_PAGES = 65536 };
 
 static struct gw_tracker_kvm_log *log_of(struct gw_tracker *tracker)
 {
@@ -60,14 +61,15 @@ static int set_logging(const struct gw_tracker_kvm_log *log, uint32_t region, bo
     return gw_kvm_slot_log(log->vm_fd, log->ram, region, &log->slot[region], is_on);
 }
 
+/* Of `count` pages from `first` on, a multiple of 64 like it, as far as there are as many. */
 static enum gw_status clear_words(const struct gw_tracker_kvm_log *log, uint32_t index,
-                                  uint64_t first, uint64_t *bits, struct gw_fault *fault)
+                                  uint64_t first, uint32_t count, uint64_t *bits,
+                                  struct gw_fault *fault)
 {
     uint64_t left = pages_of(log, index) - first;
     struct kvm_clear_dirty_log clear = {
         .slot = log->slot[index].slot,
-        /* A multiple of 64, unless it ends where the slot ends. */
-        .num_pages = left < CLEAR_WORDS * 64 ? (uint32_t)left : CLEAR_WORDS * 64,
+        .num_pages = left < count ? (uint32_t)left : count,
         .first_page = first,
         .dirty_bitmap = bits,
     };
@@ -80,48 +82,49 @@ static enum gw_status clear_words(const struct gw_tracker_kvm_log *log, uint32_t
     return GW_OK;
 }
 
-struct extent {
-    uint64_t first, end;
-};
-
-/* Sets the bits of the holes in [first, stop), bit 0 for `first`; returns how many. *data is the
- * last run of data that was found, from one call to the next: a look goes on to the run's end,
- * however long, so there is one for each run. */
-static uint64_t put_holes(const struct gw_ram *ram, uint64_t first, uint64_t stop, uint64_t end,
-                          struct extent *data, uint64_t *words)
-{
-    uint64_t holes = 0;
-    for (uint64_t page = first; page < stop; page = data->end) {
-        if (page >= data->end) {
-            uint64_t count;
-            data->first = gw_ram_next_data(ram, page, end, &count);
-            data->end = data->first + count;
-        }
-        uint64_t hole_end = data->first < stop ? data->first : stop;
-        if (page < hole_end) {
-            holes += gw_bits_put(words, page - first, hole_end - page, true);
-        }
-    }
-    return holes;
-}
-
-/* Kind 1 of above: clears every hole of a region. As few CLEARs as may be: each flushes the guest's
- * TLBs. Where holes and data alternate KVM protects what lies between, too; that is done a little
- * early. */
-static enum gw_status clear_holes(const struct gw_tracker_kvm_log *log, uint32_t index,
-                                  struct gw_fault *fault)
+/* The holes of a region, in `scratch`, bit 0 for its first page. */
+static void find_holes(struct gw_tracker_kvm_log *log, uint32_t index)
 {
     uint64_t base = log->ram->region[index].page_first;
     uint64_t end = base + pages_of(log, index);
-    struct extent data = {.first = base, .end = base};
+    uint64_t count = 0;
+    memset(log->scratch, 0, (end - base + 63) / 64 * sizeof(log->scratch[0]));
+    for (uint64_t page = base; page < end;) {
+        uint64_t data = gw_ram_next_data(log->ram, page, end, &count);
+        (void)gw_bits_put(log->scratch, page - base, data - page, true);
+        page = data + count;
+    }
+}
+
+/* Sets the bits of all its pages but those which were holes then, and are still. */
+static void put_data(const struct gw_tracker_kvm_log *log, uint32_t index, uint64_t *bitmap)
+{
+    uint64_t base = log->ram->region[index].page_first;
+    uint64_t pages = pages_of(log, index);
+    for (uint64_t page = 0; page < pages;) {
+        uint64_t hole = gw_bits_next(log->scratch, page, pages, true);
+        (void)gw_bits_put(bitmap, base + page, hole - page, true);
+        page = gw_bits_next(log->scratch, hole, pages, false);
+        (void)gw_ram_put_data(log->ram, base + hole, base + page, bitmap);
+    }
+}
+
+/* Kind 1 of above: clears every hole of a region, and looks. As few CLEARs as may be: each flushes
+ * the guest's TLBs. Where holes and data alternate KVM protects what lies between, too; that is
+ * done a little early. */
+static enum gw_status clear_holes(struct gw_tracker_kvm_log *log, uint32_t index, uint64_t *bitmap,
+                                  struct gw_fault *fault)
+{
+    uint64_t pages = pages_of(log, index);
     enum gw_status status = GW_OK;
-    for (uint64_t page = base; status == GW_OK && page < end; page += CLEAR_WORDS * 64) {
-        uint64_t words[CLEAR_WORDS] = {0};
-        uint64_t stop = page + CLEAR_WORDS * 64 < end ? page + CLEAR_WORDS * 64 : end;
-        if (put_holes(log->ram, page, stop, end, &data, words) > 0) {
-            status = clear_words(log, index, page - base, words, fault);
+    find_holes(log, index);
+    for (uint64_t page = 0; status == GW_OK && page < pages; page += START_PAGES) {
+        uint64_t end = page + START_PAGES < pages ? page + START_PAGES : pages;
+        if (gw_bits_next(log->scratch, page, end, true) < end) {
+            status = clear_words(log, index, page, START_PAGES, &log->scratch[page / 64], fault);
         }
     }
+    put_data(log, index, bitmap);
     return status;
 }
 
@@ -148,14 +151,16 @@ static enum gw_status kvm_log_start(struct gw_tracker *tracker, uint64_t *bitmap
             status = gw_fault_set_os(fault, error, "KVM dirty log: switching it on for slot %u",
                                      (unsigned)log->slot[i].slot);
         } else if (log->manual_flags & KVM_DIRTY_LOG_INITIALLY_SET) {
-            status = clear_holes(log, i, fault);
+            status = clear_holes(log, i, bitmap, fault);
         }
     }
     if (status != GW_OK) {
         kvm_log_stop(tracker);
         return status;
     }
-    (void)gw_ram_put_data(log->ram, 0, log->ram->page_count, bitmap);
+    if (!(log->manual_flags & KVM_DIRTY_LOG_INITIALLY_SET)) {
+        (void)gw_ram_put_data(log->ram, 0, log->ram->page_count, bitmap);
+    }
     if (log->marks != NULL) { /* what was written before is reported now, and not again */
         (void)gw_marks_get(log->marks, log->ram->page_count, bitmap);
     }
@@ -206,7 +211,7 @@ static enum gw_status rearm_region(const struct gw_tracker_kvm_log *log, uint32_
             page = first + gw_bits_next(bits, run_end - first, stop - first, true);
         }
         if (armed > 0) {
-            status = clear_words(log, index, window - base, words, fault);
+            status = clear_words(log, index, window - base, CLEAR_WORDS * 64, words, fault);
         }
     }
     return status;
