@@ -30,6 +30,7 @@ struct gw_thread {
     pthread_t id;
     void (*function)(void *context);
     void *context;
+    char name[16]; /* as the kernel keeps it: prctl(2), PR_SET_NAME */
     bool is_started;
 };
 

@@ -8,12 +8,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static void *run(void *argument)
 {
     struct gw_thread *thread = argument;
+    (void)prctl(PR_SET_NAME, thread->name);
     thread->function(thread->context);
     return NULL;
 }
@@ -52,6 +54,7 @@ enum gw_status gw_thread_start(struct gw_thread *thread, const char *name, void 
     GW_ASSERT(!thread->is_started);
     thread->function = function;
     thread->context = context;
+    (void)snprintf(thread->name, sizeof(thread->name), "%s", name);
     /* With a stack of one's own pthreads makes no guard page: this is it. */
     if (mprotect(thread->guard, sizeof(thread->guard), PROT_NONE) != 0) {
         return gw_fault_set_os(fault, errno, "guard page of thread %s", name);
@@ -62,9 +65,6 @@ enum gw_status gw_thread_start(struct gw_thread *thread, const char *name, void 
         return gw_fault_set_os(fault, error, "starting thread %s", name);
     }
     thread->is_started = true;
-    char short_name[16]; /* pthread_setname_np(3): 15 characters */
-    (void)snprintf(short_name, sizeof(short_name), "%.15s", name);
-    (void)pthread_setname_np(thread->id, short_name);
     return GW_OK;
 }
 
