@@ -40,6 +40,7 @@
 #include "godwit/answerer.h"
 #include "godwit/channel.h"
 #include "godwit/clock.h"
+#include "godwit/deadline.h"
 #include "godwit/faults.h"
 #include "godwit/loop.h"
 #include "godwit/ram.h"
@@ -94,11 +95,12 @@ struct gw_incoming_peer {
 struct gw_incoming {
     pthread_mutex_t lock; /* around `target`; never held during I/O */
     struct gw_target target;
+    uint64_t woken_ns; /* the receivers', under the lock */
     const struct gw_ram *ram;
 
     struct gw_loop loop;
     struct gw_notify wake;
-    int timer_fd;
+    struct gw_deadline timer;
     struct gw_watch wake_watch, timer_watch, listener_watch;
     struct gw_listener listener;
     uint64_t intro_ns;  /* a candidate's time */

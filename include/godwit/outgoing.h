@@ -33,6 +33,7 @@
 #include "godwit/answerer.h"
 #include "godwit/channel.h"
 #include "godwit/clock.h"
+#include "godwit/deadline.h"
 #include "godwit/loop.h"
 #include "godwit/ram.h"
 #include "godwit/sender.h"
@@ -70,7 +71,7 @@ struct gw_outgoing {
 
     struct gw_loop loop;
     struct gw_notify wake;
-    int timer_fd;
+    struct gw_deadline timer;
     struct gw_watch wake_watch, timer_watch, control_watch;
     struct gw_watch bulk_watch[GW_BULK_CHANNELS_MAX];
 

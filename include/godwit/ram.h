@@ -106,15 +106,25 @@ uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end,
 /* Sets the bits of the pages in [page, end) that were ever touched; returns how many were not. */
 uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *bitmap);
 
+/* True: [page, page+count) are holes of a memfd region. False: they are not, or it takes longer to
+ * find out than to discard them. */
+bool gw_ram_is_hole(const struct gw_ram *ram, uint64_t page, uint64_t count);
+
 /* Has the kernel make these pages, where they are missing, at one go: whoever fills them next does
  * not take a fault for each. From Linux 5.14 on; before, nothing changes. */
 void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);
 
+enum gw_ram_huge {
+    GW_RAM_HUGE_MADE, /* a huge page of zeros */
+    GW_RAM_HUGE_NOT,  /* something is there, or it cannot be one, or the kernel was busy with it */
+    GW_RAM_HUGE_NONE, /* the host had none to give, or knows no such thing: ask no more for a while
+                       */
+};
+
 /* Makes one page of the GW_HUGE_PAGE_BYTES from `page` on, where all of them are holes of a memfd
- * region and lie as a huge page must; else nothing. False: the host had none to give, or knows no
- * such thing (Linux 6.4 does), and need not be asked again soon. (The kernel makes none of a
+ * region and lie as a huge page must; else nothing. From Linux 6.4 on. (The kernel makes none of a
  * memfd's pages by itself.) */
-bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page);
+enum gw_ram_huge gw_ram_make_huge(const struct gw_ram *ram, uint64_t page);
 
 /* Makes [page, page+count) holes again: reads as zero, memory given back. Of a huge page that is
  * not in it as a whole, those pages are zeroed instead. Where RAM is tracked that is a write which

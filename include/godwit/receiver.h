@@ -47,6 +47,7 @@ struct gw_receiver {
     uint64_t *map;    /* channel 0: GW_BITMAP_WORDS for MISSING and RECEIVED */
 
     /* Under the lock. */
+    uint64_t *woken_ns; /* when a receiver last woke the owner for what does not wait */
     bool has_ended;
     struct gw_fault fault; /* why; never GW_OK once it has ended */
 
@@ -63,8 +64,8 @@ struct gw_receiver {
     bool is_stopped;       /* no guest runs on either side: nothing waits longer than it must */
     bool is_without_huge;  /* this host has no huge pages to give */
     bool is_owing;         /* an acknowledgement that waits for more batches */
-    uint64_t stretch_made; /* the last that was asked to be made huge; UINT64_MAX: none was */
-    uint64_t woken_ns;     /* when the owner was last woken for one that did not */
+    uint64_t stretch_seen; /* the last that was asked to be made huge; UINT64_MAX: none was */
+    bool is_huge;          /* it became a huge page */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
     uint8_t packed[GW_BATCH_BYTES_MAX]; /* as it came */
     struct iovec part[GW_BATCH_RECORDS_MAX + GW_RAM_REGIONS_MAX];

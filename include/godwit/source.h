@@ -366,8 +366,11 @@ bool gw_source_has_action(const struct gw_source *source);
 GW_MUST_USE enum gw_status gw_source_next(struct gw_source *source,
                                           struct gw_source_action *action);
 
-/* The next pages for that bulk channel, or GW_AGAIN: then ask again after the next event, or at
- * *retry_ns (UINT64_MAX: only after an event). */
+/* False: there are no pages to send, whatever the channel, before another event. */
+bool gw_source_is_sending(const struct gw_source *source);
+
+/* The next pages for that bulk channel, or GW_AGAIN: then ask again after the next event behind
+ * which gw_source_is_sending, or at *retry_ns (UINT64_MAX: only after an event). */
 GW_MUST_USE enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel,
                                                 uint64_t now_ns, struct gw_batch *batch,
                                                 uint64_t *retry_ns);

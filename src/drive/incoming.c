@@ -3,7 +3,6 @@
  * godwit/incoming.h. */
 #include <unistd.h>
 
-#include "drive/deadline.h"
 #include "godwit/clock.h"
 #include "drive/incoming_internal.h"
 
@@ -37,14 +36,13 @@ static enum gw_status open_descriptors(struct gw_incoming *incoming,
         status = gw_notify_open(&incoming->wake, fault);
     }
     if (status == GW_OK) {
-        incoming->timer_fd = gw_deadline_open(fault);
-        status = incoming->timer_fd < 0 ? GW_HOST : GW_OK;
+        status = gw_deadline_open(&incoming->timer, fault);
     }
     if (status == GW_OK) {
         status = watch(incoming, &incoming->wake_watch, incoming->wake.fd, fault);
     }
     if (status == GW_OK) {
-        status = watch(incoming, &incoming->timer_watch, incoming->timer_fd, fault);
+        status = watch(incoming, &incoming->timer_watch, incoming->timer.fd, fault);
     }
     if (status == GW_OK) {
         status = watch(incoming, &incoming->listener_watch, incoming->listener.fd, fault);
@@ -58,10 +56,7 @@ static void close_descriptors(struct gw_incoming *incoming)
     gw_loop_remove(&incoming->timer_watch);
     gw_loop_remove(&incoming->listener_watch);
     gw_listener_close(&incoming->listener);
-    if (incoming->timer_fd >= 0) {
-        (void)close(incoming->timer_fd);
-    }
-    incoming->timer_fd = -1;
+    gw_deadline_close(&incoming->timer);
     gw_notify_close(&incoming->wake);
     gw_loop_close(&incoming->loop);
 }
@@ -74,6 +69,7 @@ static void bind_threads(struct gw_incoming *incoming)
         incoming->old_channel[i] = NULL;
         receiver->lock = &incoming->lock;
         receiver->target = &incoming->target;
+        receiver->woken_ns = &incoming->woken_ns;
         receiver->wake = &incoming->wake;
         receiver->ram = incoming->ram;
         receiver->faults = &incoming->faults;
@@ -98,11 +94,12 @@ static void bind_threads(struct gw_incoming *incoming)
 static void reset(struct gw_incoming *incoming, const struct gw_incoming_config *config)
 {
     incoming->ram = config->ram;
+    incoming->woken_ns = 0;
     incoming->is_user_mode_enough = config->is_user_mode_enough;
     incoming->intro_ns = config->intro_ns != 0 ? config->intro_ns : GW_INCOMING_INTRO_NS;
     incoming->loop = (struct gw_loop){.epoll_fd = -1};
     incoming->wake.fd = -1;
-    incoming->timer_fd = -1;
+    incoming->timer.fd = -1;
     incoming->wake_watch = (struct gw_watch){.loop = NULL};
     incoming->timer_watch = incoming->wake_watch;
     incoming->listener_watch = incoming->wake_watch;

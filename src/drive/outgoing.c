@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "drive/deadline.h"
 #include "godwit/clock.h"
 #include "drive/outgoing_internal.h"
 
@@ -34,15 +33,14 @@ static enum gw_status open_descriptors(struct gw_outgoing *outgoing, struct gw_f
         status = gw_notify_open(&outgoing->wake, fault);
     }
     if (status == GW_OK) {
-        outgoing->timer_fd = gw_deadline_open(fault);
-        status = outgoing->timer_fd < 0 ? GW_HOST : GW_OK;
+        status = gw_deadline_open(&outgoing->timer, fault);
     }
     if (status == GW_OK) {
         status = gw_loop_add(&outgoing->loop, &outgoing->wake_watch, outgoing->wake.fd, EPOLLIN,
                              ignore, outgoing, fault);
     }
     if (status == GW_OK) {
-        status = gw_loop_add(&outgoing->loop, &outgoing->timer_watch, outgoing->timer_fd, EPOLLIN,
+        status = gw_loop_add(&outgoing->loop, &outgoing->timer_watch, outgoing->timer.fd, EPOLLIN,
                              ignore, outgoing, fault);
     }
     return status;
@@ -52,10 +50,7 @@ static void close_descriptors(struct gw_outgoing *outgoing)
 {
     gw_loop_remove(&outgoing->wake_watch);
     gw_loop_remove(&outgoing->timer_watch);
-    if (outgoing->timer_fd >= 0) {
-        (void)close(outgoing->timer_fd);
-    }
-    outgoing->timer_fd = -1;
+    gw_deadline_close(&outgoing->timer);
     gw_notify_close(&outgoing->wake);
     gw_loop_close(&outgoing->loop);
 }
@@ -72,7 +67,7 @@ static void reset(struct gw_outgoing *outgoing, const struct gw_outgoing_config 
     outgoing->has_fresh_uri = false;
     outgoing->loop = (struct gw_loop){.epoll_fd = -1};
     outgoing->wake.fd = -1;
-    outgoing->timer_fd = -1;
+    outgoing->timer.fd = -1;
     outgoing->wake_watch = (struct gw_watch){.loop = NULL};
     outgoing->timer_watch = outgoing->wake_watch;
     outgoing->control_watch = outgoing->wake_watch;

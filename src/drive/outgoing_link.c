@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "godwit/clock.h"
+#include "drive/exchange.h"
 #include "drive/outgoing_internal.h"
 
 enum { MESSAGES_AT_A_TIME = 64 }; /* then the owner has a turn */
@@ -279,9 +280,13 @@ static bool receive(struct gw_outgoing *outgoing, uint64_t now_ns)
     return false;
 }
 
-/* After WELCOME the target says nothing on a bulk channel: what can be read there is its end. */
+/* After WELCOME the target says nothing on a bulk channel: what can be read there is its end. Asked
+ * without the socket's lock, for which its sender would have to wait. */
 static void check_bulk(struct gw_outgoing *outgoing, struct gw_connection *bulk)
 {
+    if (!gw_exchange_is_readable(bulk, 0)) {
+        return;
+    }
     uint8_t byte;
     struct iovec part = {.iov_base = &byte, .iov_len = 1};
     size_t count = 0;

@@ -2,7 +2,6 @@
 /* The source's owner thread at work: events to the engine, actions from it. */
 #include <string.h>
 
-#include "drive/deadline.h"
 #include "godwit/clock.h"
 #include "drive/outgoing_internal.h"
 
@@ -12,7 +11,9 @@ enum gw_status gw_outgoing_tell(struct gw_outgoing *outgoing, struct gw_source_e
     pthread_mutex_lock(&outgoing->lock);
     event->now_ns = gw_clock_now_ns(); /* read within the lock, so that it never goes back */
     enum gw_status status = gw_source_handle(&outgoing->source, event, fault);
-    pthread_cond_broadcast(&outgoing->kicked);
+    if (gw_source_is_sending(&outgoing->source)) {
+        pthread_cond_broadcast(&outgoing->kicked);
+    }
     pthread_mutex_unlock(&outgoing->lock);
     return status;
 }
@@ -139,7 +140,8 @@ static void set_timer(struct gw_outgoing *outgoing)
     uint64_t deadline_ns = gw_source_deadline(&outgoing->source);
     pthread_mutex_unlock(&outgoing->lock);
     uint64_t link_ns = gw_outgoing_link_deadline(outgoing);
-    gw_deadline_set(outgoing->timer_fd, deadline_ns < link_ns ? deadline_ns : link_ns);
+    gw_deadline_set(&outgoing->timer, deadline_ns < link_ns ? deadline_ns : link_ns,
+                    gw_clock_now_ns());
 }
 
 void gw_outgoing_pump(struct gw_outgoing *outgoing)

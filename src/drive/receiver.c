@@ -142,24 +142,9 @@ uint32_t gw_receiver_crc(const struct gw_receiver *receiver, int count, uint32_t
     return crc;
 }
 
-/* Without a look whether they hold anything: that takes longer than to punch a hole into a hole. */
-static enum gw_status place_zeros(struct gw_receiver *receiver, struct gw_fault *fault)
-{
-    for (uint32_t i = 0; i < receiver->records.record_count; i++) {
-        const struct gw_record *record = &receiver->records.record[i];
-        if (record->kind == GW_RECORD_ZERO) {
-            enum gw_status status =
-                gw_ram_discard(receiver->ram, record->page, record->count, fault);
-            if (status != GW_OK) {
-                return status;
-            }
-        }
-    }
-    return GW_OK;
-}
-
-/* Of batches that come faster than this, several are acknowledged at once; so long the last of them
- * waits for another. On a fast link each acknowledgement costs more than the batch's sum. */
+/* Of batches that come faster than this, on all channels together, several are acknowledged at
+ * once; so long the last of them waits for another. On a fast link each acknowledgement costs more
+ * than the batch's sum. */
 #define ACK_NS (20 * GW_NS_PER_MS)
 enum { ACK_PATIENCE_MS = 1 };
 
@@ -171,12 +156,13 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     event->now_ns = gw_clock_now_ns();
     (void)!gw_target_handle(receiver->target, event, NULL);
     bool has_action = gw_target_has_action(receiver->target);
-    bool may_wait = gw_target_may_wait(receiver->target);
+    bool is_soon = !receiver->is_stopped && event->now_ns - *receiver->woken_ns < ACK_NS;
+    receiver->is_owing =
+        has_action && is_soon && !receiver->is_urgent && gw_target_may_wait(receiver->target);
+    bool is_waking = has_action && !receiver->is_owing;
+    *receiver->woken_ns = is_waking ? event->now_ns : *receiver->woken_ns;
     pthread_mutex_unlock(receiver->lock);
-    bool is_soon = !receiver->is_stopped && event->now_ns - receiver->woken_ns < ACK_NS;
-    receiver->is_owing = has_action && may_wait && is_soon && !receiver->is_urgent;
-    if (has_action && !receiver->is_owing) {
-        receiver->woken_ns = event->now_ns;
+    if (is_waking) {
         gw_notify_signal(receiver->wake);
     }
 }
@@ -194,44 +180,6 @@ static bool catch_up(struct gw_receiver *receiver)
     receiver->is_owing = false;
     gw_notify_signal(receiver->wake);
     return false;
-}
-
-/* A fresh page that is made by a fault of its own costs more than one of a run made at one go. */
-static void populate(const struct gw_receiver *receiver)
-{
-    for (uint32_t i = 0; i < receiver->records.record_count; i++) {
-        const struct gw_record *record = &receiver->records.record[i];
-        bool is_written = record->kind == GW_RECORD_RAW || record->kind == GW_RECORD_FILL;
-        if (is_written && record->count > 1) {
-            gw_ram_populate(receiver->ram, record->page, record->count);
-        }
-    }
-}
-
-/* A host that has none to give, or has to make room first, is not asked again: pages one by one are
- * sooner there then. */
-#define HUGE_PAGE_NS (50 * GW_NS_PER_MS)
-
-/* Once a stretch: several batches bring it. */
-static void make_huge(struct gw_receiver *receiver)
-{
-    uint64_t stretch_pages = GW_STRETCH_BYTES / receiver->ram->page_bytes;
-    uint64_t stretch = receiver->records.record[0].page / stretch_pages;
-    if (stretch == receiver->stretch_made) {
-        return;
-    }
-    receiver->stretch_made = stretch;
-    uint64_t start_ns = gw_clock_thread_ns();
-    receiver->is_without_huge = !gw_ram_make_huge(receiver->ram, stretch * stretch_pages) ||
-                                gw_clock_thread_ns() - start_ns > HUGE_PAGE_NS;
-}
-
-static void make_pages(struct gw_receiver *receiver, const struct gw_frame_header *header)
-{
-    if ((header->flags & GW_FRAME_WHOLE) != 0 && !receiver->is_without_huge) {
-        make_huge(receiver);
-    }
-    populate(receiver);
 }
 
 /* The sum is of what now lies in RAM: the guest does not run, so nobody has written there since. */
@@ -254,11 +202,11 @@ static enum gw_status read_direct(struct gw_receiver *receiver, const struct gw_
 static enum gw_status receive_direct(struct gw_receiver *receiver, const struct gw_receiving *batch,
                                      uint32_t *crc, struct gw_fault *fault)
 {
-    enum gw_status status = place_zeros(receiver, fault);
+    enum gw_status status = gw_receiver_place_zeros(receiver, fault);
     if (status != GW_OK) {
         return status;
     }
-    make_pages(receiver, batch->header);
+    gw_receiver_make_pages(receiver, batch->header);
     status = batch->is_packed ? gw_receiver_read_packed(receiver, batch, crc, fault)
                               : read_direct(receiver, batch, crc, fault);
     if (status != GW_OK || *crc != batch->header->payload_crc) {
@@ -567,8 +515,8 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->answered = 0;
     receiver->is_owing = false;
     receiver->is_without_huge = false;
-    receiver->stretch_made = UINT64_MAX;
-    receiver->woken_ns = 0;
+    receiver->stretch_seen = UINT64_MAX;
+    receiver->is_huge = false;
     gw_connection_read_ahead(connection, receiver->ahead, sizeof(receiver->ahead));
     gw_fault_clear(&receiver->fault);
     return gw_thread_start(&receiver->thread, receiver->is_urgent ? "gw-urgent" : "gw-receiver",

@@ -24,6 +24,14 @@ int gw_receiver_gather(struct gw_receiver *receiver);
 /* The CRC of the table and of the first `count` parts. */
 uint32_t gw_receiver_crc(const struct gw_receiver *receiver, int count, uint32_t table_bytes);
 
+/* ---- Pages before their bytes (receiver_pages.c) ---- */
+
+/* The batch's pages of zeros, where nobody runs. */
+enum gw_status gw_receiver_place_zeros(struct gw_receiver *receiver, struct gw_fault *fault);
+
+/* Has the kernel make what its other pages need. */
+void gw_receiver_make_pages(struct gw_receiver *receiver, const struct gw_frame_header *header);
+
 /* ---- Bodies that are packed, and pages that are repeated (receiver_body.c) ---- */
 
 /* Reads a packed body, and sums it with the table. */

@@ -404,34 +404,35 @@ void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count)
     }
 }
 
-/* What is there becomes part of it: so there has to be something. */
-static bool collapse(uint8_t *base)
+/* What is there becomes part of it: so there has to be something, and best what nobody has mapped,
+ * which the kernel would have to undo first. */
+static enum gw_ram_huge collapse(int fd, uint64_t offset, uint8_t *base)
 {
-    if (madvise(base, GW_HUGE_PAGE_BYTES, MADV_HUGEPAGE) != 0) {
-        return false;
+    if (pwrite(fd, "", 1, (off_t)offset) != 1 ||
+        madvise(base, GW_HUGE_PAGE_BYTES, MADV_HUGEPAGE) != 0) {
+        return GW_RAM_HUGE_NONE;
     }
-    *(volatile uint8_t *)base = 0;
-    bool is_well = madvise(base, GW_HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0 || errno == EAGAIN;
+    enum gw_ram_huge huge = madvise(base, GW_HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0
+                                ? GW_RAM_HUGE_MADE
+                                : (errno == EAGAIN ? GW_RAM_HUGE_NOT : GW_RAM_HUGE_NONE);
     (void)madvise(base, GW_HUGE_PAGE_BYTES, MADV_NOHUGEPAGE);
-    return is_well;
+    return huge;
 }
 
 /* From Linux 6.4 on, and not from 6.1: before, the kernel's own search for huge pages filled holes
  * that userfaultfd watches (ac492b9c70ca, "mm/khugepaged: skip shmem with userfaultfd"), and memory
  * that it was at looked like a hole (a2e17cc2efc7). It is to have no reason to look here. */
-bool gw_ram_make_huge(const struct gw_ram *ram, uint64_t page)
+enum gw_ram_huge gw_ram_make_huge(const struct gw_ram *ram, uint64_t page)
 {
     const struct gw_ram_region *region = gw_ram_region_of(ram, page);
     uint64_t offset = (page - region->page_first) * ram->page_bytes;
     uint8_t *base = region->base + offset;
-    if (region->kind != GW_RAM_MEMFD || ram->page_bytes != HUGE_FROM_PAGE_BYTES ||
+    if (ram->page_bytes != HUGE_FROM_PAGE_BYTES ||
         ((uintptr_t)base | offset) % GW_HUGE_PAGE_BYTES != 0 ||
-        region->bytes - offset < GW_HUGE_PAGE_BYTES) {
-        return true;
+        !gw_ram_is_hole(ram, page, GW_HUGE_PAGE_BYTES / ram->page_bytes)) {
+        return GW_RAM_HUGE_NOT;
     }
-    off_t data = lseek(region->fd, (off_t)offset, SEEK_DATA);
-    bool is_hole = data < 0 ? errno == ENXIO : (uint64_t)data >= offset + GW_HUGE_PAGE_BYTES;
-    return !is_hole || (gw_kernel_is_from(6, 4) && collapse(base));
+    return gw_kernel_is_from(6, 4) ? collapse(region->fd, offset, base) : GW_RAM_HUGE_NONE;
 }
 
 static int punch(const struct gw_ram_region *region, uint64_t offset, uint64_t bytes)

@@ -139,3 +139,15 @@ uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, 
     }
     return added;
 }
+
+/* One look from `page` on, and none for the end of a run of data, which may be far. */
+bool gw_ram_is_hole(const struct gw_ram *ram, uint64_t page, uint64_t count)
+{
+    const struct gw_ram_region *region = gw_ram_region_of(ram, page);
+    if (region->kind != GW_RAM_MEMFD || count > gw_ram_contiguous(ram, page)) {
+        return false;
+    }
+    off_t offset = (off_t)((page - region->page_first) * ram->page_bytes);
+    off_t data = lseek(region->fd, offset, SEEK_DATA);
+    return data < 0 ? errno == ENXIO : (uint64_t)(data - offset) >= count * ram->page_bytes;
+}

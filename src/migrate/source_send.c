@@ -2,12 +2,12 @@
 /* Which pages the source sends next, and when it may. Pure; under the embedder's lock. */
 #include "migrate/source_private.h"
 
-/* Batches go out only in these states. */
-static bool is_sending(const struct gw_source *source)
+bool gw_source_is_sending(const struct gw_source *source)
 {
-    return source->state == GW_SOURCE_ACTIVE || source->state == GW_SOURCE_LEAVING ||
-           source->state == GW_SOURCE_STOPPING || source->state == GW_SOURCE_FINISHING ||
-           source->state == GW_SOURCE_PUSHING;
+    bool is_state = source->state == GW_SOURCE_ACTIVE || source->state == GW_SOURCE_LEAVING ||
+                    source->state == GW_SOURCE_STOPPING || source->state == GW_SOURCE_FINISHING ||
+                    source->state == GW_SOURCE_PUSHING;
+    return is_state && !source->is_collecting && !source->config.is_ram_shared;
 }
 
 static enum gw_status pick_last(struct gw_source *source, uint32_t channel, uint64_t now_ns,
@@ -99,8 +99,7 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, 
                                     struct gw_batch *batch, uint64_t *retry_ns)
 {
     *retry_ns = UINT64_MAX;
-    if (!is_sending(source) || channel >= source->pages.channel_count || source->is_collecting ||
-        source->config.is_ram_shared) {
+    if (!gw_source_is_sending(source) || channel >= source->pages.channel_count) {
         return GW_AGAIN;
     }
     if (gw_pace_free_at(&source->pace) > now_ns) {

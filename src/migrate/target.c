@@ -149,8 +149,8 @@ bool gw_target_has_action(const struct gw_target *target)
     return target->action_count > 0 || has_any;
 }
 
-/* An eighth of the source's window, so that it never waits for one. */
-enum { ACK_BATCHES = GW_WINDOW_BATCHES < 16 ? 1 : GW_WINDOW_BATCHES / 8 };
+/* A quarter of the source's window, so that it never waits for one. */
+enum { ACK_BATCHES = GW_WINDOW_BATCHES < 8 ? 1 : GW_WINDOW_BATCHES / 4 };
 
 bool gw_target_may_wait(const struct gw_target *target)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A target in huge pages, in postcopy. Skipped where this host has none, or no userfaultfd. */
+/* Huge pages: a target in such, in postcopy, skipped where this host has none, or no userfaultfd;
+ * and those that a target makes of its own, skipped where the kernel cannot. */
 #include <linux/userfaultfd.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,9 +85,71 @@ static void who_waits_for_zeros_is_woken_behind_their_receipt_too(void **state)
     pair_check(GW_SOURCE_COMPLETED);
 }
 
+static void given_memfds(void)
+{
+    struct gw_ram *rams[] = {&pair.source_ram, &pair.target_ram};
+    pair_open();
+    gw_incoming_stop(&pair_incoming);
+    for (int i = 0; i < 2; i++) {
+        gw_ram_close(rams[i]);
+        assert_int_equal(
+            gw_ram_add_memfd(rams[i], UINT64_C(1) << 30, UNITS * GW_HUGE_PAGE_BYTES, NULL), GW_OK);
+    }
+    pair_restart_target();
+}
+
+/* [first, first + count) pages of the source; a value of 0 touches them, no more. */
+static void fill(uint64_t first, uint64_t count, uint8_t value)
+{
+    uint32_t page_bytes = pair.source_ram.page_bytes;
+    for (uint64_t page = first; page < first + count; page++) {
+        uint8_t *bytes = gw_ram_page(&pair.source_ram, page);
+        for (uint32_t i = 0; i < page_bytes; i++) {
+            bytes[i] = value != 0 ? (uint8_t)(value + page + i % 251) : 0;
+        }
+    }
+}
+
+static bool can_make_huge(void)
+{
+    struct gw_ram own;
+    gw_ram_init(&own);
+    assert_int_equal(gw_ram_add_memfd(&own, 0, GW_HUGE_PAGE_BYTES, NULL), GW_OK);
+    bool can = gw_ram_make_huge(&own, 0) == GW_RAM_HUGE_MADE;
+    gw_ram_close(&own);
+    return can;
+}
+
+/* All of the first stretch was touched at the source, zeros among it; of the second a part. */
+static void what_was_made_huge_stays_one_and_other_zeros_are_holes(void **state)
+{
+    (void)state;
+    given_memfds();
+    const struct gw_ram *ram = &pair.target_ram;
+    uint64_t huge = GW_HUGE_PAGE_BYTES / ram->page_bytes;
+    fill(0, huge, 7);
+    fill(3, 2, 0);
+    fill(huge - 70, 3, 0);
+    fill(huge + 8, 5, 9);
+    fill(huge + 10, 1, 0);
+    pair_migrate(pair.target_uri);
+    assert_int_equal(pair_finish(), GW_SOURCE_COMPLETED);
+    gw_incoming_stop(&pair_incoming);
+    pair_check(GW_SOURCE_COMPLETED);
+    uint64_t count;
+    assert_int_equal(gw_ram_next_data(ram, huge, ram->page_count, &count), huge + 8);
+    assert_int_equal(count, 2);
+    assert_int_equal(gw_ram_next_data(ram, huge + 10, ram->page_count, &count), huge + 11);
+    assert_int_equal(count, 2);
+    assert_int_equal(gw_ram_next_data(ram, 0, ram->page_count, &count), 0);
+    assert_int_equal(count, can_make_huge() ? huge : 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(what_was_made_huge_stays_one_and_other_zeros_are_holes,
+                                  close_pair),
         cmocka_unit_test_teardown(who_waits_for_zeros_is_woken_behind_their_receipt_too,
                                   close_pair),
     };

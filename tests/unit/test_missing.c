@@ -140,8 +140,8 @@ static void what_is_missing_of_a_huge_page_is_a_hole(void **state)
     gw_ram_init(&own);
     uint64_t huge = GW_HUGE_PAGE_BYTES / own.page_bytes;
     assert_int_equal(gw_ram_add_memfd(&own, 0, 2 * GW_HUGE_PAGE_BYTES, &fault), GW_OK);
-    (void)!gw_ram_make_huge(&own, 0); /* where this kernel does, else page by page below */
-    (void)!gw_ram_make_huge(&own, huge);
+    (void)gw_ram_make_huge(&own, 0); /* where this kernel does, else page by page below */
+    (void)gw_ram_make_huge(&own, huge);
     memset(own.region[0].base, 5, own.region[0].bytes);
     (void)gw_bits_put(bitmap, 0, huge, true);
     gw_bit_clear(bitmap, huge / 2);

@@ -102,6 +102,22 @@ static void looking_does_not_touch(void **state)
     assert_int_equal(gw_ram_next_data(&ram, 0, 12, &count), 12);
 }
 
+static void holes_are_told_from_data_behind_them(void **state)
+{
+    (void)state;
+    given_two_regions();
+    assert_true(gw_ram_is_hole(&ram, 0, 8));
+    assert_false(gw_ram_is_hole(&ram, 0, 9)); /* across two: not looked up */
+    *gw_ram_page(&ram, 5) = 0;
+    assert_true(gw_ram_is_hole(&ram, 2, 3));
+    assert_false(gw_ram_is_hole(&ram, 2, 4));
+    assert_false(gw_ram_is_hole(&ram, 5, 1));
+    assert_true(gw_ram_is_hole(&ram, 6, 2));
+    assert_true(gw_ram_is_hole(&ram, 8, 4));
+    assert_int_equal(gw_ram_discard(&ram, 5, 1, &fault), GW_OK);
+    assert_true(gw_ram_is_hole(&ram, 0, 8));
+}
+
 static void discard_makes_holes_across_regions(void **state)
 {
     (void)state;
@@ -176,13 +192,13 @@ static void a_huge_hole_becomes_one_page(void **state)
     (void)state;
     uint64_t huge = GW_HUGE_PAGE_BYTES / ram.page_bytes;
     given_huge_holes(3);
-    bool is_made = gw_ram_make_huge(&ram, huge);
+    enum gw_ram_huge made = gw_ram_make_huge(&ram, huge);
     if (!can_make_huge()) {
         print_message("no MADV_COLLAPSE here\n");
         skip();
     }
     uint64_t count;
-    assert_true(is_made);
+    assert_int_equal(made, GW_RAM_HUGE_MADE);
     assert_int_equal(gw_ram_next_data(&ram, 0, ram.page_count, &count), huge);
     assert_int_equal(count, huge);
     for (uint64_t i = 0; i < GW_HUGE_PAGE_BYTES; i++) {
@@ -199,8 +215,8 @@ static void what_is_there_is_made_no_huge_page(void **state)
     uint64_t huge = GW_HUGE_PAGE_BYTES / ram.page_bytes;
     given_huge_holes(2);
     *gw_ram_page(&ram, huge + 7) = 0x5a;
-    assert_true(gw_ram_make_huge(&ram, huge));
-    assert_true(gw_ram_make_huge(&ram, 1)); /* lies across two */
+    assert_int_equal(gw_ram_make_huge(&ram, huge), GW_RAM_HUGE_NOT);
+    assert_int_equal(gw_ram_make_huge(&ram, 1), GW_RAM_HUGE_NOT); /* lies across two */
     uint64_t count;
     assert_int_equal(gw_ram_next_data(&ram, 0, ram.page_count, &count), huge + 7);
     assert_int_equal(count, 1);
@@ -481,6 +497,7 @@ int main(void)
         TEST(addresses_are_checked),
         TEST(holes_are_skipped),
         TEST(looking_does_not_touch),
+        TEST(holes_are_told_from_data_behind_them),
         TEST(discard_makes_holes_across_regions),
         TEST(populated_pages_are_there_and_what_was_there_stays),
         TEST(a_huge_hole_becomes_one_page),

@@ -83,14 +83,14 @@ static void acknowledgements_wait_for_a_few_batches(void **state)
     (void)state;
     reach(GW_TARGET_ACTIVE);
     uint64_t first = target.channel[0].sequence + 1;
-    for (uint64_t i = 0; i < GW_WINDOW_BATCHES / 8 - 1; i++) {
+    for (uint64_t i = 0; i < GW_WINDOW_BATCHES / 4 - 1; i++) {
         places_unheard(first + i, false);
         assert_true(gw_target_has_action(&target) && gw_target_may_wait(&target));
     }
-    places_unheard(first + GW_WINDOW_BATCHES / 8 - 1, false);
+    places_unheard(first + GW_WINDOW_BATCHES / 4 - 1, false);
     assert_false(gw_target_may_wait(&target));
     drain();
-    assert_int_equal(last_said.ack.sequence, first + GW_WINDOW_BATCHES / 8 - 1);
+    assert_int_equal(last_said.ack.sequence, first + GW_WINDOW_BATCHES / 4 - 1);
     assert_false(gw_target_has_action(&target));
     places_unheard(target.channel[0].sequence + 1, true); /* damaged: that is said at once */
     assert_false(gw_target_may_wait(&target));
