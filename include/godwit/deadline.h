@@ -18,6 +18,6 @@ void gw_deadline_close(struct gw_deadline *timer); /* idempotent */
 
 /* The fd is readable from deadline_ns on (UINT64_MAX: never), and may be once before. A deadline
  * that moves on with each message costs no system call. */
-void gw_deadline_set(struct gw_deadline *timer, uint64_t deadline_ns, uint64_t now_ns);
+void gw_deadline_set(struct gw_deadline *timer, uint64_t deadline_ns);
 
 #endif

@@ -59,7 +59,7 @@ struct gw_outgoing_config {
 /* Read only. */
 struct gw_outgoing {
     pthread_mutex_t lock;  /* around `source`; never held during I/O */
-    pthread_cond_t kicked; /* something was told: the sender may ask for pages again */
+    pthread_cond_t kicked; /* a sender may ask for pages again */
     struct gw_source source;
     struct gw_uri uri;       /* while a thread connects, nobody writes it */
     struct gw_uri fresh_uri; /* an operator's, for the next connection */

@@ -106,8 +106,8 @@ uint64_t gw_ram_next_data(const struct gw_ram *ram, uint64_t page, uint64_t end,
 /* Sets the bits of the pages in [page, end) that were ever touched; returns how many were not. */
 uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, uint64_t *bitmap);
 
-/* True: [page, page+count) are holes of a memfd region. False: they are not, or it takes longer to
- * find out than to discard them. */
+/* True: [page, page+count) are holes of a memfd region. False: they are not, or the kernel is at
+ * them, or is older than Linux 6.5 and cannot say so for sure. */
 bool gw_ram_is_hole(const struct gw_ram *ram, uint64_t page, uint64_t count);
 
 /* Has the kernel make these pages, where they are missing, at one go: whoever fills them next does
@@ -122,7 +122,7 @@ enum gw_ram_huge {
 };
 
 /* Makes one page of the GW_HUGE_PAGE_BYTES from `page` on, where all of them are holes of a memfd
- * region and lie as a huge page must; else nothing. From Linux 6.4 on. (The kernel makes none of a
+ * region and lie as a huge page must; else nothing. From Linux 6.5 on. (The kernel makes none of a
  * memfd's pages by itself.) */
 enum gw_ram_huge gw_ram_make_huge(const struct gw_ram *ram, uint64_t page);
 

@@ -20,8 +20,8 @@
  *    after the CLEAR sets the bit: collect reports it. A write whose (b) comes before the CLEAR
  *    has done (a) even earlier: the look, which comes after, finds data. (Its store, if still to
  *    come, faults and does (b) once more.) To spare the pages with data a CLEAR that only makes
- *    work (write faults in the guest), a first look tells which extents to clear; it decides
- *    nothing else.
+ *    work (write faults in the guest), a first look tells which extents to clear; what it found
+ *    with data goes to the caller's bitmap, too.
  * 2. Manual protection, not initially set. Starting protects everything with all bits clear: the
  *    CLEAR of kind 1 is done by then for every page, and the look comes after.
  * 3. No manual protection: as 2, and GET reads, clears and protects at once, before collect

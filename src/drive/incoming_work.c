@@ -112,8 +112,7 @@ static void set_timer(struct gw_incoming *incoming)
     uint64_t link_ns = gw_incoming_link_deadline(incoming);
     uint64_t peers_ns = gw_incoming_peers_deadline(incoming);
     deadline_ns = deadline_ns < link_ns ? deadline_ns : link_ns;
-    gw_deadline_set(&incoming->timer, deadline_ns < peers_ns ? deadline_ns : peers_ns,
-                    gw_clock_now_ns());
+    gw_deadline_set(&incoming->timer, deadline_ns < peers_ns ? deadline_ns : peers_ns);
 }
 
 void gw_incoming_pump(struct gw_incoming *incoming)

@@ -14,7 +14,7 @@ enum gw_outgoing_link {
     LINK_LEAVING,    /* the engine closed it; the peer hears what was said last */
 };
 
-/* Tells the engine, and wakes the sender. */
+/* Tells the engine, and wakes the senders if there may be something to send. */
 enum gw_status gw_outgoing_tell(struct gw_outgoing *outgoing, struct gw_source_event *event,
                                 struct gw_fault *fault);
 

@@ -140,8 +140,7 @@ static void set_timer(struct gw_outgoing *outgoing)
     uint64_t deadline_ns = gw_source_deadline(&outgoing->source);
     pthread_mutex_unlock(&outgoing->lock);
     uint64_t link_ns = gw_outgoing_link_deadline(outgoing);
-    gw_deadline_set(&outgoing->timer, deadline_ns < link_ns ? deadline_ns : link_ns,
-                    gw_clock_now_ns());
+    gw_deadline_set(&outgoing->timer, deadline_ns < link_ns ? deadline_ns : link_ns);
 }
 
 void gw_outgoing_pump(struct gw_outgoing *outgoing)

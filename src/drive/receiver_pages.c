@@ -10,7 +10,7 @@ static uint64_t stretch_of(const struct gw_receiver *receiver, uint64_t page)
     return page / (GW_STRETCH_BYTES / receiver->ram->page_bytes);
 }
 
-/* All of it lies in a huge page that was made here, and is there, whatever was sent of it. */
+/* All of it lies in a huge page that was made here. */
 static bool is_in_huge(const struct gw_receiver *receiver, const struct gw_record *record)
 {
     return receiver->is_huge && stretch_of(receiver, record->page) == receiver->stretch_seen &&

@@ -26,10 +26,11 @@ void gw_deadline_close(struct gw_deadline *timer)
 
 /* One that is set and has not come yet may come too early: that is a look for nothing, once.
  * Setting takes back an expiry nobody has read, so the fd need not be read at all. */
-void gw_deadline_set(struct gw_deadline *timer, uint64_t deadline_ns, uint64_t now_ns)
+void gw_deadline_set(struct gw_deadline *timer, uint64_t deadline_ns)
 {
     struct itimerspec when = {.it_value = {.tv_sec = 0}};
-    if (deadline_ns == timer->set_ns || (timer->set_ns > now_ns && timer->set_ns < deadline_ns)) {
+    if (deadline_ns == timer->set_ns ||
+        (timer->set_ns < deadline_ns && timer->set_ns > gw_clock_now_ns())) {
         return;
     }
     if (deadline_ns != UINT64_MAX) {

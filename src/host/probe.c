@@ -177,13 +177,13 @@ static void probe_huge_pages(struct gw_probe *probe)
     bool is_known =
         read_text("/sys/kernel/mm/transparent_hugepage/shmem_enabled", text, sizeof(text));
     bool is_denied = strstr(text, "[deny]") != NULL;
-    bool is_well = is_known && !is_denied && gw_kernel_is_from(6, 4);
+    bool is_well = is_known && !is_denied && gw_kernel_is_from(6, 5);
     gw_probe_put(probe, "transparent huge pages for shmem",
                  is_well ? GW_PROBE_OK : GW_PROBE_OPTIONAL,
                  is_well     ? NULL
                  : is_denied ? "optional, for speed: echo never > "
                                "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-                             : "optional, for speed: Linux 6.4 or newer with "
+                             : "optional, for speed: Linux 6.5 or newer with "
                                "CONFIG_TRANSPARENT_HUGEPAGE",
                  "%s", is_known ? text : "not in this kernel");
 }

@@ -419,9 +419,10 @@ static enum gw_ram_huge collapse(int fd, uint64_t offset, uint8_t *base)
     return huge;
 }
 
-/* From Linux 6.4 on, and not from 6.1: before, the kernel's own search for huge pages filled holes
- * that userfaultfd watches (ac492b9c70ca, "mm/khugepaged: skip shmem with userfaultfd"), and memory
- * that it was at looked like a hole (a2e17cc2efc7). It is to have no reason to look here. */
+/* From Linux 6.5 on, which can say that nothing is there, and not from 6.1: before 6.4, the
+ * kernel's own search for huge pages filled holes that userfaultfd watches (ac492b9c70ca,
+ * "mm/khugepaged: skip shmem with userfaultfd"), and memory that it was at looked like a hole
+ * (a2e17cc2efc7). It is to have no reason to look here. */
 enum gw_ram_huge gw_ram_make_huge(const struct gw_ram *ram, uint64_t page)
 {
     const struct gw_ram_region *region = gw_ram_region_of(ram, page);
@@ -432,7 +433,7 @@ enum gw_ram_huge gw_ram_make_huge(const struct gw_ram *ram, uint64_t page)
         !gw_ram_is_hole(ram, page, GW_HUGE_PAGE_BYTES / ram->page_bytes)) {
         return GW_RAM_HUGE_NOT;
     }
-    return gw_kernel_is_from(6, 4) ? collapse(region->fd, offset, base) : GW_RAM_HUGE_NONE;
+    return collapse(region->fd, offset, base);
 }
 
 static int punch(const struct gw_ram_region *region, uint64_t offset, uint64_t bytes)

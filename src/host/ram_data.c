@@ -2,6 +2,7 @@
 /* Which pages of guest RAM were ever touched. The contract: godwit/ram.h. */
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/bitmap.h"
@@ -11,24 +12,73 @@
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
 
-/* In both of these, [first, end) are pages of the region, counted from its start; they return
- * the first touched one (end: none) and the end of that run in *run_end. */
+/* ---- Holes of a memfd ----
+ *
+ * SEEK_DATA takes a page that the kernel is just moving elsewhere for a hole: its new place is in
+ * the file's tree, and not up to date yet (Linux mm/migrate.c, folio_migrate_mapping; mm/filemap.c,
+ * folio_seek_hole_data). So a hole is looked at again, by what counts all that is in the tree
+ * (cachestat, from Linux 6.5 on); before, the next pages are read, which waits for who moves them,
+ * and then SEEK_DATA is asked once more.
+ */
+
+/* Linux include/uapi/linux/mman.h: struct cachestat_range and struct cachestat. */
+struct cache_range {
+    uint64_t offset, bytes;
+};
+struct cache_pages {
+    uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+enum { CACHESTAT = 451 }; /* its number, on every architecture of ours */
+
+enum look { LOOK_EMPTY, LOOK_TAKEN, LOOK_UNKNOWN };
+
+static enum look look_at(int fd, uint64_t offset, uint64_t bytes)
+{
+    const struct cache_range range = {.offset = offset, .bytes = bytes};
+    struct cache_pages pages;
+    if (syscall(CACHESTAT, fd, &range, &pages, 0) != 0) {
+        return LOOK_UNKNOWN;
+    }
+    return pages.cached + pages.evicted == 0 ? LOOK_EMPTY : LOOK_TAKEN;
+}
+
+enum { LOOKS_MAX = 50, READS_MAX = 512 };
+
+/* True when [first, page) are holes for sure, as far as this kernel can tell; false: look anew. */
+static bool is_sure(const struct gw_ram *ram, int fd, uint64_t first, uint64_t page, int looks)
+{
+    enum look look = look_at(fd, first * ram->page_bytes, (page - first) * ram->page_bytes);
+    if (look == LOOK_EMPTY || (look == LOOK_UNKNOWN && looks > 0)) {
+        return true;
+    }
+    for (uint64_t i = first; i < page && i < first + READS_MAX; i++) {
+        char byte;
+        (void)!pread(fd, &byte, 1, (off_t)(i * ram->page_bytes));
+    }
+    return false;
+}
+
+/* In all of these, [first, end) are pages of the region, counted from its start; they return the
+ * first touched one (end: none) and the end of that run in *run_end. */
 static uint64_t next_data_memfd(const struct gw_ram *ram, const struct gw_ram_region *region,
                                 uint64_t first, uint64_t end, uint64_t *run_end)
 {
-    off_t data = lseek(region->fd, (off_t)(first * ram->page_bytes), SEEK_DATA);
-    if (data < 0) {
-        *run_end = end;
-        return errno == ENXIO ? end : first; /* ENXIO: only a hole up to the file's end */
+    uint64_t page = first;
+    bool is_known = false;
+    for (int looks = 0; !is_known && looks < LOOKS_MAX; looks++) {
+        off_t data = lseek(region->fd, (off_t)(first * ram->page_bytes), SEEK_DATA);
+        page = data >= 0 ? (uint64_t)data / ram->page_bytes : errno == ENXIO ? end : first;
+        page = page < end ? page : end; /* ENXIO: only a hole up to the file's end */
+        is_known = page == first || is_sure(ram, region->fd, first, page, looks);
     }
-    uint64_t page = (uint64_t)data / ram->page_bytes;
-    if (page >= end) {
-        *run_end = end;
-        return end;
+    if (!is_known || page == end) { /* what is there and never gets a content counts as touched */
+        *run_end = page;
+        return is_known ? end : first;
     }
-    off_t hole = lseek(region->fd, data, SEEK_HOLE);
-    uint64_t stop = hole < 0 ? end : ((uint64_t)hole + ram->page_bytes - 1) / ram->page_bytes;
-    *run_end = stop <= page || stop > end ? end : stop;
+    off_t hole = lseek(region->fd, (off_t)(page * ram->page_bytes), SEEK_HOLE);
+    uint64_t stop = hole < 0 ? end : (uint64_t)hole / ram->page_bytes;
+    stop = stop > page ? stop : page + 1; /* it is just being moved */
+    *run_end = stop < end ? stop : end;
     return page;
 }
 
@@ -140,14 +190,10 @@ uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, 
     return added;
 }
 
-/* One look from `page` on, and none for the end of a run of data, which may be far. */
 bool gw_ram_is_hole(const struct gw_ram *ram, uint64_t page, uint64_t count)
 {
     const struct gw_ram_region *region = gw_ram_region_of(ram, page);
-    if (region->kind != GW_RAM_MEMFD || count > gw_ram_contiguous(ram, page)) {
-        return false;
-    }
-    off_t offset = (off_t)((page - region->page_first) * ram->page_bytes);
-    off_t data = lseek(region->fd, offset, SEEK_DATA);
-    return data < 0 ? errno == ENXIO : (uint64_t)(data - offset) >= count * ram->page_bytes;
+    return region->kind == GW_RAM_MEMFD && count <= gw_ram_contiguous(ram, page) &&
+           look_at(region->fd, (page - region->page_first) * ram->page_bytes,
+                   count * ram->page_bytes) == LOOK_EMPTY;
 }

@@ -149,7 +149,7 @@ bool gw_target_has_action(const struct gw_target *target)
     return target->action_count > 0 || has_any;
 }
 
-/* A quarter of the source's window, so that it never waits for one. */
+/* A quarter of the source's window, if that is as large as ours, so that it never waits for one. */
 enum { ACK_BATCHES = GW_WINDOW_BATCHES < 8 ? 1 : GW_WINDOW_BATCHES / 4 };
 
 bool gw_target_may_wait(const struct gw_target *target)

@@ -26,18 +26,18 @@ static void a_deadline_may_come_early_and_never_late(void **state)
     struct gw_fault fault = {.status = GW_OK};
     assert_int_equal(gw_deadline_open(&timer, &fault), GW_OK);
     assert_false(is_due(&timer));
-    gw_deadline_set(&timer, later, now);
+    gw_deadline_set(&timer, later);
     assert_int_equal(timer.set_ns, later);
-    gw_deadline_set(&timer, later + 1, now); /* comes early, and is set then */
+    gw_deadline_set(&timer, later + 1); /* comes early, and is set then */
     assert_int_equal(timer.set_ns, later);
-    gw_deadline_set(&timer, later - 1, now);
+    gw_deadline_set(&timer, later - 1);
     assert_int_equal(timer.set_ns, later - 1);
     assert_false(is_due(&timer));
-    gw_deadline_set(&timer, now, now);
+    gw_deadline_set(&timer, now);
     assert_true(is_due(&timer));
-    gw_deadline_set(&timer, now, now);
+    gw_deadline_set(&timer, now);
     assert_true(is_due(&timer));
-    gw_deadline_set(&timer, UINT64_MAX, now); /* what has come is not left to come again */
+    gw_deadline_set(&timer, UINT64_MAX); /* what has come is not left to come again */
     assert_false(is_due(&timer));
     gw_deadline_close(&timer);
     gw_deadline_close(&timer);
