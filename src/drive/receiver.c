@@ -361,6 +361,16 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
 
 /* ---- MISSING ---- */
 
+static enum gw_status check_length(const struct gw_frame_header *header, uint32_t wanted,
+                                   struct gw_fault *fault)
+{
+    return header->payload_bytes == wanted
+               ? GW_OK
+               : gw_fault_set(fault, GW_PROTOCOL, "%s %" PRIu64 " has %u bytes, wanted %u",
+                              gw_frame_type_name(header->type), header->sequence,
+                              header->payload_bytes, wanted);
+}
+
 static enum gw_status check_missing(struct gw_receiver *receiver, struct gw_fault *fault)
 {
     pthread_mutex_lock(receiver->lock);
@@ -377,11 +387,10 @@ static enum gw_status receive_map(struct gw_receiver *receiver,
         .map = {.sequence = header->sequence, .missing = receiver->map},
     };
     uint32_t wanted = gw_page_map_bytes(receiver->ram->page_count);
-    if (header->payload_bytes != wanted) {
-        return gw_fault_set(fault, GW_PROTOCOL, "MISSING %" PRIu64 " has %u bytes, wanted %u",
-                            header->sequence, header->payload_bytes, wanted);
+    enum gw_status status = check_length(header, wanted, fault);
+    if (status == GW_OK) {
+        status = read_bytes(receiver, receiver->staging, wanted, fault);
     }
-    enum gw_status status = read_bytes(receiver, receiver->staging, wanted, fault);
     if (status == GW_OK) {
         status =
             gw_framing_check_payload(header, receiver->staging, receiver->connection->peer, fault);
@@ -409,16 +418,15 @@ static enum gw_status receive_verify(struct gw_receiver *receiver,
                                      const struct gw_frame_header *header, struct gw_fault *fault)
 {
     uint8_t bytes[GW_VERIFY_BYTES];
-    if (header->payload_bytes != sizeof(bytes)) {
-        return gw_fault_set(fault, GW_PROTOCOL, "VERIFY %" PRIu64 " has %u bytes, wanted %zu",
-                            header->sequence, header->payload_bytes, sizeof(bytes));
-    }
     struct gw_target_event event = {
         .type = GW_TARGET_EV_VERIFIED,
         .verified = {.channel = receiver->channel, .sequence = header->sequence},
     };
     struct gw_verify *theirs = &event.verified.theirs;
-    enum gw_status status = read_bytes(receiver, bytes, sizeof(bytes), fault);
+    enum gw_status status = check_length(header, sizeof(bytes), fault);
+    if (status == GW_OK) {
+        status = read_bytes(receiver, bytes, sizeof(bytes), fault);
+    }
     if (status == GW_OK) {
         status = gw_framing_check_payload(header, bytes, receiver->connection->peer, fault);
     }

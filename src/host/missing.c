@@ -73,6 +73,9 @@ static enum gw_status discard(const struct gw_ram *ram, uint64_t page, uint64_t 
                               struct gw_fault *fault)
 {
     uint64_t count = 0;
+    if (gw_ram_is_hole(ram, page, end - page)) { /* and each punch flushes the TLBs of all CPUs */
+        return GW_OK;
+    }
     for (int i = 0; i < DISCARD_TRIES && page < end; i++) {
         const struct timespec pause = {.tv_nsec = DISCARD_PAUSE_NS};
         if (i > 0) {
