@@ -116,7 +116,7 @@ void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);
 
 enum gw_ram_huge {
     GW_RAM_HUGE_MADE, /* a huge page of zeros */
-    GW_RAM_HUGE_NOT,  /* something is there, or it cannot be one, or the kernel was busy with it */
+    GW_RAM_HUGE_NOT,  /* something is there, or may be; it cannot be one; the kernel was busy */
     GW_RAM_HUGE_NONE, /* the host had none to give, or knows no such thing: ask no more for a while
                        */
 };

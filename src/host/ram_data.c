@@ -17,8 +17,9 @@
  * SEEK_DATA takes a page that the kernel is just moving elsewhere for a hole: its new place is in
  * the file's tree, and not up to date yet (Linux mm/migrate.c, folio_migrate_mapping; mm/filemap.c,
  * folio_seek_hole_data). So a hole is looked at again, by what counts all that is in the tree
- * (cachestat, from Linux 6.5 on); before, the next pages are read, which waits for who moves them,
- * and then SEEK_DATA is asked once more.
+ * (cachestat, from Linux 6.5 on). If that finds something, or is not there, the hole's first pages
+ * are read, which waits for who moves them and makes none (mm/shmem.c, SGP_READ), and SEEK_DATA is
+ * asked again.
  */
 
 /* Linux include/uapi/linux/mman.h: struct cachestat_range and struct cachestat. */
