@@ -62,7 +62,8 @@ struct gw_receiver {
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */
     bool is_stopped;       /* no guest runs on either side: nothing waits longer than it must */
-    bool is_without_huge;  /* this host has no huge pages to give */
+    uint32_t huge_pause;   /* stretches left out when the host had no huge page to give */
+    uint32_t huge_wait;    /* and of those still to come */
     bool is_owing;         /* an acknowledgement that waits for more batches */
     uint64_t stretch_seen; /* the last that was asked to be made huge; UINT64_MAX: none was */
     bool is_huge;          /* it became a huge page */

@@ -37,24 +37,30 @@ enum gw_status gw_receiver_place_zeros(struct gw_receiver *receiver, struct gw_f
     return status;
 }
 
-/* A host that has none to give, or has to make room first, is not asked again: pages one by one are
- * sooner there then. */
+/* Longer than that: the host has to make room first, and pages one by one are sooner there. */
 #define HUGE_PAGE_NS (50 * GW_NS_PER_MS)
 
-/* Once a stretch: several batches bring it. */
+/* Once a stretch: several batches bring it. A host that has none to give, or is slow, is not asked
+ * for the next stretch, then for the next three, seven and so on, until it gives one. */
 static void make_huge(struct gw_receiver *receiver)
 {
     uint64_t stretch = stretch_of(receiver, receiver->records.record[0].page);
     if (stretch == receiver->stretch_seen) {
         return;
     }
+    receiver->stretch_seen = stretch;
+    receiver->is_huge = false;
+    if (receiver->huge_wait > 0) {
+        receiver->huge_wait--;
+        return;
+    }
     uint64_t start_ns = gw_clock_thread_ns();
     enum gw_ram_huge huge =
         gw_ram_make_huge(receiver->ram, stretch * (GW_STRETCH_BYTES / receiver->ram->page_bytes));
-    receiver->stretch_seen = stretch;
+    bool is_dear = huge == GW_RAM_HUGE_NONE || gw_clock_thread_ns() - start_ns > HUGE_PAGE_NS;
     receiver->is_huge = huge == GW_RAM_HUGE_MADE;
-    receiver->is_without_huge =
-        huge == GW_RAM_HUGE_NONE || gw_clock_thread_ns() - start_ns > HUGE_PAGE_NS;
+    receiver->huge_pause = is_dear ? 2 * receiver->huge_pause + 1 : 0;
+    receiver->huge_wait = receiver->huge_pause;
 }
 
 /* A fresh page that is made by a fault of its own costs more than one of a run made at one go. */
@@ -71,7 +77,7 @@ static void populate(const struct gw_receiver *receiver)
 
 void gw_receiver_make_pages(struct gw_receiver *receiver, const struct gw_frame_header *header)
 {
-    if ((header->flags & GW_FRAME_WHOLE) != 0 && !receiver->is_without_huge) {
+    if ((header->flags & GW_FRAME_WHOLE) != 0) {
         make_huge(receiver);
     }
     populate(receiver);

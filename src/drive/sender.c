@@ -55,9 +55,10 @@ static bool is_stretch_whole(const struct gw_sender *sender)
     uint64_t stretch_pages = GW_STRETCH_BYTES / sender->ram->page_bytes;
     uint64_t page = sender->batch.run[0].page;
     uint64_t first = page - page % stretch_pages;
-    uint64_t raw_pages = sender->builder.table.raw_pages;
+    const struct gw_batch_table *table = &sender->builder.table;
+    uint64_t filled_pages = table->raw_pages + table->repeat_pages;
     return sender->data.first <= first && sender->data.end >= first + stretch_pages &&
-           raw_pages >= sender->builder.zero_pages && raw_pages > 0;
+           filled_pages >= sender->builder.zero_pages;
 }
 
 static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent *sent,

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Huge pages: a target in such, in postcopy, skipped where this host has none, or no userfaultfd;
  * and those that a target makes of its own, skipped where the kernel cannot. */
+#include <errno.h>
 #include <linux/userfaultfd.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -39,6 +44,23 @@ static int ioctl_seen(int fd, unsigned request, void *argument)
         note_wake(argument);
     }
     return ioctl_do(fd, request, argument);
+}
+
+/* Linux 6.1; musl 1.2.3 does not name it. */
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static int collapses_asked, collapses_refused; /* the first ones, as by a host without huge pages */
+
+/* Instead of the C library's. */
+int madvise(void *address, size_t bytes, int advice)
+{
+    if (advice == MADV_COLLAPSE && collapses_asked++ < collapses_refused) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return (int)syscall(SYS_madvise, address, bytes, advice);
 }
 
 /* Bytes in the first unit, zeros in the second, and a third that was never touched. */
@@ -120,7 +142,8 @@ static bool can_make_huge(void)
     return can;
 }
 
-/* All of the first stretch was touched at the source, zeros among it; of the second a part. */
+/* All of the first stretch was touched at the source, zeros among it; of the second a part; all of
+ * the third, and it repeats one value. */
 static void what_was_made_huge_stays_one_and_other_zeros_are_holes(void **state)
 {
     (void)state;
@@ -132,6 +155,8 @@ static void what_was_made_huge_stays_one_and_other_zeros_are_holes(void **state)
     fill(huge - 70, 3, 0);
     fill(huge + 8, 5, 9);
     fill(huge + 10, 1, 0);
+    memset(gw_ram_page(&pair.source_ram, 2 * huge), 8, GW_HUGE_PAGE_BYTES);
+    fill(2 * huge + 3, 2, 0);
     pair_migrate(pair.target_uri);
     assert_int_equal(pair_finish(), GW_SOURCE_COMPLETED);
     gw_incoming_stop(&pair_incoming);
@@ -142,7 +167,38 @@ static void what_was_made_huge_stays_one_and_other_zeros_are_holes(void **state)
     assert_int_equal(count, 2);
     assert_int_equal(gw_ram_next_data(ram, 0, ram->page_count, &count), 0);
     assert_int_equal(count, can_make_huge() ? huge : 3);
+    assert_int_equal(gw_ram_next_data(ram, 2 * huge, ram->page_count, &count), 2 * huge);
+    assert_int_equal(count, can_make_huge() ? huge : 3);
     pair_check(GW_SOURCE_COMPLETED); /* last: who looks into a hole fills it */
+}
+
+/* The first of three stretches cannot be huge: the second is not tried, the third is. */
+static void a_host_that_had_no_huge_page_is_asked_again_later(void **state)
+{
+    (void)state;
+    if (!can_make_huge()) {
+        print_message("this kernel makes no huge pages of a memfd\n");
+        skip();
+    }
+    given_memfds();
+    const struct gw_ram *ram = &pair.target_ram;
+    uint64_t huge = GW_HUGE_PAGE_BYTES / ram->page_bytes;
+    fill(0, UNITS * huge, 7);
+    for (uint64_t unit = 0; unit < UNITS; unit++) {
+        fill(unit * huge + 3, 2, 0);
+    }
+    collapses_asked = 0;
+    collapses_refused = 1;
+    pair_migrate(pair.target_uri);
+    assert_int_equal(pair_finish(), GW_SOURCE_COMPLETED);
+    gw_incoming_stop(&pair_incoming);
+    assert_int_equal(collapses_asked, 2);
+    for (uint64_t unit = 0; unit < UNITS; unit++) {
+        uint64_t count;
+        assert_int_equal(gw_ram_next_data(ram, unit * huge, ram->page_count, &count), unit * huge);
+        assert_int_equal(count, unit < UNITS - 1 ? 3 : huge);
+    }
+    pair_check(GW_SOURCE_COMPLETED);
 }
 
 int main(void)
@@ -150,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(what_was_made_huge_stays_one_and_other_zeros_are_holes,
                                   close_pair),
+        cmocka_unit_test_teardown(a_host_that_had_no_huge_page_is_asked_again_later, close_pair),
         cmocka_unit_test_teardown(who_waits_for_zeros_is_woken_behind_their_receipt_too,
                                   close_pair),
     };
