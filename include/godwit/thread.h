@@ -40,12 +40,18 @@ GW_MUST_USE enum gw_status gw_thread_start(struct gw_thread *thread, const char 
                                            void (*function)(void *), void *context,
                                            struct gw_fault *fault);
 
-/* How long the calling thread wants to run at a time, once it has the CPU. Whoever wants little
- * gets it soon when woken, before who wants much; nobody gets more time in all. From Linux 6.12 on
- * (sched_setattr(2): the slice of a thread with an ordinary policy; the default is about 3 ms);
- * before, and where it is not permitted, nothing changes. */
-#define GW_THREAD_BRIEF_NS UINT64_C(100000) /* mostly waits, and is waited for */
-void gw_thread_set_slice(uint64_t slice_ns);
+/* What the calling thread is to the scheduler (sched_setattr(2)). Nobody gets more time in all.
+ * Where its policy is not the ordinary one, or it is not permitted, nothing changes. */
+enum gw_thread_part {
+    /* Mostly waits, and is waited for: runs GW_THREAD_BRIEF_NS at a time, so that it gets the CPU
+     * soon when woken. From Linux 6.12 on; the default is about 3 ms. */
+    GW_THREAD_BRIEF,
+    /* Carries much: when woken it waits for its turn, and takes the CPU from nobody (SCHED_BATCH).
+     */
+    GW_THREAD_BULK,
+};
+#define GW_THREAD_BRIEF_NS UINT64_C(100000)
+void gw_thread_set_part(enum gw_thread_part part);
 
 /* Keeps the calling thread to these CPUs, a bit each from CPU 0 on: to those of them that it may
  * run on anyway. 0, or none of them: nothing changes. */

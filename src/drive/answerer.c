@@ -129,7 +129,7 @@ static void run(void *context)
 {
     struct gw_answerer *answerer = context;
     struct gw_fault fault = {.status = GW_OK};
-    gw_thread_set_slice(GW_THREAD_BRIEF_NS);
+    gw_thread_set_part(GW_THREAD_BRIEF);
     enum gw_status status = join(answerer, &fault);
     for (uint64_t sequence = 1; status == GW_OK; sequence++) {
         status = serve(answerer, sequence, &fault);

@@ -145,7 +145,7 @@ static void run(void *context)
     struct gw_faults *faults = context;
     bool is_stopping;
     bool is_served;
-    gw_thread_set_slice(GW_THREAD_BRIEF_NS);
+    gw_thread_set_part(GW_THREAD_BRIEF);
     for (get_orders(faults, &is_stopping, &is_served); !is_stopping;
          get_orders(faults, &is_stopping, &is_served)) {
         struct gw_fault fault = {.status = GW_OK};

@@ -224,8 +224,7 @@ enum gw_status gw_receiver_refuse_damaged(const struct gw_receiver *receiver,
                                           struct gw_fault *fault)
 {
     return gw_fault_set(fault, GW_CORRUPT,
-                        "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing to "
-                        "its pages",
+                        "%.120s: batch %" PRIu64 " arrived damaged, and no guest was writing",
                         receiver->connection->peer, header->sequence);
 }
 
@@ -306,8 +305,8 @@ static enum gw_status check_flags(const struct gw_receiver *receiver,
 {
     if (receiver->is_urgent && (header->flags & GW_FRAME_PACKED) != 0) {
         return gw_fault_set(fault, GW_PROTOCOL,
-                            "%.120s: batch %" PRIu64 " on the urgent channel is packed, where none "
-                            "may be",
+                            "%.120s: batch %" PRIu64
+                            " on the urgent channel is packed: none may be",
                             receiver->connection->peer, header->sequence);
     }
     return GW_OK;
@@ -487,12 +486,12 @@ static void run(void *context)
 {
     struct gw_receiver *receiver = context;
     struct gw_fault fault = {.status = GW_OK};
+    gw_thread_set_part(receiver->is_urgent ? GW_THREAD_BRIEF : GW_THREAD_BULK);
     if (!receiver->is_urgent) {
         gw_thread_keep_to(GW_CHANNEL_CPUS);
     }
     enum gw_status status = welcome(receiver, &fault);
     if (status == GW_OK && receiver->is_urgent) {
-        gw_thread_set_slice(GW_THREAD_BRIEF_NS);
         gw_faults_attach(receiver->faults, receiver->connection, receiver->generation);
     }
     while (status == GW_OK) {

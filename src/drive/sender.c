@@ -294,6 +294,7 @@ static void run_send(void *context)
 {
     struct gw_sender *sender = context;
     struct gw_fault fault = {.status = GW_OK};
+    gw_thread_set_part(GW_THREAD_BULK);
     gw_thread_keep_to(GW_CHANNEL_CPUS);
     enum gw_status status =
         gw_exchange_join(&sender->bulk, sender->uri, sender->options, &sender->intro, &fault);

@@ -68,12 +68,16 @@ enum gw_status gw_thread_start(struct gw_thread *thread, const char *name, void 
     return GW_OK;
 }
 
-void gw_thread_set_slice(uint64_t slice_ns)
+void gw_thread_set_part(enum gw_thread_part part)
 {
     struct sched_attr attributes = {.size = sizeof(attributes)};
     if (syscall(SYS_sched_getattr, 0, &attributes, sizeof(attributes), 0) == 0 &&
         attributes.sched_policy == SCHED_OTHER) {
-        attributes.sched_runtime = slice_ns;
+        if (part == GW_THREAD_BULK) {
+            attributes.sched_policy = SCHED_BATCH;
+        } else {
+            attributes.sched_runtime = GW_THREAD_BRIEF_NS;
+        }
         (void)syscall(SYS_sched_setattr, 0, &attributes, 0);
     }
 }

@@ -6,6 +6,8 @@ The guests of both boot once for a case and then move from one process to the ne
 that does not move is stopped meanwhile. Each one's first move does not count: the emulator translates
 what runs for the first time. Times are the events' of both control sockets: one clock.
 """
+import time
+
 from harness import images, peer
 from harness.console import TROUBLE
 from harness.network import Network, own_folder
@@ -16,6 +18,7 @@ from table import Table, median
 PEER = True
 RUNS, RUNS_QUICK = 5, 2
 FIRST_PORT = 4500
+TRACKED_S = 3  # nothing moved as much here takes longer
 
 # Name, words for the guest, postcopy: the cases in which QEMU was measured before.
 CASES = [
@@ -127,11 +130,16 @@ def measure_start(gateway, monitors, count, say):
     return found
 
 
-def measure_bare(gateway, guest, megabytes, staged):
-    """Milliseconds that the bytes alone take, summed on both sides, beside the running guest."""
+def measure_bare(gateway, guest, megabytes, postcopy):
+    """Milliseconds that the bytes alone take, summed on both sides, beside the guest, which runs and
+    whose writes are seen, once a page: in a precopy they must be."""
     gateway.check("wipe")
     guest.qmp.execute("cont")
-    took_us = gateway.check("bare", str(int(megabytes)), *(["staged"] if staged else []))
+    if not postcopy:
+        guest.qmp.execute("calc-dirty-rate", calc_time=TRACKED_S)
+    took_us = gateway.check("bare", str(int(megabytes)), *(["staged"] if postcopy else []))
+    while not postcopy and guest.qmp.execute("query-dirty-rate")["status"] == "measuring":
+        time.sleep(0.1)
     guest.qmp.execute("stop")
     return int(took_us) / 1000
 

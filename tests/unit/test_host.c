@@ -86,15 +86,35 @@ static void thread_runs_on_its_own_stack_twice(void **state)
     assert_int_equal(sigismember(&mask, SIGTERM), 0);
 }
 
-static void look_at_slice(void *context)
+struct look {
+    enum gw_thread_part part;
+    struct sched_attr before, after;
+};
+
+static void take_part(void *context)
 {
-    struct sched_attr before = {.size = sizeof(before)};
-    struct sched_attr *after = context;
-    assert_int_equal(syscall(SYS_sched_getattr, 0, &before, sizeof(before), 0), 0);
-    gw_thread_set_slice(GW_THREAD_BRIEF_NS);
-    assert_int_equal(syscall(SYS_sched_getattr, 0, after, sizeof(*after), 0), 0);
-    assert_int_equal(after->sched_policy, before.sched_policy);
-    assert_int_equal(after->sched_nice, before.sched_nice);
+    struct look *look = context;
+    const unsigned bytes = sizeof(look->before);
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &look->before, bytes, 0), 0);
+    gw_thread_set_part(look->part);
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &look->after, bytes, 0), 0);
+    assert_int_equal(look->after.sched_nice, look->before.sched_nice);
+}
+
+static struct look look_at(enum gw_thread_part part)
+{
+    struct look look = {.part = part};
+    if (syscall(SYS_sched_getattr, 0, &look.before, sizeof(look.before), 0) != 0) {
+        print_message("sched_getattr: %s\n", strerror(errno)); /* QEMU's user emulation */
+        skip();
+    }
+    assert_int_equal(gw_thread_start(&thread, "part", take_part, &look, &fault), GW_OK);
+    gw_thread_join(&thread);
+    if (look.before.sched_policy != SCHED_OTHER) {
+        print_message("the policy here is %u, not the ordinary one\n", look.before.sched_policy);
+        skip();
+    }
+    return look;
 }
 
 struct keeping {
@@ -134,22 +154,22 @@ static void a_thread_keeps_to_cpus_where_it_may_run(void **state)
     assert_true(CPU_EQUAL(&keeping.before, &keeping.after));
 }
 
-static void a_slice_is_the_threads_own(void **state)
+static void who_is_waited_for_has_a_short_slice(void **state)
 {
     (void)state;
-    struct sched_attr there = {.size = sizeof(there)};
-    struct sched_attr here = {.size = sizeof(here)};
-    if (syscall(SYS_sched_getattr, 0, &here, sizeof(here), 0) != 0) {
-        print_message("sched_getattr: %s\n", strerror(errno)); /* QEMU's user emulation */
-        skip();
-    }
-    assert_int_equal(gw_thread_start(&thread, "slice", look_at_slice, &there, &fault), GW_OK);
-    gw_thread_join(&thread);
-    if (there.sched_runtime == here.sched_runtime) {
+    struct look look = look_at(GW_THREAD_BRIEF);
+    assert_int_equal(look.after.sched_policy, SCHED_OTHER);
+    if (look.after.sched_runtime == look.before.sched_runtime) {
         print_message("this kernel has no slices: Linux 6.12 has\n");
         skip();
     }
-    assert_int_equal(there.sched_runtime, GW_THREAD_BRIEF_NS);
+    assert_int_equal(look.after.sched_runtime, GW_THREAD_BRIEF_NS);
+}
+
+static void who_carries_much_waits_for_its_turn(void **state)
+{
+    (void)state;
+    assert_int_equal(look_at(GW_THREAD_BULK).after.sched_policy, SCHED_BATCH);
 }
 
 static void the_kernel_is_from_its_own_version(void **state)
@@ -552,7 +572,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_kernel_is_from_its_own_version),
         TEST(thread_runs_on_its_own_stack_twice),
-        TEST(a_slice_is_the_threads_own),
+        TEST(who_is_waited_for_has_a_short_slice),
+        TEST(who_carries_much_waits_for_its_turn),
         TEST(a_thread_keeps_to_cpus_where_it_may_run),
         TEST(overflow_is_a_fault),
         TEST(clocks_go_on),
