@@ -62,10 +62,10 @@ struct gw_receiver {
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */
     bool is_stopped;       /* no guest runs on either side: nothing waits longer than it must */
-    uint32_t huge_pause;   /* stretches left out when the host had no huge page to give */
+    uint32_t huge_pause;   /* stretches left out when the host was slow to give one, or had none */
     uint32_t huge_wait;    /* and of those still to come */
     bool is_owing;         /* an acknowledgement that waits for more batches */
-    uint64_t stretch_seen; /* the last that was asked to be made huge; UINT64_MAX: none was */
+    uint64_t stretch_seen; /* the last told as whole: asked for, or left out; UINT64_MAX: none */
     bool is_huge;          /* it became a huge page */
     uint8_t table[GW_BATCH_TABLE_BYTES_MAX];
     uint8_t packed[GW_BATCH_BYTES_MAX]; /* as it came */

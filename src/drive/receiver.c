@@ -521,6 +521,7 @@ enum gw_status gw_receiver_start(struct gw_receiver *receiver, struct gw_connect
     receiver->assembly = (struct gw_assembly){.aside = 0}; /* what was half there never came */
     receiver->answered = 0;
     receiver->is_owing = false;
+    receiver->huge_wait = 0;
     receiver->stretch_seen = UINT64_MAX;
     receiver->is_huge = false;
     gw_connection_read_ahead(connection, receiver->ahead, sizeof(receiver->ahead));

@@ -41,7 +41,8 @@ enum gw_status gw_receiver_place_zeros(struct gw_receiver *receiver, struct gw_f
 #define HUGE_PAGE_NS (50 * GW_NS_PER_MS)
 
 /* Once a stretch: several batches bring it. A host that has none to give, or is slow, is not asked
- * for the next stretch, then for the next three, seven and so on, until it gives one. */
+ * for this channel's next stretch, then for the next three, seven and so on, until it gives one
+ * soon. */
 static void make_huge(struct gw_receiver *receiver)
 {
     uint64_t stretch = stretch_of(receiver, receiver->records.record[0].page);
@@ -59,8 +60,12 @@ static void make_huge(struct gw_receiver *receiver)
         gw_ram_make_huge(receiver->ram, stretch * (GW_STRETCH_BYTES / receiver->ram->page_bytes));
     bool is_dear = huge == GW_RAM_HUGE_NONE || gw_clock_thread_ns() - start_ns > HUGE_PAGE_NS;
     receiver->is_huge = huge == GW_RAM_HUGE_MADE;
-    receiver->huge_pause = is_dear ? 2 * receiver->huge_pause + 1 : 0;
-    receiver->huge_wait = receiver->huge_pause;
+    if (is_dear) {
+        receiver->huge_pause = 2 * receiver->huge_pause + 1;
+        receiver->huge_wait = receiver->huge_pause;
+    } else if (receiver->is_huge) {
+        receiver->huge_pause = 0;
+    }
 }
 
 /* A fresh page that is made by a fault of its own costs more than one of a run made at one go. */

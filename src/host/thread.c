@@ -75,6 +75,7 @@ void gw_thread_set_part(enum gw_thread_part part)
         attributes.sched_policy == SCHED_OTHER) {
         if (part == GW_THREAD_BULK) {
             attributes.sched_policy = SCHED_BATCH;
+            attributes.sched_runtime = 0; /* the default */
         } else {
             attributes.sched_runtime = GW_THREAD_BRIEF_NS;
         }

@@ -88,8 +88,7 @@ static enum gw_status cancel(struct gw_fault *fault)
         return refuse_held(fault, "migrate_cancel");
     }
     if (MONITOR->is_unsettled) {
-        return gw_fault_set(fault, GW_ARGUMENT,
-                            "guest %s runs here: there is nothing left to cancel",
+        return gw_fault_set(fault, GW_ARGUMENT, "guest %s runs here: there is nothing to cancel",
                             MONITOR->config->name);
     }
     if (gw_inbound_is_coming()) {

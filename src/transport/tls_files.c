@@ -27,14 +27,14 @@ enum gw_status gw_tls_check_secret_file(int fd, const char *path, struct gw_faul
     }
     if (facts.st_uid != geteuid() && facts.st_uid != 0) {
         return gw_fault_set(fault, GW_ARGUMENT,
-                            "%.100s: belongs to user %u, wanted this one's own, %u (chown it, and "
+                            "%.100s: belongs to user %u, wanted this one's own, %u (chown it; "
                             "make a new key if that user is not to be trusted)",
                             path, (unsigned)facts.st_uid, (unsigned)geteuid());
     }
     if ((facts.st_mode & 077) != 0) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "%.100s: has mode %04o, so others can read the key; wanted 0600 (chmod "
-                            "600 it, and make a new key if somebody may have read this one)",
+                            "600 it; make a new key if somebody may have read it)",
                             path, (unsigned)facts.st_mode & 07777);
     }
     return GW_OK;

@@ -30,6 +30,9 @@
 
 enum { GIVE_UP_S = 120, PIECE = 256 * 1024, HUGE = 2 * 1024 * 1024, MB_MAX = 1024 };
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14, include/uapi/asm-generic/mman-common.h */
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1, include/uapi/asm-generic/mman-common.h */
 #endif
@@ -49,9 +52,9 @@ static void fail(const char *what)
     exit(1);
 }
 
-static uint8_t *make_memory(size_t bytes)
+static uint8_t *make_memory(size_t bytes, int *memory_fd)
 {
-    int fd = memfd_create("bare", MFD_CLOEXEC);
+    int fd = *memory_fd = memfd_create("bare", MFD_CLOEXEC);
     void *memory = MAP_FAILED;
     if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0) {
         memory = mmap(NULL, bytes + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -96,17 +99,28 @@ static size_t piece_at(size_t at, size_t bytes)
     return bytes - at < PIECE ? bytes - at : PIECE;
 }
 
-static bool receive(int listener, uint8_t *memory, size_t bytes, bool is_staged)
+/* A huge page, or pages at one go. What is there becomes part of a huge page: something has to be,
+ * and best what nobody has mapped. */
+static void make_pages(int memory_fd, uint8_t *to, size_t at, size_t bytes)
 {
+    if (bytes < HUGE || pwrite(memory_fd, "", 1, (off_t)at) != 1 ||
+        madvise(to, bytes, MADV_COLLAPSE) != 0) {
+        (void)madvise(to, bytes, MADV_POPULATE_WRITE);
+    }
+}
+
+static bool receive(int listener, size_t bytes, bool is_staged)
+{
+    int memory_fd;
+    uint8_t *memory = make_memory(bytes, &memory_fd);
     int fd = accept(listener, NULL, NULL);
     int uffd = is_staged ? open_uffd(memory, bytes) : -1;
     uint32_t sum = 0;
     for (size_t at = 0; at < bytes; at += piece_at(at, bytes)) {
         size_t piece = piece_at(at, bytes);
         uint8_t *to = is_staged ? aside : memory + at;
-        if (!is_staged && at % HUGE == 0 && bytes - at >= HUGE) {
-            memory[at] = 0; /* what is there becomes part of it, so something has to be */
-            (void)madvise(memory + at, HUGE, MADV_COLLAPSE);
+        if (!is_staged && at % HUGE == 0) {
+            make_pages(memory_fd, memory + at, at, bytes - at < HUGE ? bytes - at : HUGE);
         }
         for (size_t here = 0; here < piece;) {
             ssize_t got = read(fd, to + here, piece - here);
@@ -157,9 +171,11 @@ int main(int count, char **words)
     const struct sched_param none = {0};
     (void)syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none);   /* musl has no such function */
     size_t bytes = (size_t)megabytes * 1000 * 1000 / PIECE * PIECE; /* whole pages, at least */
-    uint8_t *memory = make_memory(bytes);
-    for (size_t at = 0; at < bytes; at++) {
-        memory[at] = (uint8_t)(at ^ at >> 12);
+    int memory_fd;
+    uint8_t *memory = make_memory(bytes, &memory_fd);
+    for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
+        uint64_t word = at * UINT64_C(0x9e3779b97f4a7c15);
+        memcpy(memory + at, &word, sizeof(word));
     }
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof(address);
@@ -171,7 +187,7 @@ int main(int count, char **words)
     }
     pid_t target = fork();
     if (target == 0) {
-        _exit(receive(listener, make_memory(bytes), bytes, is_staged) ? 0 : 1);
+        _exit(receive(listener, bytes, is_staged) ? 0 : 1);
     }
     long long start_us = now_us();
     bool was_sent = target > 0 && send_all(&address, memory, bytes);
