@@ -188,11 +188,11 @@ static void a_stretch_that_repeats_one_value_is_made_huge_too(void **state)
 static void a_host_that_had_no_huge_page_is_asked_again_later(void **state)
 {
     (void)state;
+    given_memfds();
     if (!can_make_huge()) {
         print_message("this kernel makes no huge pages of a memfd\n");
         skip();
     }
-    given_memfds();
     const struct gw_ram *ram = &pair.target_ram;
     uint64_t huge = GW_HUGE_PAGE_BYTES / ram->page_bytes;
     fill(0, UNITS * huge, 7);
