@@ -22,6 +22,7 @@
 
 #include "godwit/clock.h"
 #include "godwit/ioctl.h"
+#include "godwit/thread.h"
 #include "godwit/uffd.h"
 #include "guest.h"
 #include "postcopy.h"
@@ -90,6 +91,7 @@ static void open_memory(bool is_source)
 static void *push(void *context)
 {
     int fd = *(int *)context;
+    gw_thread_set_part(GW_THREAD_BULK); /* as godwit's channels */
     for (uint64_t at = 0; at < ram_bytes; at += PIECE_BYTES) {
         write_all(fd, ram + at, PIECE_BYTES);
     }
@@ -164,6 +166,7 @@ static void *pull(void *context)
 {
     static uint8_t piece[PIECE_BYTES];
     (void)context;
+    gw_thread_set_part(GW_THREAD_BULK); /* as godwit's channels */
     for (uint64_t at = 0; at < ram_bytes; at += PIECE_BYTES) {
         must(read_all(channel[1], piece, PIECE_BYTES), "floor: bulk");
         place(at, piece, PIECE_BYTES);

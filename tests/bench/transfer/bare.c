@@ -17,6 +17,7 @@
 
 #include "godwit/clock.h"
 #include "godwit/crc32c.h"
+#include "godwit/thread.h"
 #include "transfer.h"
 
 static struct gw_ram ram;
@@ -58,6 +59,7 @@ static void carry_piece(const struct lane *lane, uint8_t *piece, bool is_sending
 /* A connection's stretches, one after the other, in pieces. */
 static void *carry(struct lane *lane, bool is_sending)
 {
+    gw_thread_set_part(GW_THREAD_BULK); /* as godwit's channels */
     uint32_t sum = 0;
     uint32_t theirs = 0;
     uint64_t step = GW_STRETCH_BYTES * transfer->channels;
