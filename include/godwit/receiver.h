@@ -63,7 +63,7 @@ struct gw_receiver {
     struct gw_assembly assembly; /* of the unit in `staging` */
     bool is_stopped;       /* no guest runs on either side: nothing waits longer than it must */
     uint32_t huge_pause;   /* stretches left out when the host was slow to give one, or had none */
-    uint32_t huge_wait;    /* and of those still to come */
+    uint32_t huge_wait;    /* and of those still to come; a new connection asks at once */
     bool is_owing;         /* an acknowledgement that waits for more batches */
     uint64_t stretch_seen; /* the last told as whole: asked for, or left out; UINT64_MAX: none */
     bool is_huge;          /* it became a huge page */

@@ -12,13 +12,11 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -27,17 +25,13 @@
 
 #include "godwit/crc32c.h"
 #include "godwit/ioctl.h"
+#include "godwit/ram.h"
+#include "godwit/thread.h"
 
-enum { GIVE_UP_S = 120, PIECE = 256 * 1024, HUGE = 2 * 1024 * 1024, MB_MAX = 1024 };
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14, include/uapi/asm-generic/mman-common.h */
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25 /* Linux 6.1, include/uapi/asm-generic/mman-common.h */
-#endif
+enum { GIVE_UP_S = 120, PIECE = 256 * 1024, MB_MAX = 1024 };
 
 static uint8_t aside[PIECE];
+static struct gw_ram ram; /* this process's: the target makes its own */
 
 static long long now_us(void)
 {
@@ -52,21 +46,15 @@ static void fail(const char *what)
     exit(1);
 }
 
-static uint8_t *make_memory(size_t bytes, int *memory_fd)
+static uint8_t *make_memory(size_t bytes)
 {
-    int fd = *memory_fd = memfd_create("bare", MFD_CLOEXEC);
-    void *memory = MAP_FAILED;
-    if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0) {
-        memory = mmap(NULL, bytes + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct gw_fault fault = {.status = GW_OK};
+    gw_ram_init(&ram);
+    if (gw_ram_add_memfd(&ram, 0, bytes, &fault) != GW_OK) {
+        (void)fprintf(stderr, "bare: %s\n", fault.text);
+        exit(1);
     }
-    if (memory != MAP_FAILED) {
-        uint8_t *aligned = (uint8_t *)memory + -(uintptr_t)memory % HUGE;
-        memory = mmap(aligned, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
-    }
-    if (memory == MAP_FAILED) {
-        fail("bare: memory");
-    }
-    return memory;
+    return gw_ram_page(&ram, 0);
 }
 
 /* A userfaultfd that all of the memory is registered with. */
@@ -99,28 +87,26 @@ static size_t piece_at(size_t at, size_t bytes)
     return bytes - at < PIECE ? bytes - at : PIECE;
 }
 
-/* A huge page, or pages at one go. What is there becomes part of a huge page: something has to be,
- * and best what nobody has mapped. */
-static void make_pages(int memory_fd, uint8_t *to, size_t at, size_t bytes)
+/* A huge page, or pages at one go. */
+static void make_pages(size_t at, size_t bytes)
 {
-    if (bytes < HUGE || pwrite(memory_fd, "", 1, (off_t)at) != 1 ||
-        madvise(to, bytes, MADV_COLLAPSE) != 0) {
-        (void)madvise(to, bytes, MADV_POPULATE_WRITE);
+    uint64_t page = at / ram.page_bytes;
+    if (bytes < GW_HUGE_PAGE_BYTES || gw_ram_make_huge(&ram, page) != GW_RAM_HUGE_MADE) {
+        gw_ram_populate(&ram, page, bytes / ram.page_bytes);
     }
 }
 
 static bool receive(int listener, size_t bytes, bool is_staged)
 {
-    int memory_fd;
-    uint8_t *memory = make_memory(bytes, &memory_fd);
+    uint8_t *memory = make_memory(bytes);
     int fd = accept(listener, NULL, NULL);
     int uffd = is_staged ? open_uffd(memory, bytes) : -1;
     uint32_t sum = 0;
     for (size_t at = 0; at < bytes; at += piece_at(at, bytes)) {
         size_t piece = piece_at(at, bytes);
         uint8_t *to = is_staged ? aside : memory + at;
-        if (!is_staged && at % HUGE == 0) {
-            make_pages(memory_fd, memory + at, at, bytes - at < HUGE ? bytes - at : HUGE);
+        if (!is_staged && at % GW_HUGE_PAGE_BYTES == 0) {
+            make_pages(at, bytes - at < GW_HUGE_PAGE_BYTES ? bytes - at : GW_HUGE_PAGE_BYTES);
         }
         for (size_t here = 0; here < piece;) {
             ssize_t got = read(fd, to + here, piece - here);
@@ -168,11 +154,9 @@ int main(int count, char **words)
         return 2;
     }
     (void)alarm(GIVE_UP_S);
-    const struct sched_param none = {0};
-    (void)syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none);   /* musl has no such function */
+    gw_thread_set_part(GW_THREAD_BULK);
     size_t bytes = (size_t)megabytes * 1000 * 1000 / PIECE * PIECE; /* whole pages, at least */
-    int memory_fd;
-    uint8_t *memory = make_memory(bytes, &memory_fd);
+    uint8_t *memory = make_memory(bytes);
     for (size_t at = 0; at < bytes; at += sizeof(uint64_t)) {
         uint64_t word = at * UINT64_C(0x9e3779b97f4a7c15);
         memcpy(memory + at, &word, sizeof(word));
