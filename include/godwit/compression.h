@@ -6,7 +6,9 @@
  * A channel's thread works, packs and writes in turn, while its socket drains. So a byte of a page
  * takes as long as the slower of the two: the thread (work, packing, and writing what is left of
  * it), or the link (what is left of it, at the link's rate). What the thread costs is measured
- * always; the link's rate whenever the thread had to wait for it; packing, while nothing is packed,
+ * always; the link's rate whenever both ends waited for it, this one for room and the target for
+ * bytes (a target that never waits is what limits, and unpacking would only be more work for it);
+ * packing, while nothing is packed,
  * by a batch now and then, for which a small part of the time is spent, and less and less while it
  * does not pay. Packing begins for a tenth of the time saved, and ends when it saves less than a
  * twentieth.
@@ -19,6 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "godwit/limits.h"
 #include "godwit/pack.h"
 
 /* What the operator wants. */
@@ -51,23 +54,32 @@ struct gw_batch_cost {
     uint64_t wait_ns;  /* for room in the socket, or for the operator's limit */
 };
 
+/* A target's word on a bulk channel. */
+struct gw_compression_told {
+    uint64_t at_ns; /* when it came; 0: none yet */
+    uint32_t waited_us;
+};
+
 struct gw_compression {
     enum gw_compress wish;
     bool is_able; /* the target is */
     enum gw_packing packing;
     enum gw_packing_reason reason;
-    struct gw_batch_cost window;      /* sums, since the last decision */
-    uint64_t window_count;            /* decisions since `packing` was chosen */
-    uint64_t pack_ps;                 /* to pack a byte; 0: not known */
-    uint32_t permille;                /* that is left of it; 0: not known */
-    uint64_t work_ps, write_ps;       /* a byte of a page; a byte written */
-    uint64_t link_ps;                 /* a byte written, where that is what limits; 0: it is not */
-    uint64_t judged_ps;               /* sum of windows: a byte of a page, since they are packed */
-    uint64_t plain_ps;                /* a byte of a page, when none was packed */
-    uint64_t spent_ns;                /* since the last trial */
-    uint64_t trial_ns;                /* what the last trial cost */
-    uint32_t trials_in_vain;          /* since something changed */
-    uint32_t waited;                  /* channels, by bit, that have waited for the link */
+    struct gw_batch_cost window; /* sums, since the last decision */
+    uint64_t window_count;       /* decisions since `packing` was chosen */
+    uint64_t pack_ps;            /* to pack a byte; 0: not known */
+    uint32_t permille;           /* that is left of it; 0: not known */
+    uint64_t work_ps, write_ps;  /* a byte of a page; a byte written */
+    uint64_t link_ps;            /* a byte written, where that is what limits; 0: it is not */
+    uint64_t judged_ps;          /* sum of windows: a byte of a page, since they are packed */
+    uint64_t plain_ps;           /* a byte of a page, when none was packed */
+    uint64_t spent_ns;           /* since the last trial */
+    uint64_t trial_ns;           /* what the last trial cost */
+    uint32_t trials_in_vain;     /* since something changed */
+    uint32_t waited;             /* channels, by bit, that have waited for the link */
+    struct gw_compression_told told[GW_BULK_CHANNELS_MAX];
+    uint64_t told_ns, starved_ns;     /* this window: of so long the target told, and its waiting */
+    bool is_starved;                  /* in the last window of which it told */
     uint64_t hold_bytes, held_bytes;  /* no trial before so many bytes, and how many were */
     uint64_t raw_bytes, packed_bytes; /* of all that was packed, or tried */
 };
@@ -84,6 +96,11 @@ enum gw_packing gw_compression_next(struct gw_compression *compression);
  * why. */
 bool gw_compression_sent(struct gw_compression *compression, uint32_t channel,
                          const struct gw_batch_cost *cost);
+
+/* The target has placed some of bulk channel `channel`, and waited for bytes of it for `waited_us`
+ * since it was connected, modulo 2^32. */
+void gw_compression_told(struct gw_compression *compression, uint32_t channel, uint32_t waited_us,
+                         uint64_t now_ns);
 
 /* What is left of a page as they are packed now: 1..1000, as the last ones show it. */
 uint32_t gw_compression_permille(const struct gw_compression *compression);

@@ -96,6 +96,7 @@ struct gw_batch_placed {
     bool is_urgent; /* on the urgent channel; else on this bulk channel: */
     uint32_t channel;
     uint64_t sequence;
+    uint32_t waited_us;                 /* bulk: for bytes, as ACK tells it (godwit/message.h) */
     bool is_suspect;                    /* the payload did not match its CRC; never in postcopy */
     const struct gw_batch_table *table; /* during the call */
     struct gw_run whole; /* where pages are placed by larger units: the one that was placed with
@@ -301,6 +302,7 @@ struct gw_target_channel {
     uint64_t sequence, sequence_told; /* placed; acknowledged */
     uint64_t sequence_asked;          /* may be on its way into RAM */
     uint64_t sequence_last;           /* PREPARE: the channel's last number */
+    uint32_t waited_us;               /* for bytes, up to the last batch */
     uint32_t suspect_first, suspect_count;
     uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */
 };

@@ -345,6 +345,7 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
         .placed = {.is_urgent = receiver->is_urgent,
                    .channel = receiver->channel,
                    .sequence = header->sequence,
+                   .waited_us = (uint32_t)(receiver->connection->waited_ns / GW_NS_PER_US),
                    .is_suspect = is_suspect,
                    .table = &receiver->records,
                    .whole = whole},
@@ -450,7 +451,11 @@ static enum gw_status wait_for_frame(struct gw_receiver *receiver, struct gw_fau
     if (receiver->is_urgent) {
         return gw_faults_await(receiver->faults, receiver->connection, receiver->answered, fault);
     }
-    return catch_up(receiver) ? GW_OK : gw_exchange_wait(receiver->connection, fault);
+    uint64_t start_ns = gw_clock_now_ns();
+    enum gw_status status =
+        catch_up(receiver) ? GW_OK : gw_exchange_wait(receiver->connection, fault);
+    receiver->connection->waited_ns += gw_clock_now_ns() - start_ns;
+    return status;
 }
 
 static enum gw_status receive_frame(struct gw_receiver *receiver, struct gw_fault *fault)

@@ -4,11 +4,10 @@
 
 #include <string.h>
 
-#include "godwit/limits.h"
-
 enum {
     WINDOW_BYTES = 4 << 20, /* of pages: then it is thought over */
-    WAITING_DIVISOR = 8,    /* the link limits when so much of the time is waiting */
+    WAITING_DIVISOR = 8,    /* the link limits when so much of the time is waiting for room */
+    STARVED_DIVISOR = 4,    /* and so much of the target's for bytes */
     GAIN_PERCENT = 10,      /* to begin; half of it to go on */
     SPENT_PER_TRIAL = 50,   /* a trial may cost this part of the time */
     TRIALS_IN_VAIN_MAX = 4, /* each doubles that, so many times */
@@ -27,6 +26,7 @@ enum {
 #define SAMPLE_BYTES_MIN (UINT64_C(32) << 10) /* a batch that says something of packing */
 #define HOLD_BYTES_MIN   (UINT64_C(64) << 20)
 #define HOLD_BYTES_MAX   (UINT64_C(1) << 30)
+#define NS_PER_US        UINT64_C(1000)
 #define PS_PER_NS        UINT64_C(1000)
 #define PS_PER_S         UINT64_C(1000000000000)
 
@@ -42,8 +42,18 @@ static uint64_t max_of(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+static bool is_starved(const struct gw_compression *compression)
+{
+    return compression->told_ns > 0
+               ? compression->starved_ns * STARVED_DIVISOR >= compression->told_ns
+               : compression->is_starved;
+}
+
 static void begin_window(struct gw_compression *compression)
 {
+    compression->is_starved = is_starved(compression);
+    compression->told_ns = 0;
+    compression->starved_ns = 0;
     compression->window = (struct gw_batch_cost){.packing = compression->packing};
 }
 
@@ -190,18 +200,20 @@ static bool give_up(struct gw_compression *compression)
     return true;
 }
 
-static bool is_link_limiting(const struct gw_batch_cost *window)
+/* Both ends wait for it: a target that does not is what limits, or this thread. */
+static bool is_link_limiting(const struct gw_compression *compression)
 {
-    return window->wait_ns >= time_of(window) / WAITING_DIVISOR;
+    const struct gw_batch_cost *window = &compression->window;
+    return window->wait_ns >= time_of(window) / WAITING_DIVISOR && is_starved(compression);
 }
 
-/* The link's rate shows when the thread had to wait for it. When it had not, the link is at least
- * as fast as what it took; that is forgotten after a while, since it may be much faster. */
+/* The link's rate shows when it was waited for. When it was not, the link is at least as fast as
+ * what it took; that is forgotten after a while, since it may be much faster. */
 static void judge_link(struct gw_compression *compression)
 {
     const struct gw_batch_cost *window = &compression->window;
     uint64_t seen_ps = ps_per_byte(time_of(window), window->packed_bytes);
-    if (is_link_limiting(window)) {
+    if (is_link_limiting(compression)) {
         compression->link_ps = seen_ps;
     } else if (compression->packing == GW_PACKING_NONE ||
                compression->window_count * WINDOW_BYTES >= HOLD_BYTES_MAX) {
@@ -222,7 +234,7 @@ static bool is_window_over(const struct gw_compression *compression)
     uint64_t least_ns = FIRST_WINDOW_NS * (uint64_t)__builtin_popcount(compression->waited);
     return window->raw_bytes >= WINDOW_BYTES ||
            (is_first_window(compression) && window->raw_bytes >= FIRST_BYTES_MIN &&
-            time_of(window) >= least_ns && is_link_limiting(window));
+            time_of(window) >= least_ns && is_link_limiting(compression));
 }
 
 /* What a socket has room for at first says nothing of the link: of a channel that has to wait
@@ -313,6 +325,20 @@ bool gw_compression_sent(struct gw_compression *compression, uint32_t channel,
     }
     add(&compression->window, cost);
     return is_window_over(compression) && end_window(compression);
+}
+
+/* Between its word and the one before, which the network may have brought closer together. */
+void gw_compression_told(struct gw_compression *compression, uint32_t channel, uint32_t waited_us,
+                         uint64_t now_ns)
+{
+    struct gw_compression_told *told = &compression->told[channel];
+    uint64_t past_ns = now_ns - told->at_ns;
+    uint64_t waited_ns = (uint32_t)(waited_us - told->waited_us) * NS_PER_US;
+    if (told->at_ns != 0) {
+        compression->told_ns += past_ns;
+        compression->starved_ns += waited_ns < past_ns ? waited_ns : past_ns;
+    }
+    *told = (struct gw_compression_told){.at_ns = now_ns, .waited_us = waited_us};
 }
 
 uint32_t gw_compression_permille(const struct gw_compression *compression)

@@ -225,9 +225,6 @@ static enum gw_status wait_for_peer(struct gw_connection *connection, short even
 
 static enum gw_status await(struct gw_connection *connection, short events, struct gw_fault *fault)
 {
-    if (events != POLLOUT) {
-        return wait_for_peer(connection, events, fault);
-    }
     uint64_t start_ns = gw_clock_now_ns();
     enum gw_status status = wait_for_peer(connection, events, fault);
     connection->waited_ns += gw_clock_now_ns() - start_ns;
@@ -250,10 +247,12 @@ static bool await_part(struct gw_connection *connection, const struct rest *rest
     if (is_less(rest->parts, rest->count, 2 * (size_t)PART_BYTES - 16384)) {
         return false;
     }
+    uint64_t start_ns = gw_clock_now_ns();
     set_low_water(connection->fd, PART_BYTES);
     enum gw_status status =
         gw_socket_wait(connection, connection->fd, POLLIN, deadline_in(PART_NS));
     set_low_water(connection->fd, 1);
+    connection->waited_ns += gw_clock_now_ns() - start_ns;
     return status == GW_OK;
 }
 

@@ -50,7 +50,7 @@ static const struct gw_message *samples(size_t *count)
     list[n++] = (struct gw_message){.type = GW_FRAME_DEMAND, .demanded_page = 77};
     list[n++] = (struct gw_message){.type = GW_FRAME_PING, .ping_ns = 12345};
     list[n++] = (struct gw_message){.type = GW_FRAME_PONG, .ping_ns = UINT64_MAX};
-    list[n++] = (struct gw_message){.type = GW_FRAME_ACK, .ack = {.sequence = 9}};
+    list[n++] = (struct gw_message){.type = GW_FRAME_ACK, .ack = {1, UINT32_MAX, 9}};
     list[n++] = (struct gw_message){.type = GW_FRAME_SUSPECT, .ack = {.sequence = 10}};
     list[n++] = (struct gw_message){.type = GW_FRAME_MISMATCH, .mismatch = {512, 256, 1, 2}};
     list[n++] = (struct gw_message){.type = GW_FRAME_PREPARE,
@@ -229,6 +229,8 @@ static void fields_out_of_range_are_refused_by_name(void **state)
         {GW_FRAME_HELLO, 128 + 28, GW_FACT_TEXT + 1, "fact 1 is malformed"},
         {GW_FRAME_ACK, 0, GW_BULK_CHANNELS_MAX, "channel is"},
         {GW_FRAME_ACK, 1, 1, "a reserved field"},
+        {GW_FRAME_ACK, 3, 1, "a reserved field"},
+        {GW_FRAME_SUSPECT, 4, 1, "a reserved field"},
         {GW_FRAME_SUSPECT, 7, 1, "a reserved field"},
         {GW_FRAME_MISMATCH, 12, 1, "a reserved field"},
         {GW_FRAME_MISMATCH, 15, 1, "a reserved field"},
