@@ -59,7 +59,6 @@ enum {
     GW_FRAME_STOPPED = 1, /* BATCH: the guest stands still; a payload that mismatches is an error */
     GW_FRAME_PACKED = 2,  /* BATCH: the bytes of its raw pages are one lz4 block */
     GW_FRAME_WHOLE = 4,   /* BATCH: the source has touched all of the stretch that it begins in */
-    GW_FRAME_LAST = 8,    /* BATCH: the round waits for this one on this channel, as it seems now */
 };
 
 struct gw_frame_header {

@@ -36,7 +36,6 @@ struct gw_batch {
     uint32_t channel;
     enum gw_batch_kind kind;
     bool is_stopped;         /* the guest stands still: flag GW_FRAME_STOPPED */
-    bool is_last;            /* of its channel in this round: flag GW_FRAME_LAST */
     enum gw_packing packing; /* how its pages travel, if they are worth it */
     uint32_t run_count;
     struct gw_run run[GW_BATCH_RUNS_MAX]; /* ascending; may cross regions of RAM */

@@ -38,8 +38,7 @@ enum gw_status gw_pages_frame_send(struct gw_connection *connection,
         .type = GW_FRAME_BATCH,
         .flags = (uint16_t)((frame->is_stopped ? GW_FRAME_STOPPED : 0) |
                             (body.is_packed ? GW_FRAME_PACKED : 0) |
-                            (frame->is_whole ? GW_FRAME_WHOLE : 0) |
-                            (frame->is_last ? GW_FRAME_LAST : 0)),
+                            (frame->is_whole ? GW_FRAME_WHOLE : 0)),
         .generation = frame->generation,
         .sequence = frame->sequence,
     };

@@ -14,7 +14,6 @@ struct gw_pages_frame {
     uint64_t sequence;
     bool is_stopped; /* flag GW_FRAME_STOPPED */
     bool is_whole;   /* flag GW_FRAME_WHOLE */
-    bool is_last;    /* flag GW_FRAME_LAST */
     uint8_t *table;  /* room for the header and the table */
     enum gw_packing packing;
     struct gw_packer *packer; /* these two unless packing is NONE */

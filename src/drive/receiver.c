@@ -143,9 +143,10 @@ uint32_t gw_receiver_crc(const struct gw_receiver *receiver, int count, uint32_t
 }
 
 /* Of batches that come faster than this, on all channels together, several are acknowledged at
- * once; so long the last of them waits for another, unless a round does for it. On a fast link each
- * acknowledgement costs more than the batch's sum. */
-enum { ACK_MS = 20 };
+ * once; so long the last of them waits for another. On a fast link each acknowledgement costs more
+ * than the batch's sum. */
+#define ACK_NS (20 * GW_NS_PER_MS)
+enum { ACK_PATIENCE_MS = 1 };
 
 /* The owner has nothing to do for a page that only its guest waited for; and it is not woken for
  * each batch while more of them are here (catch_up). */
@@ -155,8 +156,7 @@ static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
     event->now_ns = gw_clock_now_ns();
     (void)!gw_target_handle(receiver->target, event, NULL);
     bool has_action = gw_target_has_action(receiver->target);
-    bool is_soon =
-        !receiver->is_awaited && event->now_ns - *receiver->woken_ns < ACK_MS * GW_NS_PER_MS;
+    bool is_soon = !receiver->is_stopped && event->now_ns - *receiver->woken_ns < ACK_NS;
     receiver->is_owing =
         has_action && is_soon && !receiver->is_urgent && gw_target_may_wait(receiver->target);
     bool is_waking = has_action && !receiver->is_owing;
@@ -174,7 +174,7 @@ static bool catch_up(struct gw_receiver *receiver)
     if (!receiver->is_owing) {
         return false;
     }
-    if (gw_exchange_is_readable(receiver->connection, ACK_MS)) {
+    if (gw_exchange_is_readable(receiver->connection, ACK_PATIENCE_MS)) {
         return true;
     }
     receiver->is_owing = false;
@@ -335,8 +335,7 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
     if (status != GW_OK) {
         return status;
     }
-    receiver->is_awaited =
-        placing == GW_PLACE_DIRECT && (header->flags & (GW_FRAME_STOPPED | GW_FRAME_LAST)) != 0;
+    receiver->is_stopped = placing == GW_PLACE_DIRECT && (header->flags & GW_FRAME_STOPPED) != 0;
     bool is_suspect = crc != header->payload_crc;
     if (is_suspect && (header->flags & GW_FRAME_STOPPED) != 0) {
         return gw_receiver_refuse_damaged(receiver, header, fault);
@@ -407,7 +406,7 @@ static enum gw_status receive_map(struct gw_receiver *receiver,
         status = check_missing(receiver, fault);
     }
     if (status == GW_OK) {
-        receiver->is_awaited = true;
+        receiver->is_stopped = true;
         tell(receiver, &event);
     }
     return status;

@@ -67,7 +67,6 @@ static enum gw_status send_pages(struct gw_sender *sender, struct gw_batch_sent 
     struct gw_pages_frame frame = {.generation = sender->intro.generation,
                                    .sequence = sender->batch.sequence,
                                    .is_stopped = sender->batch.is_stopped,
-                                   .is_last = sender->batch.is_last,
                                    .table = sender->table,
                                    .packing = sender->batch.packing,
                                    .packer = &sender->packer,

@@ -91,14 +91,6 @@ static bool is_picked(const struct gw_pages *pages, uint32_t channel)
     return next_own(pages, channel, pages->channel[channel].cursor) == pages->page_count;
 }
 
-/* The same; or there is nothing more in it, which only a first round says of holes. */
-static bool is_share_over(const struct gw_pages *pages, uint32_t channel)
-{
-    return is_picked(pages, channel) ||
-           (!pages->is_first_round &&
-            next_dirty(pages, channel, pages->channel[channel].cursor) == pages->page_count);
-}
-
 /* ---- Rounds ---- */
 
 void gw_pages_set_unit(struct gw_pages *pages, uint32_t unit_pages)
@@ -283,7 +275,6 @@ static void begin_batch(struct gw_batch *batch, uint32_t channel, enum gw_batch_
     batch->channel = channel;
     batch->kind = kind;
     batch->is_stopped = is_stopped;
-    batch->is_last = false;
     batch->run_count = 0;
 }
 
@@ -313,7 +304,6 @@ static enum gw_status pick(struct gw_pages *pages, uint32_t channel, enum gw_bat
         pages->dirty_count -=
             gw_bits_put(pages->dirty, batch->run[i].page, batch->run[i].count, false);
     }
-    batch->is_last = !is_stopped && is_share_over(pages, channel);
     put_into_window(pages, batch);
     return GW_OK;
 }
@@ -447,7 +437,9 @@ bool gw_pages_is_verified(const struct gw_pages *pages)
 bool gw_pages_is_round_over(const struct gw_pages *pages)
 {
     for (uint32_t i = 0; i < pages->channel_count; i++) {
-        if (!is_share_over(pages, i)) {
+        if (!is_picked(pages, i) &&
+            (pages->is_first_round ||
+             next_dirty(pages, i, pages->channel[i].cursor) < pages->page_count)) {
             return false;
         }
     }

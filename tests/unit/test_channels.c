@@ -48,18 +48,6 @@ static void expect_own_share(const struct gw_batch *batch, uint32_t channel)
     }
 }
 
-/* Something is left for the channel in this round: in a first one, holes as well. */
-static bool has_more(uint32_t channel)
-{
-    for (uint64_t page = pages.channel[channel].cursor; page < pages.page_count; page++) {
-        if (page / STRETCH % pages.channel_count == channel &&
-            (pages.is_first_round || model.place[page] == DIRTY)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static bool pick(uint32_t channel, bool is_stopped)
 {
     struct gw_batch batch;
@@ -74,7 +62,6 @@ static bool pick(uint32_t channel, bool is_stopped)
         }
     }
     put(&batch, IN_WINDOW);
-    assert_int_equal(batch.is_last, !is_stopped && !has_more(channel));
     model.window[channel][batch.sequence % GW_WINDOW_BATCHES] = batch;
     gw_pages_sent(&pages, channel, batch.sequence);
     return true;
