@@ -51,13 +51,14 @@ struct gw_batch_cost {
     uint64_t pack_ns;
     uint64_t work_ns;  /* re-arming, reading, summing */
     uint64_t write_ns; /* handing it to the kernel, with what a layer between does */
-    uint64_t wait_ns;  /* for room in the socket, or for the operator's limit */
+    uint64_t wait_ns;  /* for room in the socket */
+    uint64_t paced_ns; /* for the operator's limit */
 };
 
 /* A target's word on a bulk channel. */
 struct gw_compression_told {
     uint64_t at_ns; /* when it came; 0: none yet */
-    uint32_t waited_us;
+    uint32_t starved_us;
 };
 
 struct gw_compression {
@@ -97,9 +98,9 @@ enum gw_packing gw_compression_next(struct gw_compression *compression);
 bool gw_compression_sent(struct gw_compression *compression, uint32_t channel,
                          const struct gw_batch_cost *cost);
 
-/* The target has placed some of bulk channel `channel`, and waited for bytes of it for `waited_us`
- * since it was connected, modulo 2^32. */
-void gw_compression_told(struct gw_compression *compression, uint32_t channel, uint32_t waited_us,
+/* The target has placed some of bulk channel `channel`, and waited for the rest of frames there for
+ * `starved_us` since it was connected, modulo 2^32. */
+void gw_compression_told(struct gw_compression *compression, uint32_t channel, uint32_t starved_us,
                          uint64_t now_ns);
 
 /* What is left of a page as they are packed now: 1..1000, as the last ones show it. */

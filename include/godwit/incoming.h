@@ -131,7 +131,8 @@ struct gw_incoming {
     uint8_t in_bytes[GW_HELLO_BYTES_MAX];
     uint8_t out_bytes[GW_CHANNEL_SMALL_OUT_BYTES];
     uint8_t state_bytes[GW_PREPARE_BYTES_MAX];
-    uint8_t staging[GW_INCOMING_CHANNELS][GW_UNIT_BYTES_MAX]; /* a batch, or a unit put together */
+    /* A batch, or a unit put together. */
+    _Alignas(GW_PAGE_BYTES_MIN) uint8_t staging[GW_INCOMING_CHANNELS][GW_UNIT_BYTES_MAX];
     uint64_t map[GW_BITMAP_WORDS];
 };
 

@@ -104,9 +104,9 @@ struct gw_accept {
 
 struct gw_ack {
     uint8_t channel;
-    uint32_t waited_us; /* ACK: how long the target's end of the channel has waited for bytes since
-                           it was connected, modulo 2^32; SUSPECT: 0 */
-    uint64_t sequence;  /* ACK: all up to it; SUSPECT: this one */
+    uint32_t starved_us; /* ACK: how long the target's end of the channel has waited for the rest of
+                            frames since it was connected, modulo 2^32; SUSPECT: 0 */
+    uint64_t sequence;   /* ACK: all up to it; SUSPECT: this one */
 };
 
 struct gw_mismatch {

@@ -61,6 +61,7 @@ struct gw_receiver {
     struct gw_ram_data data; /* the last run of touched pages that was looked up */
     struct gw_batch_table records;
     struct gw_assembly assembly; /* of the unit in `staging` */
+    bool is_pulling;             /* the guest runs here: nobody waits for an acknowledgement */
     bool is_stopped;       /* no guest runs on either side: nothing waits longer than it must */
     uint32_t huge_pause;   /* stretches left out when the host was slow to give one, or had none */
     uint32_t huge_wait;    /* and of those still to come; a new connection asks at once */

@@ -63,7 +63,7 @@ struct gw_sender {
     struct gw_batch batch;
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];
-    uint8_t pages[GW_BATCH_BYTES_MAX];
+    _Alignas(GW_PAGE_BYTES_MIN) uint8_t pages[GW_BATCH_BYTES_MAX];
     struct gw_packer packer;
     uint8_t packed[GW_BATCH_BYTES_MAX];
 

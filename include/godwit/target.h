@@ -96,7 +96,7 @@ struct gw_batch_placed {
     bool is_urgent; /* on the urgent channel; else on this bulk channel: */
     uint32_t channel;
     uint64_t sequence;
-    uint32_t waited_us;                 /* bulk: for bytes, as ACK tells it (godwit/message.h) */
+    uint32_t starved_us;                /* bulk: as ACK tells it (godwit/message.h) */
     bool is_suspect;                    /* the payload did not match its CRC; never in postcopy */
     const struct gw_batch_table *table; /* during the call */
     struct gw_run whole; /* where pages are placed by larger units: the one that was placed with
@@ -214,8 +214,8 @@ GW_MUST_USE enum gw_status gw_target_next(struct gw_target *target,
 /* True when gw_target_next has something. */
 bool gw_target_has_action(const struct gw_target *target);
 
-/* True when all it has is the acknowledgement of a few batches: worth nobody's while, as long as
- * more of them are here already. */
+/* True when all it has is the acknowledgement of a few batches: that may wait for
+ * more of them, unless the source waits for it. */
 bool gw_target_may_wait(const struct gw_target *target);
 
 /* How a batch gets into guest RAM. */
@@ -302,7 +302,7 @@ struct gw_target_channel {
     uint64_t sequence, sequence_told; /* placed; acknowledged */
     uint64_t sequence_asked;          /* may be on its way into RAM */
     uint64_t sequence_last;           /* PREPARE: the channel's last number */
-    uint32_t waited_us;               /* for bytes, up to the last batch */
+    uint32_t starved_us;              /* up to the last batch */
     uint32_t suspect_first, suspect_count;
     uint64_t suspect[GW_WINDOW_BATCHES]; /* to be told before they are acknowledged */
 };

@@ -197,8 +197,8 @@ struct gw_connection {
     int fd;                       /* -1: not connected */
     struct gw_notify cancel;
     atomic_bool is_interrupted; /* sticks until the next open */
-    uint64_t waited_ns;         /* its one thread's: in write_all for room in the socket, in
-                                   read_all for bytes, and what that thread adds itself */
+    uint64_t waited_ns;         /* the writing thread's: in write_all, for room in the socket */
+    uint64_t starved_ns;        /* the reading thread's: in read_all, for bytes */
 
     /* gw_connection_read_ahead. */
     uint8_t *ahead;

@@ -207,6 +207,7 @@ static enum gw_status check_pairs(const struct gw_cli_values *values, struct gw_
          ": all of RAM is compared while the guest stands still"},
         {is_late_postcopy, values->is_verify, "--on-deadline postcopy", "--verify",
          ": all of RAM is compared while the guest stands still"},
+        {is_late_postcopy, values->is_precopy, "--on-deadline postcopy", "--precopy", ""},
         {values->is_plaintext, values->tls != NULL, "--plaintext", "--tls", ""},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {

@@ -348,6 +348,32 @@ static enum gw_status decode_parameters(const struct gw_json_document *document,
     return status;
 }
 
+/* What cannot be had together. */
+static enum gw_status check_pairs(const char *command, const struct gw_qmp_migrate *migrate,
+                                  bool is_late_postcopy, struct gw_fault *fault)
+{
+    static const char postcopy[] = "__org.godwit_postcopy", late[] = "__org.godwit_on-deadline";
+    static const char with_verify[] = "given with __org.godwit_verify";
+    static const char with_precopy[] = "given with __org.godwit_precopy";
+    const struct {
+        bool has_both;
+        const char *name, *with, *wanted;
+    } pairs[] = {
+        {migrate->is_postcopy && migrate->is_verify, postcopy, with_verify,
+         "one of them: the guest does not stand still until all of RAM is there"},
+        {migrate->is_postcopy && migrate->is_precopy, postcopy, with_precopy, "one of them"},
+        {is_late_postcopy && migrate->is_verify, late, with_verify,
+         "another action than postcopy, or not both"},
+        {is_late_postcopy && migrate->is_precopy, late, with_precopy,
+         "another action than postcopy, or not both"},
+    };
+    for (size_t i = 0; i < COUNT(pairs); i++) {
+        if (pairs[i].has_both)
+            return refuse(command, pairs[i].name, pairs[i].with, pairs[i].wanted, fault);
+    }
+    return GW_OK;
+}
+
 static enum gw_status decode_migrate(const struct gw_json_document *document, int object,
                                      struct gw_qmp_migrate *output, struct gw_fault *fault)
 {
@@ -374,16 +400,9 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
                             migrate.compress, &migrate.migrate.compress, fault);
     if (status != GW_OK)
         return status;
-    if (migrate.migrate.is_postcopy && migrate.migrate.is_verify)
-        return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_verify",
-                      "one of them: the guest does not stand still until all of RAM is there",
-                      fault);
-    if (migrate.migrate.is_postcopy && migrate.migrate.is_precopy)
-        return refuse(command, "__org.godwit_postcopy", "given with __org.godwit_precopy",
-                      "one of them", fault);
-    if (action == GW_QMP_ON_DEADLINE_POSTCOPY && migrate.migrate.is_verify)
-        return refuse(command, "__org.godwit_on-deadline", "given with __org.godwit_verify",
-                      "another action than postcopy, or not both", fault);
+    status = check_pairs(command, &migrate.migrate, action == GW_QMP_ON_DEADLINE_POSTCOPY, fault);
+    if (status != GW_OK)
+        return status;
     *output = migrate.migrate;
     output->on_deadline = (enum gw_qmp_on_deadline)action;
     return GW_OK;

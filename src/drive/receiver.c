@@ -143,23 +143,23 @@ uint32_t gw_receiver_crc(const struct gw_receiver *receiver, int count, uint32_t
 }
 
 /* Of batches that come faster than this, on all channels together, several are acknowledged at
- * once; so long the last of them waits for another. On a fast link each acknowledgement costs more
- * than the batch's sum. */
-#define ACK_NS (20 * GW_NS_PER_MS)
-enum { ACK_PATIENCE_MS = 1 };
+ * once: on a fast link each acknowledgement costs more than the batch's sum. The last of them waits
+ * for another: not for long while a round may wait for it, but in postcopy nobody does. */
+enum { ACK_MS = 20, ACK_PATIENCE_MS = 1, ACK_PATIENCE_PULLING_MS = ACK_MS };
 
-/* The owner has nothing to do for a page that only its guest waited for; and it is not woken for
- * each batch while more of them are here (catch_up). */
+/* The owner has nothing to do for a page that only its guest waited for: whichever bulk channel
+ * owes an acknowledgement sees to that itself (catch_up), for several batches at once. */
 static void tell(struct gw_receiver *receiver, struct gw_target_event *event)
 {
     pthread_mutex_lock(receiver->lock);
     event->now_ns = gw_clock_now_ns();
     (void)!gw_target_handle(receiver->target, event, NULL);
     bool has_action = gw_target_has_action(receiver->target);
-    bool is_soon = !receiver->is_stopped && event->now_ns - *receiver->woken_ns < ACK_NS;
-    receiver->is_owing =
-        has_action && is_soon && !receiver->is_urgent && gw_target_may_wait(receiver->target);
-    bool is_waking = has_action && !receiver->is_owing;
+    bool is_soon =
+        !receiver->is_stopped && event->now_ns - *receiver->woken_ns < ACK_MS * GW_NS_PER_MS;
+    bool may_wait = (is_soon || receiver->is_urgent) && gw_target_may_wait(receiver->target);
+    bool is_waking = has_action && !may_wait;
+    receiver->is_owing = has_action && may_wait && !receiver->is_urgent;
     *receiver->woken_ns = is_waking ? event->now_ns : *receiver->woken_ns;
     pthread_mutex_unlock(receiver->lock);
     if (is_waking) {
@@ -174,7 +174,8 @@ static bool catch_up(struct gw_receiver *receiver)
     if (!receiver->is_owing) {
         return false;
     }
-    if (gw_exchange_is_readable(receiver->connection, ACK_PATIENCE_MS)) {
+    int patience_ms = receiver->is_pulling ? ACK_PATIENCE_PULLING_MS : ACK_PATIENCE_MS;
+    if (gw_exchange_is_readable(receiver->connection, patience_ms)) {
         return true;
     }
     receiver->is_owing = false;
@@ -335,7 +336,8 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
     if (status != GW_OK) {
         return status;
     }
-    receiver->is_stopped = placing == GW_PLACE_DIRECT && (header->flags & GW_FRAME_STOPPED) != 0;
+    receiver->is_pulling = placing != GW_PLACE_DIRECT;
+    receiver->is_stopped = !receiver->is_pulling && (header->flags & GW_FRAME_STOPPED) != 0;
     bool is_suspect = crc != header->payload_crc;
     if (is_suspect && (header->flags & GW_FRAME_STOPPED) != 0) {
         return gw_receiver_refuse_damaged(receiver, header, fault);
@@ -345,7 +347,7 @@ static enum gw_status receive_batch(struct gw_receiver *receiver,
         .placed = {.is_urgent = receiver->is_urgent,
                    .channel = receiver->channel,
                    .sequence = header->sequence,
-                   .waited_us = (uint32_t)(receiver->connection->waited_ns / GW_NS_PER_US),
+                   .starved_us = (uint32_t)(receiver->connection->starved_ns / GW_NS_PER_US),
                    .is_suspect = is_suspect,
                    .table = &receiver->records,
                    .whole = whole},
@@ -451,11 +453,7 @@ static enum gw_status wait_for_frame(struct gw_receiver *receiver, struct gw_fau
     if (receiver->is_urgent) {
         return gw_faults_await(receiver->faults, receiver->connection, receiver->answered, fault);
     }
-    uint64_t start_ns = gw_clock_now_ns();
-    enum gw_status status =
-        catch_up(receiver) ? GW_OK : gw_exchange_wait(receiver->connection, fault);
-    receiver->connection->waited_ns += gw_clock_now_ns() - start_ns;
-    return status;
+    return catch_up(receiver) ? GW_OK : gw_exchange_wait(receiver->connection, fault);
 }
 
 static enum gw_status receive_frame(struct gw_receiver *receiver, struct gw_fault *fault)

@@ -197,11 +197,11 @@ static void tell_sent(struct gw_sender *sender, const struct gw_batch_sent *sent
     }
 }
 
-/* What is no packing, writing or waiting is work; waiting for the operator's limit is waiting. */
+/* What is no packing, writing or waiting is work. The operator's limit was waited for before. */
 static void count_cost(struct gw_sender *sender, struct gw_batch_cost *cost, uint64_t took_ns)
 {
     cost->work_ns = took_ns - cost->pack_ns - cost->write_ns - cost->wait_ns;
-    cost->wait_ns += sender->paced_ns;
+    cost->paced_ns = sender->paced_ns;
     sender->paced_ns = 0;
 }
 

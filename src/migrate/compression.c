@@ -172,7 +172,7 @@ static void learn_by_trial(struct gw_compression *compression, const struct gw_b
 
 static uint64_t time_of(const struct gw_batch_cost *cost)
 {
-    return cost->pack_ns + cost->work_ns + cost->write_ns + cost->wait_ns;
+    return cost->pack_ns + cost->work_ns + cost->write_ns + cost->wait_ns + cost->paced_ns;
 }
 
 static bool decide(struct gw_compression *compression)
@@ -200,11 +200,13 @@ static bool give_up(struct gw_compression *compression)
     return true;
 }
 
-/* Both ends wait for it: a target that does not is what limits, or this thread. */
+/* Both ends wait for it: a target that does not is what limits, or this thread. The operator's
+ * limit is one. */
 static bool is_link_limiting(const struct gw_compression *compression)
 {
     const struct gw_batch_cost *window = &compression->window;
-    return window->wait_ns >= time_of(window) / WAITING_DIVISOR && is_starved(compression);
+    uint64_t least_ns = time_of(window) / WAITING_DIVISOR;
+    return window->paced_ns >= least_ns || (window->wait_ns >= least_ns && is_starved(compression));
 }
 
 /* The link's rate shows when it was waited for. When it was not, the link is at least as fast as
@@ -288,6 +290,7 @@ static void add(struct gw_batch_cost *sum, const struct gw_batch_cost *cost)
     sum->work_ns += cost->work_ns;
     sum->write_ns += cost->write_ns;
     sum->wait_ns += cost->wait_ns;
+    sum->paced_ns += cost->paced_ns;
 }
 
 static bool end_trial(struct gw_compression *compression, const struct gw_batch_cost *cost)
@@ -320,25 +323,26 @@ bool gw_compression_sent(struct gw_compression *compression, uint32_t channel,
         return compression->wish == GW_COMPRESS_AUTO && cost->packing == GW_PACKING_LZ4 &&
                !is_held(compression) && end_trial(compression, cost);
     }
-    if (is_swallowed(compression, channel, cost->wait_ns > 0)) {
+    if (is_swallowed(compression, channel, cost->wait_ns + cost->paced_ns > 0)) {
         return false;
     }
     add(&compression->window, cost);
     return is_window_over(compression) && end_window(compression);
 }
 
-/* Between its word and the one before, which the network may have brought closer together. */
-void gw_compression_told(struct gw_compression *compression, uint32_t channel, uint32_t waited_us,
+/* Since its word before, which the network may have brought closer. Less than it said then: it is
+ * connected anew, or was modulo 2^32, and said nothing yet. */
+void gw_compression_told(struct gw_compression *compression, uint32_t channel, uint32_t starved_us,
                          uint64_t now_ns)
 {
     struct gw_compression_told *told = &compression->told[channel];
-    uint64_t past_ns = now_ns - told->at_ns;
-    uint64_t waited_ns = (uint32_t)(waited_us - told->waited_us) * NS_PER_US;
-    if (told->at_ns != 0) {
+    if (told->at_ns != 0 && starved_us >= told->starved_us) {
+        uint64_t past_ns = now_ns - told->at_ns;
+        uint64_t starved_ns = (starved_us - told->starved_us) * NS_PER_US;
         compression->told_ns += past_ns;
-        compression->starved_ns += waited_ns < past_ns ? waited_ns : past_ns;
+        compression->starved_ns += starved_ns < past_ns ? starved_ns : past_ns;
     }
-    *told = (struct gw_compression_told){.at_ns = now_ns, .waited_us = waited_us};
+    *told = (struct gw_compression_told){.at_ns = now_ns, .starved_us = starved_us};
 }
 
 uint32_t gw_compression_permille(const struct gw_compression *compression)

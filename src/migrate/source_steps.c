@@ -210,7 +210,7 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
     enum gw_status status = gw_pages_acked(pages, ack->channel, ack->sequence, &bytes, &fault);
     if (status == GW_OK) {
         note_placed(source, channel, before);
-        gw_compression_told(&source->compression, ack->channel, ack->waited_us, event->now_ns);
+        gw_compression_told(&source->compression, ack->channel, ack->starved_us, event->now_ns);
     }
     gw_pace_acked(&source->pace, bytes, gw_pages_is_idle(pages), event->now_ns);
     gw_source_note_raw(source, ack->channel, before, event->now_ns);

@@ -133,7 +133,7 @@ static bool next_ack(struct gw_target *target, struct gw_target_action *action)
         channel->suspect_count--;
     } else {
         ack.sequence = channel->sequence;
-        ack.waited_us = channel->waited_us;
+        ack.starved_us = channel->starved_us;
         channel->sequence_told = channel->sequence;
     }
     *action =

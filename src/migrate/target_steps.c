@@ -331,7 +331,7 @@ void gw_target_step_place(struct gw_target *target, const struct gw_target_event
     }
     struct gw_target_channel *channel = &target->channel[placed->channel];
     channel->sequence = placed->sequence;
-    channel->waited_us = placed->waited_us;
+    channel->starved_us = placed->starved_us;
     if (placed->is_suspect) {
         GW_ASSERT(channel->suspect_count < GW_WINDOW_BATCHES);
         uint32_t at = (channel->suspect_first + channel->suspect_count++) % GW_WINDOW_BATCHES;

@@ -26,6 +26,7 @@ enum gw_status gw_connection_open(struct gw_connection *connection, struct gw_fa
     connection->ahead_at = 0;
     connection->ahead_end = 0;
     connection->waited_ns = 0;
+    connection->starved_ns = 0;
     atomic_store(&connection->is_interrupted, false);
     return gw_notify_open(&connection->cancel, fault);
 }
@@ -227,7 +228,8 @@ static enum gw_status await(struct gw_connection *connection, short events, stru
 {
     uint64_t start_ns = gw_clock_now_ns();
     enum gw_status status = wait_for_peer(connection, events, fault);
-    connection->waited_ns += gw_clock_now_ns() - start_ns;
+    *(events == POLLOUT ? &connection->waited_ns : &connection->starved_ns) +=
+        gw_clock_now_ns() - start_ns;
     return status;
 }
 
@@ -252,7 +254,7 @@ static bool await_part(struct gw_connection *connection, const struct rest *rest
     enum gw_status status =
         gw_socket_wait(connection, connection->fd, POLLIN, deadline_in(PART_NS));
     set_low_water(connection->fd, 1);
-    connection->waited_ns += gw_clock_now_ns() - start_ns;
+    connection->starved_ns += gw_clock_now_ns() - start_ns;
     return status == GW_OK;
 }
 

@@ -118,7 +118,7 @@ static uint32_t encode_ack(const struct gw_ack *ack, uint8_t *bytes)
 {
     memset(bytes, 0, ACK_BYTES);
     bytes[0] = ack->channel;
-    gw_put_32(bytes + 4, ack->waited_us);
+    gw_put_32(bytes + 4, ack->starved_us);
     gw_put_64(bytes + 8, ack->sequence);
     return ACK_BYTES;
 }
@@ -391,11 +391,11 @@ static enum gw_status decode_ack(struct gw_ack *ack, enum gw_frame_type type, co
                                  struct gw_fault *fault)
 {
     *ack = (struct gw_ack){
-        .channel = bytes[0], .waited_us = gw_get_32(bytes + 4), .sequence = gw_get_64(bytes + 8)};
+        .channel = bytes[0], .starved_us = gw_get_32(bytes + 4), .sequence = gw_get_64(bytes + 8)};
     if (ack->channel >= GW_BULK_CHANNELS_MAX) {
         return bad(fault, type, "channel", ack->channel, GW_BULK_CHANNELS_MAX - 1);
     }
-    if (gw_get_32(bytes) != ack->channel || (type == GW_FRAME_SUSPECT && ack->waited_us != 0)) {
+    if (gw_get_32(bytes) != ack->channel || (type == GW_FRAME_SUSPECT && ack->starved_us != 0)) {
         return bad(fault, type, "a reserved field", 1, 0);
     }
     return GW_OK;

@@ -27,7 +27,7 @@ static const struct world text_on_gigabit = {
 static struct gw_compression compression;
 static unsigned changes;
 static uint64_t took_ns, trial_batches;
-static uint64_t now_ns, starved_ns; /* the target's channels have waited for bytes, each so long */
+static uint64_t now_ns, starved_ns; /* each of the target's channels has waited so long for bytes */
 
 static void begin(enum gw_compress wish)
 {
@@ -63,7 +63,7 @@ static struct gw_batch_cost cost_of(const struct world *world, enum gw_packing p
 
 static uint64_t time_of(const struct gw_batch_cost *cost)
 {
-    return cost->pack_ns + cost->work_ns + cost->write_ns + cost->wait_ns;
+    return cost->pack_ns + cost->work_ns + cost->write_ns + cost->wait_ns + cost->paced_ns;
 }
 
 /* Sent by one channel of so many that are alike, and placed. */
@@ -251,9 +251,43 @@ static void a_target_is_not_heard_in_each_window(void **state)
     begin(GW_COMPRESS_AUTO);
     send(&world, 32 * MIB);
     starved_ns = 0;
+    now_ns += UINT64_C(2000000000);
     send(&world, 32 * MIB);
     assert_int_equal(trial_batches, 0);
     assert_int_equal(changes, 0);
+}
+
+/* A channel that had nothing to bring for a while has not waited for the link. */
+static void a_channel_that_is_done_is_not_starved(void **state)
+{
+    (void)state;
+    struct world world = text_on_gigabit;
+    world.link = 0;
+    world.target = 8000;
+    begin(GW_COMPRESS_AUTO);
+    for (int round = 0; round < 8; round++) {
+        send_first(&world, 2, 0);
+        send(&world, 32 * MIB);
+        assert_int_equal(trial_batches, 0);
+    }
+    assert_int_equal(changes, 0);
+}
+
+/* The target waits between frames then, which does not count: that limit is known. */
+static void the_operators_limit_needs_no_word(void **state)
+{
+    (void)state;
+    begin(GW_COMPRESS_AUTO);
+    for (uint64_t sent = 0; sent < 64 * MIB; sent += BATCH) {
+        struct gw_batch_cost cost = cost_of(&text_on_gigabit, gw_compression_next(&compression));
+        cost.paced_ns = cost.wait_ns;
+        cost.wait_ns = 0;
+        changes += gw_compression_sent(&compression, 0, &cost);
+        now_ns += time_of(&cost);
+        gw_compression_told(&compression, 0, 0, now_ns);
+    }
+    assert_int_equal(compression.packing, GW_PACKING_LZ4);
+    assert_int_equal(changes, 1);
 }
 
 /* Another channel had a packed batch under way when it was given up. */
@@ -379,6 +413,8 @@ int main(void)
         cmocka_unit_test(a_target_that_is_slow_is_no_slow_link),
         cmocka_unit_test(a_target_that_is_slow_to_unpack_is_spared),
         cmocka_unit_test(a_target_is_not_heard_in_each_window),
+        cmocka_unit_test(a_channel_that_is_done_is_not_starved),
+        cmocka_unit_test(the_operators_limit_needs_no_word),
         cmocka_unit_test(what_was_under_way_changes_nothing),
         cmocka_unit_test(what_does_not_pack_is_left_alone),
         cmocka_unit_test(a_link_that_becomes_fast_is_noticed),

@@ -172,6 +172,14 @@ static void test_migrate_arguments(void **state)
                "\"__org.godwit_postcopy\":true,\"__org.godwit_verify\":true}}",
                "argument '__org.godwit_postcopy' of migrate is given with __org.godwit_verify; "
                "wanted one of them: the guest does not stand still until all of RAM is there");
+    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+               "\"__org.godwit_on-deadline\":\"postcopy\",\"__org.godwit_verify\":true}}",
+               "argument '__org.godwit_on-deadline' of migrate is given with __org.godwit_verify; "
+               "wanted another action than postcopy, or not both");
+    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+               "\"__org.godwit_on-deadline\":\"postcopy\",\"__org.godwit_precopy\":true}}",
+               "argument '__org.godwit_on-deadline' of migrate is given with __org.godwit_precopy; "
+               "wanted another action than postcopy, or not both");
 }
 
 static void test_calc_dirty_rate(void **state)
