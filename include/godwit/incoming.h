@@ -23,11 +23,12 @@
  * the next.
  *
  * Owner: the caller's static, zeroed storage, about 24 MiB on qemu-virt, most of it untouched
- * unless a large machine moves, or one in huge pages by postcopy; no heap. Threads: all calls come
- * from the owner's thread, but gw_incoming_get_figures, which is for any. Threads of its own read
- * the bulk channels and the urgent one, and hear of faults on missing pages. Blocks: start in name
- * resolution; work and next for system calls on sockets that do not block and, before a
- * postcopy, for the discard of what lacks; stop until its threads are back, which takes a moment.
+ * unless a large machine moves, or one in huge pages by postcopy; no heap: its alignment (4 KiB) is
+ * more than malloc gives. Threads: all calls come from the owner's thread, but
+ * gw_incoming_get_figures, which is for any. Threads of its own read the bulk channels and the
+ * urgent one, and hear of faults on missing pages. Blocks: start in name resolution; work and next
+ * for system calls on sockets that do not block and, before a postcopy, for the discard of what
+ * lacks; stop until its threads are back, which takes a moment.
  */
 #ifndef GODWIT_INCOMING_H
 #define GODWIT_INCOMING_H

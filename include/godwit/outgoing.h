@@ -15,12 +15,13 @@
  * next gw_outgoing_start.
  *
  * Owner: the caller's static, zeroed storage, about 5.9 MiB on qemu-virt, most of it untouched
- * unless a large machine moves by many channels; no heap. Threads: all calls come from the owner's
- * thread, but gw_outgoing_get_figures, which is for any. Threads of its own, one for each bulk
- * channel, send pages on it and make connections, so that no name server blocks the owner; another
- * answers demands on the urgent channel. Blocks: work and next for system calls on sockets that do
- * not block and for the tracker's collect; gw_outgoing_stop until its threads are back, which takes
- * a moment, except while a name is being resolved.
+ * unless a large machine moves by many channels; no heap: its alignment (4 KiB) is more than malloc
+ * gives. Threads: all calls come from the owner's thread, but gw_outgoing_get_figures, which is for
+ * any. Threads of its own, one for each bulk channel, send pages on it and make connections, so
+ * that no name server blocks the owner; another answers demands on the urgent channel. Blocks: work
+ * and next for system calls on sockets that do not block and for the tracker's collect;
+ * gw_outgoing_stop until its threads are back, which takes a moment, except while a name is being
+ * resolved.
  */
 #ifndef GODWIT_OUTGOING_H
 #define GODWIT_OUTGOING_H
