@@ -197,6 +197,7 @@ struct gw_connection {
     int fd;                       /* -1: not connected */
     struct gw_notify cancel;
     atomic_bool is_interrupted; /* sticks until the next open */
+    size_t piece_bytes;         /* write_all: at most so many a system call; 0: all at once */
     uint64_t waited_ns;         /* the writing thread's: in write_all, for room in the socket */
     uint64_t starved_ns;        /* the reading thread's: in read_all, for bytes */
 

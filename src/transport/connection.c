@@ -25,6 +25,7 @@ enum gw_status gw_connection_open(struct gw_connection *connection, struct gw_fa
     connection->ahead_bytes = 0;
     connection->ahead_at = 0;
     connection->ahead_end = 0;
+    connection->piece_bytes = 0;
     connection->waited_ns = 0;
     connection->starved_ns = 0;
     atomic_store(&connection->is_interrupted, false);
@@ -61,6 +62,8 @@ enum gw_status gw_connection_connect(struct gw_connection *connection, const str
     if (options->tls != NULL) {
         const char *host = uri->scheme == GW_URI_TCP ? uri->host : "";
         status = gw_tls_connect(connection, host, deadline_ns, fault);
+    } else {
+        connection->piece_bytes = gw_tcp_piece_bytes(connection->fd);
     }
     if (status != GW_OK) {
         operations->close(connection);
@@ -258,16 +261,36 @@ static bool await_part(struct gw_connection *connection, const struct rest *rest
     return status == GW_OK;
 }
 
+/* Leaves what fits into `bytes`, in so many parts; *cut is what the last of them has lost. */
+static int cut_to(const struct rest *rest, size_t bytes, size_t *cut)
+{
+    *cut = 0;
+    for (int i = 0; i < rest->count; i++) {
+        if (rest->parts[i].iov_len > bytes) {
+            *cut = rest->parts[i].iov_len - bytes;
+            rest->parts[i].iov_len = bytes;
+            return i + 1;
+        }
+        bytes -= rest->parts[i].iov_len;
+    }
+    return rest->count;
+}
+
 typedef enum gw_status transfer(struct gw_connection *connection, const struct iovec *parts,
                                 int count, size_t *bytes, struct gw_fault *fault);
 
 static enum gw_status transfer_all(struct gw_connection *connection, struct rest rest,
                                    transfer *some, short events, struct gw_fault *fault)
 {
+    size_t most =
+        events == POLLOUT && connection->piece_bytes > 0 ? connection->piece_bytes : SIZE_MAX;
     advance(&rest, 0);
     while (rest.count > 0) {
         size_t bytes = 0;
-        enum gw_status status = some(connection, rest.parts, rest.count, &bytes, fault);
+        size_t cut = 0;
+        int count = cut_to(&rest, most, &cut);
+        enum gw_status status = some(connection, rest.parts, count, &bytes, fault);
+        rest.parts[count - 1].iov_len += cut;
         if (status == GW_OK) {
             advance(&rest, bytes);
         } else if (status == GW_AGAIN && (events != POLLIN || !await_part(connection, &rest))) {

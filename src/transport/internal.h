@@ -18,6 +18,14 @@ extern const struct gw_transport_operations gw_transport_fd;
 /* What every TCP connection needs, whoever made it. */
 void gw_tcp_tune(int fd, uint64_t idle_ns_max);
 
+/* How much a system call should write to this socket, connected, of any kind; 0: as much as there
+ * is. Over loopback the kernel cuts what one call writes into packets of an odd size (65483 bytes
+ * by IPv4). It copies them into buffers of 32 KiB, and leaves the last bytes of one unused where a
+ * packet ends a few bytes before it does: from then on all that is written lies at odd addresses,
+ * and each copy into and out of the kernel is unaligned. What fits one packet leaves no odd rest.
+ */
+size_t gw_tcp_piece_bytes(int fd);
+
 /* The URI of an address that a socket of AF_VSOCK has. */
 struct sockaddr_vm;
 void gw_vsock_get_uri(const struct sockaddr_vm *address, struct gw_uri *uri);

@@ -16,6 +16,9 @@ enum {
     KEEPALIVE_PROBES = 3, /* within one idle time */
     DEAD_S_MAX = 3600,    /* however long the idle time: a dead host is noticed within an hour */
     UNSENT_BYTES_MAX = 131072, /* half a batch */
+    NETWORK_SEGMENT_BYTES_MAX =
+        16384,               /* of jumbo frames and such; loopback's are at least 32 KiB */
+    PIECE_BYTES = 15 * 4096, /* fits one packet of loopback, by IPv4 and IPv6 */
 };
 
 static void set_option(int fd, int level, int name, int value)
@@ -43,6 +46,16 @@ void gw_tcp_tune(int fd, uint64_t idle_ns_max)
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
     set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, dead_s * 1000);
     set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
+}
+
+size_t gw_tcp_piece_bytes(int fd)
+{
+    int segment_bytes = 0;
+    socklen_t size = sizeof(segment_bytes);
+    return getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment_bytes, &size) == 0 &&
+                   segment_bytes > NETWORK_SEGMENT_BYTES_MAX
+               ? PIECE_BYTES
+               : 0;
 }
 
 static int make_socket(const struct gw_address *address)

@@ -289,6 +289,57 @@ static void little_waits_unsent_in_a_full_socket(void **state)
     assert_in_range(unsent, 1, 2 * 131072); /* the kernel ends a segment that it began */
 }
 
+/* What write_all asked of the transport: a call that wrote all it was given. */
+static size_t largest, together;
+
+static enum gw_status note_write(struct gw_connection *connection, const struct iovec *parts,
+                                 int count, size_t *bytes, struct gw_fault *own)
+{
+    (void)connection;
+    (void)own;
+    *bytes = 0;
+    for (int i = 0; i < count; i++) {
+        assert_ptr_equal((uint8_t *)parts[i].iov_base, (uint8_t *)sent + together + *bytes);
+        *bytes += parts[i].iov_len;
+    }
+    largest = *bytes > largest ? *bytes : largest;
+    together += *bytes;
+    return GW_OK;
+}
+
+static void when_written_in_three_parts(void)
+{
+    enum { HEAD = 64, MIDDLE = 100001, TAIL = 99999 };
+    uint8_t *bytes = (uint8_t *)sent;
+    struct iovec parts[] = {{bytes, HEAD}, {bytes + HEAD, MIDDLE}, {bytes + HEAD + MIDDLE, TAIL}};
+    struct gw_transport_operations noting = *client.operations;
+    const struct gw_transport_operations *own = client.operations;
+    noting.write = note_write;
+    largest = 0;
+    together = 0;
+    client.operations = &noting;
+    assert_int_equal(gw_connection_write_all(&client, parts, 3, &fault), GW_OK);
+    client.operations = own;
+    assert_int_equal(together, HEAD + MIDDLE + TAIL);
+}
+
+static void over_loopback_a_call_writes_one_packet(void **state)
+{
+    (void)state;
+    given_pair("tcp:127.0.0.1:0");
+    when_written_in_three_parts();
+    assert_in_range(largest, 32768, 65464); /* IPv6's; IPv4's is 19 bytes more */
+    assert_int_equal(largest % 16, 0);
+}
+
+static void elsewhere_a_call_writes_all_there_is(void **state)
+{
+    (void)state;
+    given_pair(unix_uri());
+    when_written_in_three_parts();
+    assert_int_equal(largest, together);
+}
+
 /* What one call brought is handed out in pieces; what is larger than the room goes its own way. */
 static void reading_ahead_changes_no_byte(void **state)
 {
@@ -500,6 +551,8 @@ int main(void)
         TEST(unknown_name_is_a_link_fault),
         TEST(nothing_there_is_again),
         TEST(little_waits_unsent_in_a_full_socket),
+        TEST(over_loopback_a_call_writes_one_packet),
+        TEST(elsewhere_a_call_writes_all_there_is),
         TEST(reading_ahead_changes_no_byte),
         TEST(kept_bytes_can_be_had_where_they_lie),
         TEST(closed_peer_is_a_link_fault_without_a_signal),
