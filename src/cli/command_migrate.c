@@ -207,7 +207,6 @@ static enum gw_status check_pairs(const struct gw_cli_values *values, struct gw_
          ": all of RAM is compared while the guest stands still"},
         {is_late_postcopy, values->is_verify, "--on-deadline postcopy", "--verify",
          ": all of RAM is compared while the guest stands still"},
-        {is_late_postcopy, values->is_precopy, "--on-deadline postcopy", "--precopy", ""},
         {values->is_plaintext, values->tls != NULL, "--plaintext", "--tls", ""},
     };
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
@@ -272,7 +271,8 @@ static const struct gw_cli_option options[] = {
      "when that would not be met otherwise: cancel (it stays\nhere); stop-and-copy (it stands "
      "still for as long as the\nrest takes); postcopy (it goes on there, and the rest\nfollows); "
      "auto (default): postcopy where that is\npossible, else cancel; with --precopy: cancel"},
-    {"--precopy", NULL, GW_CLI_FLAG, GW_CLI_AT(is_precopy), 0, "never go on to postcopy by itself"},
+    {"--precopy", NULL, GW_CLI_FLAG, GW_CLI_AT(is_precopy), 0,
+     "never go on to postcopy by itself (before the deadline,\nif --on-deadline is postcopy)"},
     {"--postcopy", NULL, GW_CLI_FLAG, GW_CLI_AT(is_postcopy), 0,
      "the guest goes first, its memory follows while it runs\nthere (godwit migrate-postcopy does "
      "so at any time)"},

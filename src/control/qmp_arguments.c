@@ -354,17 +354,15 @@ static enum gw_status check_pairs(const char *command, const struct gw_qmp_migra
 {
     static const char postcopy[] = "__org.godwit_postcopy", late[] = "__org.godwit_on-deadline";
     static const char with_verify[] = "given with __org.godwit_verify";
-    static const char with_precopy[] = "given with __org.godwit_precopy";
     const struct {
         bool has_both;
         const char *name, *with, *wanted;
     } pairs[] = {
         {migrate->is_postcopy && migrate->is_verify, postcopy, with_verify,
          "one of them: the guest does not stand still until all of RAM is there"},
-        {migrate->is_postcopy && migrate->is_precopy, postcopy, with_precopy, "one of them"},
+        {migrate->is_postcopy && migrate->is_precopy, postcopy, "given with __org.godwit_precopy",
+         "one of them"},
         {is_late_postcopy && migrate->is_verify, late, with_verify,
-         "another action than postcopy, or not both"},
-        {is_late_postcopy && migrate->is_precopy, late, with_precopy,
          "another action than postcopy, or not both"},
     };
     for (size_t i = 0; i < COUNT(pairs); i++) {

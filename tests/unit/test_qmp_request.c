@@ -176,10 +176,6 @@ static void test_migrate_arguments(void **state)
                "\"__org.godwit_on-deadline\":\"postcopy\",\"__org.godwit_verify\":true}}",
                "argument '__org.godwit_on-deadline' of migrate is given with __org.godwit_verify; "
                "wanted another action than postcopy, or not both");
-    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
-               "\"__org.godwit_on-deadline\":\"postcopy\",\"__org.godwit_precopy\":true}}",
-               "argument '__org.godwit_on-deadline' of migrate is given with __org.godwit_precopy; "
-               "wanted another action than postcopy, or not both");
 }
 
 static void test_calc_dirty_rate(void **state)

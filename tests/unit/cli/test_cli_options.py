@@ -11,8 +11,6 @@ class Migrate(Case):
                             (["--postcopy", "--verify"], "--postcopy and --verify"),
                             (["--deadline", "1s", "--on-deadline", "postcopy", "--verify"],
                              "--on-deadline postcopy and --verify"),
-                            (["--deadline", "1s", "--on-deadline", "postcopy", "--precopy"],
-                             "--on-deadline postcopy and --precopy"),
                             (["--on-deadline", "cancel"], "without --deadline"),
                             (["--deadline", "0s"], "--deadline is 0"),
                             (["--channels", "9"], "wanted a number from 1 to 8"),
