@@ -35,7 +35,7 @@
 #include "godwit/tracker.h"
 #include "godwit/uffd.h"
 
-/* A bit for each huge page. */
+/* A bit for each huge page, or as much. */
 #define GW_UFFD_WP_UNIT_WORDS (GW_RAM_BYTES_MAX / GW_HUGE_PAGE_BYTES / 64 + 1)
 
 enum gw_uffd_wp_mode {
@@ -58,6 +58,8 @@ struct gw_tracker_uffd_wp {
 
     /* hugetlb: protected since collect last reported it */
     _Atomic uint64_t armed[GW_UFFD_WP_UNIT_WORDS];
+    /* memfd: as much of it was a hole at the last look, and is not protected */
+    uint64_t untouched[GW_UFFD_WP_UNIT_WORDS];
 };
 
 /* Binds the tracker to RAM; both ram and marks must outlive it. start opens everything and says

@@ -23,10 +23,8 @@
 
 enum { SCAN_RANGES = 64, READ_ENTRIES = 256 };
 
-/* `page` counts from the region's start. */
 static void put(const struct gw_uffd_scan *scan, uint64_t page, uint64_t count)
 {
-    page += scan->region->page_first;
     *scan->added += gw_bits_put(scan->bitmap, page, count, true);
     if (scan->reported != NULL && count > 0) {
         scan->reported(scan->context, page, count);
@@ -38,26 +36,26 @@ static void put_addresses(const struct gw_uffd_scan *scan, uint64_t start, uint6
 {
     uint64_t base = (uintptr_t)scan->region->base;
     uint64_t page_bytes = scan->ram->page_bytes;
-    put(scan, (start - base) / page_bytes, (end - start) / page_bytes);
+    put(scan, scan->region->page_first + (start - base) / page_bytes, (end - start) / page_bytes);
 }
 
 /* What to ask for. Anonymous: written, and present or swapped. (The last is no tautology: asked
  * for "written" alone the kernel takes a short way that reports holes too.) Memfd: the opposite
  * set, protected and present or swapped, where a marker counts as swapped. */
-static struct pm_scan_arg make_question(const struct gw_ram_region *region,
-                                        struct page_region *ranges)
+static struct pm_scan_arg make_question(const struct gw_uffd_scan *scan, struct page_region *ranges)
 {
+    uint64_t start = (uintptr_t)gw_ram_page(scan->ram, scan->first);
     struct pm_scan_arg question = {
         .size = sizeof(question),
-        .start = (uintptr_t)region->base,
-        .end = (uintptr_t)region->base + region->bytes,
+        .start = start,
+        .end = start + (scan->end - scan->first) * scan->ram->page_bytes,
         .vec = (uintptr_t)ranges,
         .vec_len = SCAN_RANGES,
         .category_mask = PAGE_IS_WRITTEN,
         .category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
         .return_mask = PAGE_IS_WRITTEN,
     };
-    if (region->kind != GW_RAM_ANONYMOUS) {
+    if (scan->region->kind != GW_RAM_ANONYMOUS) {
         question.category_inverted = PAGE_IS_WRITTEN;
     }
     return question;
@@ -67,7 +65,7 @@ enum gw_status gw_uffd_scan_fast(const struct gw_uffd_scan *scan, struct gw_faul
 {
     struct page_region ranges[SCAN_RANGES];
     bool is_anonymous = scan->region->kind == GW_RAM_ANONYMOUS;
-    struct pm_scan_arg question = make_question(scan->region, ranges);
+    struct pm_scan_arg question = make_question(scan, ranges);
     uint64_t known_end = question.start; /* memfd: everything before is settled */
     while (question.start < question.end) {
         int count = gw_ioctl(scan->pagemap_fd, PAGEMAP_SCAN, &question);
@@ -111,13 +109,12 @@ enum gw_status gw_uffd_scan_slow(const struct gw_uffd_scan *scan, struct gw_faul
     uint64_t entry_pages = is_huge ? ram->unit_pages : 1;
     uint64_t entries_max = is_huge ? 1 : READ_ENTRIES;
     uint64_t entry[READ_ENTRIES];
-    uint64_t first = (uintptr_t)region->base / ram->page_bytes;
-    uint64_t pages = region->bytes / ram->page_bytes;
-    for (uint64_t page = 0; page < pages;) {
-        uint64_t left = (pages - page) / entry_pages;
+    uint64_t base = (uintptr_t)region->base / ram->page_bytes - region->page_first;
+    for (uint64_t page = scan->first; page < scan->end;) {
+        uint64_t left = (scan->end - page) / entry_pages;
         uint64_t count = left < entries_max ? left : entries_max;
         ssize_t got = pread(scan->pagemap_fd, entry, count * sizeof(entry[0]),
-                            (off_t)((first + page) * sizeof(entry[0])));
+                            (off_t)((base + page) * sizeof(entry[0])));
         if (got < (ssize_t)sizeof(entry[0])) {
             return gw_fault_set_os(fault, got < 0 ? errno : EIO, "reading /proc/self/pagemap");
         }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which pages of a region are not write-protected by userfaultfd: the question that
+ * Which pages of a part of a region are not write-protected by userfaultfd: the question that
  * src/dirty/uffd_wp.c asks, put to the kernel in one of two ways.
  *
  * Memory: the caller's. Blocks: for the length of some system calls.
@@ -14,8 +14,9 @@ struct gw_uffd_scan {
     int pagemap_fd;
     const struct gw_ram *ram;
     const struct gw_ram_region *region;
-    uint64_t *bitmap; /* pages are ORed in here */
-    uint64_t *added;  /* and counted here, those that were not in it */
+    uint64_t first, end; /* pages of it, as RAM counts them; of huge pages whole ones */
+    uint64_t *bitmap;    /* pages are ORed in here */
+    uint64_t *added;     /* and counted here, those that were not in it */
     void (*reported)(void *context, uint64_t page, uint64_t count); /* each run; may be NULL */
     void *context;
 };

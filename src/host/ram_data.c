@@ -59,13 +59,34 @@ static bool is_sure(const struct gw_ram *ram, int fd, uint64_t first, uint64_t p
     return false;
 }
 
+/* The end of the pages from `first` on that are mapped here, which are all there: the page table
+ * tells so at a tenth of what the file's tree takes for each. What it lacks may be there, too. */
+static uint64_t mapped_end(const struct gw_ram *ram, const struct gw_ram_region *region,
+                           uint64_t first, uint64_t end)
+{
+    unsigned char is_mapped[512];
+    while (first < end) {
+        uint64_t count = end - first < sizeof(is_mapped) ? end - first : sizeof(is_mapped);
+        if (mincore(region->base + first * ram->page_bytes, count * ram->page_bytes, is_mapped)) {
+            return first;
+        }
+        for (uint64_t i = 0; i < count; i++, first++) {
+            if ((is_mapped[i] & 1) == 0) {
+                return first;
+            }
+        }
+    }
+    return end;
+}
+
 /* In all of these, [first, end) are pages of the region, counted from its start; they return the
  * first touched one (end: none) and the end of that run in *run_end. */
 static uint64_t next_data_memfd(const struct gw_ram *ram, const struct gw_ram_region *region,
                                 uint64_t first, uint64_t end, uint64_t *run_end)
 {
     uint64_t page = first;
-    bool is_known = false;
+    uint64_t stop = mapped_end(ram, region, first, end);
+    bool is_known = stop > first;
     for (int looks = 0; !is_known && looks < LOOKS_MAX; looks++) {
         off_t data = lseek(region->fd, (off_t)(first * ram->page_bytes), SEEK_DATA);
         page = data >= 0 ? (uint64_t)data / ram->page_bytes : errno == ENXIO ? end : first;
@@ -76,8 +97,9 @@ static uint64_t next_data_memfd(const struct gw_ram *ram, const struct gw_ram_re
         *run_end = page;
         return is_known ? end : first;
     }
-    off_t hole = lseek(region->fd, (off_t)(page * ram->page_bytes), SEEK_HOLE);
-    uint64_t stop = hole < 0 ? end : (uint64_t)hole / ram->page_bytes;
+    stop = stop > page ? stop : mapped_end(ram, region, page, end);
+    off_t hole = stop < end ? lseek(region->fd, (off_t)(stop * ram->page_bytes), SEEK_HOLE) : -1;
+    stop = hole < 0 ? end : (uint64_t)hole / ram->page_bytes;
     stop = stop > page ? stop : page + 1; /* it is just being moved */
     *run_end = stop < end ? stop : end;
     return page;

@@ -174,6 +174,37 @@ static void unmapped_pages_are_kept(void **state)
     assert_true(mirror_is_equal(&mirror));
 }
 
+/* A long hole is not protected: it is asked for whether it still is one. */
+static void long_holes_are_asked_for(void **state)
+{
+    const enum gw_uffd_wp_mode *mode = *state;
+    given_tracker(false, *mode);
+    uint64_t chunk = GW_HUGE_PAGE_BYTES / ram.page_bytes;
+    uint64_t first = gw_bits_next(wp.untouched, 0, ram.page_count / chunk, true) * chunk;
+    if (first + chunk > ram.page_count) {
+        print_message("    skipped: no cachestat here\n");
+        assert_false(gw_ram_is_hole(&ram, 3 * chunk, chunk));
+        skip();
+    }
+    assert_true(mirror_send(&mirror, 64, &fault) > 0);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+
+    /* Marked, and so armed: a write there is seen none the less. */
+    gw_marks_put(&marks, first + 1, 1);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 1);
+    write_page(first + 1, 6);
+    write_page(first + chunk - 1, 7);
+    assert_true(mirror_round(&mirror, 64, &fault) >= 2);
+    assert_true(mirror_is_equal(&mirror));
+
+    /* From now on page by page, as any other. */
+    assert_false(gw_bit_test(wp.untouched, first / chunk));
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 0);
+    write_page(first + chunk - 1, 8);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 1);
+    assert_true(mirror_is_equal(&mirror));
+}
+
 /* ---- Scribblers ---- */
 
 enum { SCRIBBLERS = 2 };
@@ -538,12 +569,15 @@ static void sync_huge_loses_nothing(void **state)
 
 int main(void)
 {
+    static enum gw_uffd_wp_mode async = GW_UFFD_WP_ASYNC, sync = GW_UFFD_WP_SYNC;
     const struct CMUnitTest tests[] = {
         TEST(async_memfd_is_exact),
         TEST(async_anonymous_is_exact),
         TEST(sync_memfd_is_exact),
         TEST(sync_anonymous_is_exact),
         TEST(unmapped_pages_are_kept),
+        cmocka_unit_test_prestate_setup_teardown(long_holes_are_asked_for, NULL, teardown, &async),
+        cmocka_unit_test_prestate_setup_teardown(long_holes_are_asked_for, NULL, teardown, &sync),
         TEST(stop_leaves_nothing_protected),
         TEST(start_reports_what_looks_protected),
         TEST(stop_wakes_writers),

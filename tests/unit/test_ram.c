@@ -94,6 +94,25 @@ static void holes_are_skipped(void **state)
     assert_int_equal(gw_ram_next_data(&ram, 9, 12, &count), 12);
 }
 
+/* What is mapped here, and what is only in the file, are one run. */
+static void data_need_not_be_mapped(void **state)
+{
+    (void)state;
+    given_two_regions();
+    off_t page = (off_t)ram.page_bytes;
+    uint64_t count = 0;
+    assert_int_equal(pwrite(ram.region[0].fd, "x", 1, 2 * page), 1);
+    assert_int_equal(pwrite(ram.region[0].fd, "x", 1, 4 * page), 1);
+    assert_int_equal(pwrite(ram.region[0].fd, "x", 1, 5 * page), 1);
+    *gw_ram_page(&ram, 1) = 1;
+    *gw_ram_page(&ram, 3) = 1;
+    assert_int_equal(gw_ram_next_data(&ram, 0, 12, &count), 1);
+    assert_int_equal(count, 5);
+    assert_int_equal(gw_ram_next_data(&ram, 2, 5, &count), 2);
+    assert_int_equal(count, 3);
+    assert_int_equal(gw_ram_next_data(&ram, 6, 12, &count), 12);
+}
+
 static void looking_does_not_touch(void **state)
 {
     (void)state;
@@ -523,6 +542,7 @@ int main(void)
         TEST(pages_are_numbered_through_regions),
         TEST(addresses_are_checked),
         TEST(holes_are_skipped),
+        TEST(data_need_not_be_mapped),
         TEST(looking_does_not_touch),
         TEST(holes_are_told_from_data_behind_them),
         TEST(what_is_there_without_a_content_is_no_hole),
