@@ -396,9 +396,13 @@ void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count)
 {
     GW_ASSERT(page <= ram->page_count && count <= ram->page_count - page);
     while (count > 0) {
+        const struct gw_ram_region *region = gw_ram_region_of(ram, page);
         uint64_t here = gw_ram_contiguous(ram, page);
         here = here < count ? here : count;
-        (void)madvise(gw_ram_page(ram, page), here * ram->page_bytes, MADV_POPULATE_WRITE);
+        uint64_t first = page - region->page_first;
+        if (gw_ram_resident_end(ram, region, first, first + here) < first + here) {
+            (void)madvise(gw_ram_page(ram, page), here * ram->page_bytes, MADV_POPULATE_WRITE);
+        }
         page += here;
         count -= here;
     }

@@ -59,19 +59,18 @@ static bool is_sure(const struct gw_ram *ram, int fd, uint64_t first, uint64_t p
     return false;
 }
 
-/* The end of the pages from `first` on that are mapped here, which are all there: the page table
- * tells so at a tenth of what the file's tree takes for each. What it lacks may be there, too. */
-static uint64_t mapped_end(const struct gw_ram *ram, const struct gw_ram_region *region,
-                           uint64_t first, uint64_t end)
+/* Where they are mapped the page table tells, at a tenth of what the file's tree takes for each. */
+uint64_t gw_ram_resident_end(const struct gw_ram *ram, const struct gw_ram_region *region,
+                             uint64_t first, uint64_t end)
 {
-    unsigned char is_mapped[512];
+    unsigned char is_resident[512];
     while (first < end) {
-        uint64_t count = end - first < sizeof(is_mapped) ? end - first : sizeof(is_mapped);
-        if (mincore(region->base + first * ram->page_bytes, count * ram->page_bytes, is_mapped)) {
+        uint64_t count = end - first < sizeof(is_resident) ? end - first : sizeof(is_resident);
+        if (mincore(region->base + first * ram->page_bytes, count * ram->page_bytes, is_resident)) {
             return first;
         }
         for (uint64_t i = 0; i < count; i++, first++) {
-            if ((is_mapped[i] & 1) == 0) {
+            if ((is_resident[i] & 1) == 0) {
                 return first;
             }
         }
@@ -85,7 +84,7 @@ static uint64_t next_data_memfd(const struct gw_ram *ram, const struct gw_ram_re
                                 uint64_t first, uint64_t end, uint64_t *run_end)
 {
     uint64_t page = first;
-    uint64_t stop = mapped_end(ram, region, first, end);
+    uint64_t stop = gw_ram_resident_end(ram, region, first, end);
     bool is_known = stop > first;
     for (int looks = 0; !is_known && looks < LOOKS_MAX; looks++) {
         off_t data = lseek(region->fd, (off_t)(first * ram->page_bytes), SEEK_DATA);
@@ -97,7 +96,7 @@ static uint64_t next_data_memfd(const struct gw_ram *ram, const struct gw_ram_re
         *run_end = page;
         return is_known ? end : first;
     }
-    stop = stop > page ? stop : mapped_end(ram, region, page, end);
+    stop = stop > page ? stop : gw_ram_resident_end(ram, region, page, end);
     off_t hole = stop < end ? lseek(region->fd, (off_t)(stop * ram->page_bytes), SEEK_HOLE) : -1;
     stop = hole < 0 ? end : (uint64_t)hole / ram->page_bytes;
     stop = stop > page ? stop : page + 1; /* it is just being moved */
@@ -216,7 +215,8 @@ uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, 
 bool gw_ram_is_hole(const struct gw_ram *ram, uint64_t page, uint64_t count)
 {
     const struct gw_ram_region *region = gw_ram_region_of(ram, page);
+    uint64_t first = page - region->page_first;
     return region->kind == GW_RAM_MEMFD && count <= gw_ram_contiguous(ram, page) &&
-           look_at(region->fd, (page - region->page_first) * ram->page_bytes,
-                   count * ram->page_bytes) == LOOK_EMPTY;
+           gw_ram_resident_end(ram, region, first, first + 1) == first &&
+           look_at(region->fd, first * ram->page_bytes, count * ram->page_bytes) == LOOK_EMPTY;
 }

@@ -12,4 +12,9 @@ const struct gw_ram_region *gw_ram_region_of(const struct gw_ram *ram, uint64_t 
 bool gw_ram_is_huge_touched(const struct gw_ram *ram, const struct gw_ram_region *region,
                             uint64_t page);
 
+/* The end of the pages of [first, end), counted as above, that are in memory, one behind the other.
+ * The next one may be touched as well: swapped out. */
+uint64_t gw_ram_resident_end(const struct gw_ram *ram, const struct gw_ram_region *region,
+                             uint64_t first, uint64_t end);
+
 #endif

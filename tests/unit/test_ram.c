@@ -94,7 +94,7 @@ static void holes_are_skipped(void **state)
     assert_int_equal(gw_ram_next_data(&ram, 9, 12, &count), 12);
 }
 
-/* What is mapped here, and what is only in the file, are one run. */
+/* What is mapped here and what is only in the file are one run. */
 static void data_need_not_be_mapped(void **state)
 {
     (void)state;
