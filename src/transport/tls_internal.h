@@ -68,6 +68,7 @@ struct gw_tls_session {
     bool is_by_kernel;   /* a source's writes, a target's reads (tls_kernel.c) */
     bool has_traffic_secret;
     uint8_t traffic_secret[32]; /* of the source's application data (RFC 8446, 7.1), SHA-256's */
+    bool has_next;   /* the record that is being written is followed by another at once */
     bool is_drained; /* what comes then is thrown away, so that what was said last arrives */
     char offered[GW_TLS_NAME_BYTES]; /* target: the name of the peer's key */
     char host[GW_TLS_HOST_BYTES];    /* source, certificates: the name the target's must have */
