@@ -59,13 +59,15 @@ static bool is_sure(const struct gw_ram *ram, int fd, uint64_t first, uint64_t p
     return false;
 }
 
-/* Where they are mapped the page table tells, at a tenth of what the file's tree takes for each. */
+/* Where they are mapped the page table tells, at a tenth of what the file's tree takes for each;
+ * where not it is that tree again: so the first question is short, and each one longer. */
 uint64_t gw_ram_resident_end(const struct gw_ram *ram, const struct gw_ram_region *region,
                              uint64_t first, uint64_t end)
 {
     unsigned char is_resident[512];
+    uint64_t most = 1;
     while (first < end) {
-        uint64_t count = end - first < sizeof(is_resident) ? end - first : sizeof(is_resident);
+        uint64_t count = end - first < most ? end - first : most;
         if (mincore(region->base + first * ram->page_bytes, count * ram->page_bytes, is_resident)) {
             return first;
         }
@@ -74,6 +76,7 @@ uint64_t gw_ram_resident_end(const struct gw_ram *ram, const struct gw_ram_regio
                 return first;
             }
         }
+        most = most < sizeof(is_resident) ? 8 * most : most;
     }
     return end;
 }
