@@ -110,7 +110,7 @@ uint64_t gw_ram_put_data(const struct gw_ram *ram, uint64_t page, uint64_t end, 
  * them, or is older than Linux 6.5 and cannot say so for sure. */
 bool gw_ram_is_hole(const struct gw_ram *ram, uint64_t page, uint64_t count);
 
-/* Has the kernel make these pages, where they are missing, at one go: whoever fills them next does
+/* Has the kernel make these pages, where any is missing, at one go: whoever fills them next does
  * not take a fault for each. From Linux 5.14 on; before, nothing changes. */
 void gw_ram_populate(const struct gw_ram *ram, uint64_t page, uint64_t count);
 

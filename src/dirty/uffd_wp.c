@@ -244,6 +244,15 @@ static enum gw_status arm(const struct gw_tracker_uffd_wp *wp, uint64_t page, ui
                                  count, page);
 }
 
+/* A write before the arming made data, which is seen now. *added: how many bits are new. */
+static enum gw_status arm_and_ask(const struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end,
+                                  uint64_t *bitmap, uint64_t *added, struct gw_fault *fault)
+{
+    enum gw_status status = arm(wp, page, end - page, fault);
+    *added += gw_ram_put_data(wp->ram, page, end, bitmap);
+    return status;
+}
+
 /* ---- Long holes of a memfd ---- */
 
 static uint64_t chunk_pages(const struct gw_tracker_uffd_wp *wp)
@@ -256,24 +265,24 @@ static uint64_t chunks_end(const struct gw_tracker_uffd_wp *wp, uint64_t end)
     return (end + chunk_pages(wp) - 1) / chunk_pages(wp);
 }
 
-/* [page, end) was a hole just now. */
+/* [page, end) was a hole just now. What is no chunk of it, or not for sure, is armed. */
 static enum gw_status begin_hole(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end,
                                  uint64_t *bitmap, struct gw_fault *fault)
 {
     uint64_t chunk = chunk_pages(wp);
+    uint64_t first = (page + chunk - 1) / chunk * chunk;
+    uint64_t added = 0;
     enum gw_status status = GW_OK;
-    while (page < end && status == GW_OK) {
-        uint64_t stop = page - page % chunk + chunk;
-        stop = stop < end ? stop : end;
-        if (stop - page == chunk && gw_ram_is_hole(wp->ram, page, chunk)) {
-            (void)gw_bits_put(wp->untouched, page / chunk, 1, true);
-        } else {
-            status = arm(wp, page, stop - page, fault);
-            (void)gw_ram_put_data(wp->ram, page, stop, bitmap);
-        }
-        page = stop;
+    first = first < end ? first : end;
+    if (page < first) {
+        status = arm_and_ask(wp, page, first, bitmap, &added, fault);
     }
-    return status;
+    while (first + chunk <= end && gw_ram_is_hole(wp->ram, first, chunk)) {
+        (void)gw_bits_put(wp->untouched, first / chunk, 1, true);
+        first += chunk;
+    }
+    return status == GW_OK && first < end ? arm_and_ask(wp, first, end, bitmap, &added, fault)
+                                          : status;
 }
 
 /* Of [page, end), pages of one region. */
@@ -291,18 +300,40 @@ static enum gw_status begin_memfd(struct gw_tracker_uffd_wp *wp, uint64_t page, 
     return status;
 }
 
-/* From here on what of it is not protected counts as written: all that was not read since. */
-static void forget_touched(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end)
+/* Of the chunks [i, last), which were untouched: those that are not any more. */
+static enum gw_status begin_touched(struct gw_tracker_uffd_wp *wp, uint64_t i, uint64_t last,
+                                    uint64_t *bitmap, uint64_t *added, struct gw_fault *fault)
 {
     uint64_t chunk = chunk_pages(wp);
-    uint64_t last = chunks_end(wp, end);
-    uint64_t i = gw_bits_next(wp->untouched, page / chunk, last, true);
-    while (i < last) {
-        if (!gw_ram_is_hole(wp->ram, i * chunk, chunk)) {
-            (void)gw_bits_put(wp->untouched, i, 1, false);
-        }
-        i = gw_bits_next(wp->untouched, i + 1, last, true);
+    if (gw_ram_is_hole(wp->ram, i * chunk, (last - i) * chunk)) {
+        return GW_OK;
     }
+    for (; i < last; i++) {
+        if (gw_ram_is_hole(wp->ram, i * chunk, chunk)) {
+            continue;
+        }
+        enum gw_status status = arm_and_ask(wp, i * chunk, (i + 1) * chunk, bitmap, added, fault);
+        if (status != GW_OK) {
+            return status;
+        }
+        (void)gw_bits_put(wp->untouched, i, 1, false);
+    }
+    return GW_OK;
+}
+
+/* What was touched of [page, end) is tracked page by page from here on. */
+static enum gw_status ask_for_holes(struct gw_tracker_uffd_wp *wp, uint64_t page, uint64_t end,
+                                    uint64_t *bitmap, uint64_t *added, struct gw_fault *fault)
+{
+    uint64_t last = chunks_end(wp, end);
+    uint64_t i = gw_bits_next(wp->untouched, page / chunk_pages(wp), last, true);
+    enum gw_status status = GW_OK;
+    while (i < last && status == GW_OK) {
+        uint64_t stop = gw_bits_next(wp->untouched, i, last, false);
+        status = begin_touched(wp, i, stop, bitmap, added, fault);
+        i = gw_bits_next(wp->untouched, stop, last, true);
+    }
+    return status;
 }
 
 /* The first pages at or behind *page that may have been written: up to what is returned. */
@@ -354,7 +385,7 @@ static enum gw_status scan(struct gw_tracker_uffd_wp *wp, const struct gw_ram_re
 {
     uint64_t page = region->page_first;
     uint64_t end = page + region->bytes / wp->ram->page_bytes;
-    enum gw_status status = GW_OK;
+    enum gw_status status;
     struct gw_uffd_scan scan = {
         .pagemap_fd = wp->pagemap_fd,
         .ram = wp->ram,
@@ -364,7 +395,7 @@ static enum gw_status scan(struct gw_tracker_uffd_wp *wp, const struct gw_ram_re
         .reported = region->kind == GW_RAM_HUGETLB ? note_reported : NULL,
         .context = wp,
     };
-    forget_touched(wp, page, end);
+    status = ask_for_holes(wp, page, end, bitmap, added, fault);
     while (page < end && status == GW_OK) {
         scan.end = next_touched(wp, &page, end);
         scan.first = page;

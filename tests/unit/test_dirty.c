@@ -183,7 +183,7 @@ static void long_holes_are_asked_for(void **state)
     uint64_t first = gw_bits_next(wp.untouched, 0, ram.page_count / chunk, true) * chunk;
     if (first + chunk > ram.page_count) {
         print_message("    skipped: no cachestat here\n");
-        assert_false(gw_ram_is_hole(&ram, 3 * chunk, chunk));
+        assert_false(gw_ram_is_hole(&ram, (301 / chunk + 1) * chunk, chunk));
         skip();
     }
     assert_true(mirror_send(&mirror, 64, &fault) > 0);
@@ -194,7 +194,7 @@ static void long_holes_are_asked_for(void **state)
     assert_int_equal(mirror_round(&mirror, 64, &fault), 1);
     write_page(first + 1, 6);
     write_page(first + chunk - 1, 7);
-    assert_true(mirror_round(&mirror, 64, &fault) >= 2);
+    assert_int_equal(mirror_round(&mirror, 64, &fault), 2);
     assert_true(mirror_is_equal(&mirror));
 
     /* From now on page by page, as any other. */
