@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "godwit/clock.h"
+#include "godwit/terminal.h"
 #include "godwit/unix_socket.h"
 #include "run/storage.h"
 
@@ -20,13 +21,13 @@ enum { ESCAPE = 1 /* Ctrl-A, as in QEMU */ };
 static void read_input(void *context, uint32_t events);
 static void write_queued(void *context, uint32_t events);
 
+/* What it typed last is still the guest's. */
 static void drop_client(struct gw_console *console)
 {
     gw_loop_remove(&console->in_watch);
     (void)close(console->in_fd);
     console->in_fd = -1;
     console->out_fd = -1;
-    console->in_count = 0;
     console->out_count = 0;
 }
 
@@ -53,6 +54,7 @@ static void accept_client(void *context, uint32_t events)
     }
     if (console->in_fd >= 0) {
         drop_client(console); /* the newest is whom the operator means */
+        console->in_count = 0;
     }
     console->in_fd = fd;
     console->out_fd = fd;
@@ -114,9 +116,16 @@ static void watch_input(struct gw_console *console)
     console->in_fd = is_pollable ? STDIN_FILENO : -1;
 }
 
+/* Others may write to it as well: a description of its own, if it is a terminal. */
+static int own_output(void)
+{
+    int fd = gw_terminal_open_own(STDOUT_FILENO);
+    return fd >= 0 ? fd : STDOUT_FILENO;
+}
+
 static void open_stdio(struct gw_console *console)
 {
-    console->out_fd = STDOUT_FILENO;
+    console->out_fd = own_output();
     watch_output(console);
     watch_input(console);
     if (console->in_fd >= 0 && isatty(STDIN_FILENO)) {
@@ -198,7 +207,8 @@ static void flush(struct gw_console *console)
 }
 
 /* Standard output may be shared with others, so it is not switched to non-blocking: it is written
- * only when the kernel says there is room, and little at a time. */
+ * only when the kernel says there is room, and little at a time. (A terminal is written through a
+ * description of its own.) */
 static void write_queued(void *context, uint32_t events)
 {
     struct gw_console *console = context;
@@ -408,7 +418,7 @@ void gw_console_adopt(const struct gw_run_config *config, int fd)
         console->listener_fd = fd;
         break;
     case GW_RUN_CONSOLE_STDIO:
-        console->out_fd = STDOUT_FILENO;
+        console->out_fd = own_output();
         console->in_fd = isatty(STDIN_FILENO) ? -1 : STDIN_FILENO;
         break;
     }
@@ -435,7 +445,12 @@ void gw_console_continue(const struct gw_take_over_rest *rest, int client_fd)
     struct gw_console *console = CONSOLE;
     size_t room = sizeof(console->in) - console->in_count;
     size_t take = rest->console_in.count < room ? rest->console_in.count : room;
-    GW_ASSERT(console->is_frozen);
+    if (!console->is_frozen) { /* said a second time */
+        if (client_fd >= 0) {
+            (void)close(client_fd);
+        }
+        return;
+    }
     if (take > 0) {
         memcpy(console->in + console->in_count, rest->console_in.at, take);
         console->in_count += take;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "godwit/record_file.h"
+#include "godwit/terminal.h"
 #include "godwit/unix_socket.h"
 #include "run/storage.h"
 
@@ -21,32 +22,32 @@
 #define SETTLE_NS    (3600 * GW_NS_PER_S)
 #define SAY_NS       (10 * GW_NS_PER_S)
 
-/* A pipe that polls as writable takes a whole line (PIPE_BUF). */
+/* A pipe that polls as writable takes a whole line (PIPE_BUF). A terminal need not: it is written
+ * through a description of its own, which never waits (gw_run). */
 static bool is_log_read(void)
 {
-    struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
+    struct pollfd wait = {.fd = MONITOR->log_fd, .events = POLLOUT};
     return poll(&wait, 1, 0) != 0;
 }
 
 /* A guest does not stand still because nobody reads the log. */
 void gw_monitor_say(const char *format, ...)
 {
-    char line[GW_FAULT_TEXT_BYTES + 128];
+    char text[GW_FAULT_TEXT_BYTES + 128], lost[64] = "";
     va_list arguments;
     if (!is_log_read()) {
         MONITOR->lines_lost++;
         return;
     }
     va_start(arguments, format);
-    (void)vsnprintf(line, sizeof(line), format, arguments);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     if (MONITOR->lines_lost > 0) {
-        (void)dprintf(STDERR_FILENO, "godwit: (%u lines lost: nobody read them) %s\n",
-                      MONITOR->lines_lost, line);
-        MONITOR->lines_lost = 0;
-    } else {
-        (void)dprintf(STDERR_FILENO, "godwit: %s\n", line);
+        (void)snprintf(lost, sizeof(lost), "(%u lines lost: nobody read them) ",
+                       MONITOR->lines_lost);
     }
+    int wanted = dprintf(MONITOR->log_fd, "godwit: %s%s\n", lost, text);
+    MONITOR->lines_lost = wanted < 0 ? MONITOR->lines_lost + 1 : 0;
 }
 
 void gw_monitor_set_state(enum gw_info_run_state state)
@@ -87,6 +88,9 @@ void gw_monitor_settled(void)
 
 bool gw_monitor_quit(void)
 {
+    if (MONITOR->is_ending) {
+        return true;
+    }
     if (gw_outbound_is_held() || gw_inbound_is_held() || gw_inbound_is_owing() ||
         gw_outbound_is_pushing()) {
         gw_monitor_say("guest %s is not settled: see `godwit resolve %s`", MONITOR->config->name,
@@ -358,6 +362,8 @@ int gw_run(const struct gw_run_config *config)
         MONITOR->capability[i] = gw_info_capability_default((enum gw_info_capability)i);
     }
     MONITOR->lock_fd = -1;
+    MONITOR->log_fd = gw_terminal_open_own(STDERR_FILENO);
+    MONITOR->log_fd = MONITOR->log_fd >= 0 ? MONITOR->log_fd : STDERR_FILENO;
     gw_run_storage.clients.listener_fd = -1;
     gw_run_storage.console.listener_fd = -1;
     gw_run_storage.upgrade.fd = -1;

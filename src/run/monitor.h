@@ -37,6 +37,7 @@ struct gw_monitor {
     uint64_t end_ns;         /* ending: at the latest then */
     uint64_t guest_ended_ns; /* before its source was settled; 0: it did not */
     int guest_exit_code;
+    int log_fd;          /* standard error, or its terminal */
     uint32_t lines_lost; /* of the log, since the last that was written */
 
     struct gw_watch vm_watch, signal_watch, outgoing_watch, incoming_watch;

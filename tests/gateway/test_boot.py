@@ -97,6 +97,14 @@ def test_a_log_that_nobody_reads_stops_nothing(net):
 
 
 @gateways(2)
+def test_a_terminal_that_nobody_reads_stops_nothing(net):
+    """It has room for part of a line, and would let a writer wait for the rest."""
+    command = net[1].start("deaf", "godwit", "run", "--name", "deaf", "--kernel", "/guest/Image",
+                           "--cmdline", "console=ttyAMA0 panic=-1", stdin=None)
+    assert command.wait().code == 21, "no init: the guest panics, and resets"
+
+
+@gateways(2)
 def test_bad_input_gets_a_sentence(net):
     one = net[1]
     one.push(b"this is no kernel" * 1000, "/tmp/text")

@@ -13,7 +13,7 @@ od ping ping6 pidof poweroff printf ps pwd readlink reboot rm rmmod sed seq sets
 stty sync tail taskset tc tee test timeout top touch tr true umount uname uniq usleep vi wc which xargs""".split()
 
 # The tests' own programs (tests/gateway/NAME.c).
-TOOLS = ["agent", "cutter", "hand", "slay", "talk"]
+TOOLS = ["agent", "cutter", "deaf", "hand", "slay", "talk"]
 
 # In the order in which they are loaded; others that tools/setup fetched lie in /lib.
 MODULES = ["failover", "net_failover", "virtio_net"]
