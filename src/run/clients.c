@@ -157,17 +157,38 @@ static void handle(void *context, uint32_t events)
     watch(client);
 }
 
+/* Who connects and says nothing keeps nobody out: the first of them goes when all places are taken.
+ */
+static void make_room(void)
+{
+    struct gw_client *first = NULL;
+    for (int i = 0; i < GW_CLIENTS_MAX; i++) {
+        struct gw_client *client = &CLIENTS->client[i];
+        if (client->fd < 0) {
+            return;
+        }
+        if (!client->session.is_negotiated && (first == NULL || client->number < first->number)) {
+            first = client;
+        }
+    }
+    if (first != NULL) {
+        drop(first);
+    }
+}
+
 /* A free place, with this connection in it and watched; NULL when there is none, or the host
  * refuses: then the connection is the caller's still. */
 static struct gw_client *begin_client(int fd, bool *is_full)
 {
     *is_full = true;
+    make_room();
     for (int i = 0; i < GW_CLIENTS_MAX; i++) {
         struct gw_client *client = &CLIENTS->client[i];
         if (client->fd >= 0) {
             continue;
         }
         *is_full = false;
+        client->number = ++CLIENTS->count;
         client->in_at = client->in_count = 0;
         client->out_at = client->out_count = 0;
         client->is_ended = false;

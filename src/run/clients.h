@@ -15,7 +15,8 @@
 enum { GW_CLIENT_OUT_BYTES = 3 * GW_QMP_MESSAGE_BYTES };
 
 struct gw_client {
-    int fd; /* -1: free */
+    int fd;          /* -1: free */
+    uint64_t number; /* later ones have a larger one */
     struct gw_watch watch;
     struct gw_qmp_session session;
     size_t in_at, in_count; /* bytes read and not looked at */
@@ -32,6 +33,7 @@ struct gw_clients {
     int listener_fd; /* -1: none */
     bool is_ours;    /* the listener: its file goes when this process ends */
     struct gw_watch watch;
+    uint64_t count;           /* of those that ever came */
     struct gw_client *asking; /* whose command is being executed; NULL: nobody's */
     struct gw_qmp_message message;
     struct gw_client client[GW_CLIENTS_MAX];

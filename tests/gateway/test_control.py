@@ -67,6 +67,25 @@ def test_ten_megabytes_are_refused(net):
 
 
 @gateways(2)
+def test_clients_that_say_nothing_keep_nobody_out(net):
+    guest = Guest(net[1]).boot()
+    for _ in range(6):  # more than there are places
+        net[1].start("talk", SOCKET, stdin=None).wait_for_output(b"QMP")
+    check_served(net[1], guest)
+    guest.power_off()
+
+
+@gateways(2)
+def test_who_says_quit_twice_hears_of_it_once(net):
+    guest = Guest(net[1]).boot()
+    client = net[1].start("talk", SOCKET, stdin=None)
+    client.send_input(b'{"execute":"qmp_capabilities"}\n{"execute":"quit"}\n{"execute":"quit"}\n')
+    guest.wait(0)
+    client.wait()
+    assert client.output().count(b"SHUTDOWN") == 1, client.output()
+
+
+@gateways(2)
 def test_clients_that_say_nothing_keep_nobody_out_of_a_migration(net):
     source = Guest(net[1]).boot()
     silent = net[1].start("talk", SOCKET, stdin=None)
