@@ -168,7 +168,7 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
             (void)printf("the guest is lost: %s", info->error);
             return;
         }
-        (void)printf("failed; the guest %s: %s", is_source ? "is unharmed here" : "stayed there",
+        (void)printf("failed; the guest %s: %s", is_source ? "stays here" : "stayed there",
                      info->error);
         return;
     case GW_INFO_MIGRATION_PRE_SWITCHOVER:

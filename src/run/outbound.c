@@ -75,41 +75,6 @@ static void stop_guest(void)
     gw_vm_halt(&gw_run_storage.vm);
 }
 
-void gw_outbound_halted(void)
-{
-    struct gw_saved_state *saved = &gw_run_storage.saved;
-    struct gw_fault fault = {0};
-    size_t bytes = 0;
-    uint64_t halted_ns = gw_clock_now_ns() - gw_vm_elapsed(&gw_run_storage.vm);
-    MONITOR->is_halt_awaited = false;
-    gw_upgrade_halted();
-    if (MONITOR->was_running) {
-        MONITOR->is_stop_told = true;
-        gw_monitor_event(GW_QMP_EVENT_STOP);
-    }
-    if (gw_vm_save(&gw_run_storage.vm, saved->bytes, sizeof(saved->bytes), &bytes, &fault)) {
-        gw_outgoing_host_fault(OUTGOING, &fault);
-        return;
-    }
-    gw_outgoing_stopped(OUTGOING, halted_ns, saved->bytes, (uint32_t)bytes, MONITOR->was_running);
-}
-
-void gw_outbound_guest_ended(void)
-{
-    struct gw_fault fault = {0};
-    if (!MONITOR->is_leaving) {
-        return;
-    }
-    MONITOR->was_running = false;
-    (void)gw_fault_set(&fault, GW_HOST, "the guest ended by itself before it could move");
-    if (MONITOR->is_halt_awaited) {
-        MONITOR->is_halt_awaited = false;
-        gw_outgoing_host_fault(OUTGOING, &fault);
-    } else if (gw_outgoing_cancel(OUTGOING, &fault) != GW_OK) {
-        gw_monitor_say("%s", fault.text);
-    }
-}
-
 /* Back here: as it was before STOP. */
 static void resume(void)
 {
@@ -125,6 +90,38 @@ static void resume(void)
         gw_monitor_set_state(GW_INFO_RUN_INTERNAL_ERROR);
         gw_monitor_end(GW_RUN_EXIT_MONITOR);
     }
+}
+
+void gw_outbound_halted(void)
+{
+    struct gw_saved_state *saved = &gw_run_storage.saved;
+    struct gw_fault fault = {0};
+    size_t bytes = 0;
+    uint64_t halted_ns = gw_clock_now_ns() - gw_vm_elapsed(&gw_run_storage.vm);
+    MONITOR->is_halt_awaited = false;
+    gw_upgrade_halted();
+    if (MONITOR->was_running) {
+        MONITOR->is_stop_told = true;
+        gw_monitor_event(GW_QMP_EVENT_STOP);
+    }
+    if (gw_vm_save(&gw_run_storage.vm, saved->bytes, sizeof(saved->bytes), &bytes, &fault)) {
+        resume();
+        gw_outgoing_host_fault(OUTGOING, &fault);
+        return;
+    }
+    gw_outgoing_stopped(OUTGOING, halted_ns, saved->bytes, (uint32_t)bytes, MONITOR->was_running);
+}
+
+void gw_outbound_guest_ended(void)
+{
+    struct gw_fault fault = {0};
+    if (!MONITOR->is_leaving) {
+        return;
+    }
+    MONITOR->was_running = false;
+    (void)gw_fault_set(&fault, GW_HOST, "the guest ended by itself before it could move");
+    MONITOR->is_halt_awaited = false;
+    gw_outgoing_host_fault(OUTGOING, &fault);
 }
 
 static void record(struct gw_source_action *action)

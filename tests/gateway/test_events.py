@@ -3,7 +3,7 @@
 import json
 
 from harness.case import gateways
-from harness.guest import MIGRATED_AWAY
+from harness.guest import MIGRATED_AWAY, Report
 from test_converge import SMALL_LOAD, boot
 from test_migrate import uri
 
@@ -36,6 +36,21 @@ class Listener:
 
     def statuses(self):
         return [one["status"] for one in self.heard()]
+
+
+@gateways(2)
+def test_a_guest_that_ends_on_its_way_is_not_called_running(net):
+    source, target = boot(net, SMALL_LOAD)
+    migration = source.start_migration(uri(net[2]), "--bandwidth", "1M", "--precopy")
+    migration.wait_for_output(b'"active"')
+    source.type("poweroff")
+    report = Report(migration.wait())
+    assert report.code == 1 and report.status == "failed", report
+    assert "the guest ended by itself" in report.error, report
+    source.wait(0)
+    target.command.wait_for_error(b"no guest came")
+    net[2].check("godwit", "quit", target.name)
+    target.wait(0)
 
 
 @gateways(2)

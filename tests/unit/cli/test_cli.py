@@ -291,7 +291,7 @@ class Migrate(Case):
         failed = migration("failed", **{"error-desc": "the link broke", "vendor":
                                         {"reason": "link"}})
         done = self.migrate(in_turn(failed), code=1)
-        self.assertIn("failed; the guest is unharmed here: the link broke", done.stdout)
+        self.assertIn("failed; the guest stays here: the link broke", done.stdout)
 
     def test_refused_by_the_peer(self):
         refused = migration("failed", **{"error-desc": "memory differs", "vendor":
