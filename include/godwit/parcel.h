@@ -51,4 +51,8 @@ GW_MUST_USE enum gw_status gw_parcel_await(int fd, uint64_t timeout_ns);
 
 void gw_parcel_close_fds(struct gw_parcel *parcel);
 
+/* Closing it, by whoever has it, will not wait for what its peer has not acknowledged (SO_LINGER).
+ * Received descriptors are so already; what is no socket stays as it is. */
+void gw_parcel_unlinger(int fd);
+
 #endif

@@ -23,7 +23,7 @@ static struct gw_cli_client *const client = &gw_cli_shared_client;
 /* Up to a whole millisecond, in which QMP counts: a short time is not none. */
 static uint64_t ms_of(uint64_t ns)
 {
-    return (ns + GW_NS_PER_MS - 1) / GW_NS_PER_MS;
+    return ns / GW_NS_PER_MS + (ns % GW_NS_PER_MS != 0);
 }
 
 /* The monitor may stand in another directory. Each spec is a word, a colon and a path. */

@@ -126,6 +126,12 @@ enum gw_status gw_parcel_send(int fd, const struct gw_parcel *parcel, uint64_t t
     return GW_OK;
 }
 
+void gw_parcel_unlinger(int fd)
+{
+    const struct linger none = {.l_onoff = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+}
+
 static void take_fds(struct gw_parcel *parcel, const struct control *control, size_t bytes)
 {
     struct cmsghdr header;
@@ -136,6 +142,9 @@ static void take_fds(struct gw_parcel *parcel, const struct control *control, si
     if (header.cmsg_level == SOL_SOCKET && header.cmsg_type == SCM_RIGHTS) {
         parcel->fd_count = (uint32_t)((header.cmsg_len - FDS_AT) / sizeof(int));
         memcpy(parcel->fd, control->bytes + FDS_AT, sizeof(int) * parcel->fd_count);
+    }
+    for (uint32_t i = 0; i < parcel->fd_count; i++) {
+        gw_parcel_unlinger(parcel->fd[i]);
     }
 }
 

@@ -133,6 +133,12 @@ static enum gw_status recover(const char *uri, struct gw_fault *fault)
     if (uri[0] == '\0') {
         return gw_outgoing_recover(&gw_run_storage.outgoing, NULL, fault);
     }
+    if (gw_upgrade_is_moving()) { /* another address would be somebody else's */
+        return gw_fault_set(fault, GW_ARGUMENT,
+                            "guest %s is passing to a new godwit on this host: that link is tried "
+                            "again by itself, and nobody else has its memory",
+                            MONITOR->config->name);
+    }
     enum gw_status status = gw_handed_take(&handed, uri, fault);
     if (status != GW_OK) {
         return status;

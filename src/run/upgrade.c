@@ -12,6 +12,7 @@
 #include "run/upgrade.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -335,7 +336,7 @@ enum gw_status gw_upgrade_start(int fd, struct gw_fault *fault)
     UPGRADE->is_stuck = false;
     gw_fault_clear(&UPGRADE->fault);
     int directory_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    status = directory_fd < 0 ? gw_fault_set(fault, GW_HOST, "the working directory is gone")
+    status = directory_fd < 0 ? gw_fault_set_os(fault, errno, "the working directory")
                               : say_offer(directory_fd, fault);
     if (directory_fd >= 0) {
         (void)close(directory_fd);
@@ -430,7 +431,7 @@ void gw_upgrade_over(bool is_kept)
     gw_upgrade_drop_facts();
     if (is_kept) {
         UPGRADE->phase = GW_UPGRADE_NONE;
-        withdraw(MOVING_NS);
+        withdraw(SEND_NS); /* if it is to be said still, the guest never stopped */
         gw_console_thaw();
     }
 }

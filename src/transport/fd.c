@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "godwit/parcel.h"
 #include "transport/address.h"
 #include "transport/internal.h"
 
@@ -58,6 +59,7 @@ static enum gw_status adopt(int fd, const char *what, struct gw_fault *fault)
         fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
         return gw_fault_set_os(fault, errno, "%s", what);
     }
+    gw_parcel_unlinger(fd); /* a listener's connections have it from there */
     return GW_OK;
 }
 

@@ -69,8 +69,13 @@ static void an_inherited_listener_goes_by_its_address(void **context)
 {
     (void)context;
     int fd = tcp_socket(INADDR_LOOPBACK, true);
+    struct linger linger = {.l_onoff = 1, .l_linger = 3600};
+    socklen_t bytes = sizeof(linger);
     struct gw_uri uri = uri_of(&fd, 1);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, bytes), 0);
     assert_int_equal(gw_listener_open(&listener, &uri, &options, &fault), GW_OK);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &bytes), 0);
+    assert_int_equal(linger.l_onoff, 0); /* no close waits for a peer */
     assert_int_equal(listener.uri.scheme, GW_URI_TCP);
     assert_string_equal(listener.uri.host, "127.0.0.1");
     assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
