@@ -21,7 +21,7 @@ SECONDS_ALL = 600
 PURE = ["src/base/crc32c.c", "src/base/digest.c", "src/base/status.c", "src/base/units.c",
         *sorted(str(path.relative_to(TOP)) for path in (TOP / "src/wire").glob("*.c"))]
 TRANSPORT = ["src/base/blocks.c", "src/host/clock.c", "src/host/kernel.c", "src/host/loop.c",
-             "src/host/named_file.c", "src/host/unix_socket.c",
+             "src/host/named_file.c", "src/host/parcel.c", "src/host/unix_socket.c",
              *sorted(str(path.relative_to(TOP)) for path in (TOP / "src/transport").glob("*.c"))]
 PLACE = [f"src/migrate/{name}.c" for name in
          ("assembly", "blocktime", "pages", "pages_window", "record", "target", "target_faults", "target_place",

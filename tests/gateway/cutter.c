@@ -13,12 +13,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -160,6 +162,15 @@ static bool pass_header(struct stream *stream)
     return send_all(stream->to, stream->header, count);
 }
 
+/* A reset takes back what the peer has not acknowledged: who is cut off behind a frame has it. */
+static void await_acknowledged(int fd)
+{
+    int left = 0;
+    while (ioctl(fd, SIOCOUTQ, &left) == 0 && left > 0) {
+        (void)poll(NULL, 0, 1);
+    }
+}
+
 /* Passes on what is there to read; false when the pair is over (or everything was cut). */
 static bool pass(struct stream *stream)
 {
@@ -183,6 +194,7 @@ static bool pass(struct stream *stream)
         }
     }
     if (stream->is_cut_owed && stream->left == 0 && stream->have == 0) {
+        await_acknowledged(stream->to);
         cut();
         return false;
     }
