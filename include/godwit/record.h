@@ -52,6 +52,9 @@ const struct gw_record_entry *gw_history_get(const struct gw_history *history,
 void gw_history_put(struct gw_history *history, const struct gw_session *session,
                     enum gw_record_state state, uint64_t epoch);
 
+/* Whoever opened a session here and did not take its guest never will. False: there was none. */
+bool gw_history_abort_opened(struct gw_history *history);
+
 void gw_history_encode(const struct gw_history *history, uint8_t bytes[GW_RECORD_FILE_BYTES]);
 
 /* GW_CORRUPT with a sentence when the bytes are not a whole history. */

@@ -332,6 +332,8 @@ struct gw_target {
     uint32_t channel_count; /* bulk channels of the session */
     uint64_t limit_ns;      /* the state's own limit; 0: none */
     uint64_t start_ns, end_ns, prepared_ns, elapsed_ns, elapsed_from_ns;
+    uint64_t stranded_ns;   /* postcopy: when, if no page came since; 0: it was not */
+    uint64_t recovered_ns;  /* when it last had a link again */
     uint64_t asked_ns;      /* READY was last said */
     uint64_t round_trip_ns; /* from there to COMMIT */
     uint64_t missing;       /* pages not validly received yet */

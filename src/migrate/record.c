@@ -50,6 +50,20 @@ void gw_history_put(struct gw_history *history, const struct gw_session *session
     history->entry[0] = fresh;
 }
 
+bool gw_history_abort_opened(struct gw_history *history)
+{
+    bool is_changed = false;
+    for (uint32_t i = 0; i < history->count; i++) {
+        struct gw_record_entry *entry = &history->entry[i];
+        if (entry->state == GW_RECORD_OPENED) {
+            entry->state = GW_RECORD_ABORTED;
+            entry->epoch = UINT64_MAX; /* every epoch of it */
+            is_changed = true;
+        }
+    }
+    return is_changed;
+}
+
 static void seal(uint8_t *bytes, uint32_t magic, uint32_t count, size_t size)
 {
     gw_put_32(bytes, magic);

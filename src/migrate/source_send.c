@@ -173,9 +173,6 @@ bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
 {
     end_answer(source);
     source->demands++;
-    if (source->state == GW_SOURCE_HELD || source->state == GW_SOURCE_PUSHING) {
-        source->lost_ns = 0; /* progress, and not of a link that was given up meanwhile */
-    }
     source->wire_bytes += sent->wire_bytes;
     source->postcopy_bytes += sent->wire_bytes;
     source->raw_pages += sent->raw_pages;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "migrate/lost.h"
 #include "migrate/source_private.h"
 #include "migrate/units.h"
 
@@ -264,9 +265,7 @@ void gw_source_step_pause(struct gw_source *source, const struct gw_source_event
     source->verify_start_ns = 0;
     source->verify_ns = 0;
     source->retry_ns = 0;
-    /* Time with a link does not count, if it brought nothing either. */
-    source->lost_ns =
-        source->lost_ns ? source->lost_ns + (event->now_ns - source->resumed_ns) : event->now_ns;
+    source->lost_ns = gw_lost_since(source->lost_ns, source->resumed_ns, event->now_ns);
     gw_pace_lost(&source->pace);
     gw_source_step_back_off(source, event);
 }
@@ -479,19 +478,22 @@ void gw_source_step_reconcile(struct gw_source *source, const struct gw_source_e
 
 void gw_source_step_push_again(struct gw_source *source, const struct gw_source_event *event)
 {
-    (void)event;
     source->is_bulk_up = true;
     source->recoveries++;
-    source->retry_ns = 0;
+    source->resumed_ns = event->now_ns;
 }
 
-/* The guest goes on until it needs a page that only this side has. */
+/* The guest goes on until it needs a page that only this side has. A link that brought nothing is
+ * waited for longer each time. */
 void gw_source_step_part(struct gw_source *source, const struct gw_source_event *event)
 {
-    source->retry_ns = 0;
+    bool is_by_hand = source->state == GW_SOURCE_PUSH_PAUSED;
+    source->retry_ns = source->lost_ns && !is_by_hand ? source->retry_ns : 0;
+    source->lost_ns =
+        is_by_hand ? 0 : gw_lost_since(source->lost_ns, source->resumed_ns, event->now_ns);
     gw_pace_lost(&source->pace);
     gw_source_step_back_off(source, event);
-    if (source->state == GW_SOURCE_PUSH_PAUSED) {
+    if (is_by_hand) {
         source->limit_ns = 0;
     }
 }

@@ -7,19 +7,14 @@
 #include <string.h>
 
 #include "base/bitmap.h"
+#include "migrate/lost.h"
 #include "migrate/target_private.h"
 
 /* Sessions of a former life: whoever opened them here and did not take them never will. */
 void gw_target_step_recall(struct gw_target *target, const struct gw_target_event *event)
 {
     (void)event;
-    for (uint32_t i = 0; i < target->history.count; i++) {
-        struct gw_record_entry *entry = &target->history.entry[i];
-        if (entry->state == GW_RECORD_OPENED) {
-            entry->state = GW_RECORD_ABORTED;
-            entry->epoch = UINT64_MAX; /* every epoch of it */
-        }
-    }
+    (void)gw_history_abort_opened(&target->history);
     (void)gw_target_emit(target, GW_TARGET_DO_RECORD);
 }
 
@@ -275,6 +270,7 @@ void gw_target_step_count_ready(struct gw_target *target, const struct gw_target
 static void mark_received(struct gw_target *target, uint64_t page, uint64_t count, bool is_suspect)
 {
     uint64_t changed = gw_bits_put(target->received, page, count, !is_suspect);
+    target->stranded_ns = changed > 0 && !is_suspect ? 0 : target->stranded_ns;
     target->missing = is_suspect ? target->missing + changed : target->missing - changed;
 }
 
@@ -468,12 +464,14 @@ void gw_target_step_pull(struct gw_target *target, const struct gw_target_event 
 void gw_target_step_strand(struct gw_target *target, const struct gw_target_event *event)
 {
     uint64_t wait_ns = target->config.recover_ns_max;
-    target->limit_ns = wait_ns ? event->now_ns + wait_ns : 0;
+    target->stranded_ns = gw_lost_since(target->stranded_ns, target->recovered_ns, event->now_ns);
+    target->limit_ns = wait_ns ? target->stranded_ns + wait_ns : 0;
 }
 
 void gw_target_step_recover(struct gw_target *target, const struct gw_target_event *event)
 {
     target->recoveries++;
+    target->recovered_ns = event->now_ns;
     gw_target_step_readmit(target, event);
 }
 

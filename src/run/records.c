@@ -89,6 +89,17 @@ enum gw_status gw_records_put_departure(const struct gw_run_config *config,
                                         const struct gw_departure *departure,
                                         struct gw_fault *fault)
 {
+    struct gw_history history;
+    struct gw_fault ignored = {0};
+    bool is_leaving = departure->state == GW_DEPARTURE_LEAVING;
+    /* What was once opened here and never came would read as its way back (read_records). */
+    if (is_leaving && gw_records_get_history(config, &history, &ignored) == GW_OK &&
+        gw_history_abort_opened(&history)) {
+        enum gw_status status = gw_records_put_history(config, &history, fault);
+        if (status) {
+            return status;
+        }
+    }
     return put_departure(config->state_dir, config->name, departure, fault);
 }
 

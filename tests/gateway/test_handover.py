@@ -202,6 +202,24 @@ def test_target_killed_with_commit_lost(net):
 
 
 @gateways(2)
+def test_what_never_came_does_not_hide_that_it_left(net):
+    """A guest that was on its way there once, and is another's by now: its own departure counts."""
+    source, target = Guest(net[1]).boot(), listen(net[2])
+    source.start_migration(uri(net[2]), "--bandwidth", "1M", "--precopy", "--retry", "0s")
+    target.expect_status("active")
+    target.command.kill(9)
+    target.command.wait()
+    source.command.wait_for_error(b"stays here")
+    source.power_off()
+    source, target = Guest(net[2]).boot(), listen(net[1])
+    assert source.migrate(uri(net[1])).code == 0
+    source.wait(MIGRATED_AWAY)
+    told = net[2].run("godwit", "resolve", source.name)
+    assert b"it moved to" in told.output + told.error, told
+    target.power_off()
+
+
+@gateways(2)
 def test_target_killed_behind_commit(net):
     """It ran there and died with its host, as on any host. It never runs again on the source."""
     cut = Cut(net, COMMIT, "after")

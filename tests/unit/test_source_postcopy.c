@@ -367,6 +367,37 @@ static void a_link_that_stays_lost_loses_the_guest_after_its_time(void **state)
     assert_non_null(strstr(gw_source_fault(&source)->text, "tried again for 3600 s"));
 }
 
+/* An answer that was written may never arrive; the time with a link does not count either. */
+static void a_link_that_brings_nothing_is_no_progress(void **state)
+{
+    const struct gw_batch_sent answer = {.wire_bytes = 4096, .raw_pages = 1};
+    struct gw_batch batch;
+    uint64_t linked_ns = 0;
+    (void)state;
+    reach(GW_SOURCE_PUSH_WAITING);
+    uint64_t lost_ns = source.lost_ns;
+    for (int i = 0; i < 10000 && source.state != GW_SOURCE_LOST; i++) {
+        now_ns = gw_source_deadline(&source);
+        happens(GW_SOURCE_EV_TICK);
+        if (source.state == GW_SOURCE_PUSH_CONNECTING) {
+            happens(GW_SOURCE_EV_LINK_UP);
+            hears_welcome(GW_STANDING_PULLING, 1);
+            bitmap[0] = ~UINT64_C(0xff);
+            bitmap[1] = UINT64_MAX >> 28;
+            happens(GW_SOURCE_EV_RECONCILED);
+            happens(GW_SOURCE_EV_BULK_UP);
+            assert_int_equal(gw_source_demand(&source, 0, &batch, NULL), GW_OK);
+            (void)gw_source_answered(&source, &answer);
+            now_ns += 10000 * MS;
+            linked_ns += 10000 * MS;
+            happens(GW_SOURCE_EV_LINK_LOST);
+            assert_true(i < 8 || source.retry_ns == 2000 * MS);
+        }
+    }
+    expect_state(GW_SOURCE_LOST);
+    assert_in_range(now_ns - lost_ns - linked_ns, 3600000 * MS, 3610000 * MS);
+}
+
 static void without_a_time_it_is_tried_for_ever(void **state)
 {
     (void)state;
@@ -491,6 +522,7 @@ int main(void)
         cmocka_unit_test(a_target_that_has_all_needs_no_channel),
         cmocka_unit_test(running_heard_late_opens_the_channels_first),
         cmocka_unit_test(a_link_that_stays_lost_loses_the_guest_after_its_time),
+        cmocka_unit_test(a_link_that_brings_nothing_is_no_progress),
         cmocka_unit_test(without_a_time_it_is_tried_for_ever),
         cmocka_unit_test(a_guest_lost_there_is_kept_here_for_the_operator),
         cmocka_unit_test(wishes_that_cannot_be_are_refused_in_words),

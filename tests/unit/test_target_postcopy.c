@@ -364,6 +364,28 @@ static void a_stranded_guest_is_lost_after_its_time(void **state)
     assert_int_equal(last_turned_away.welcome.standing, GW_STANDING_LOST);
 }
 
+/* The time with a link does not count; a page that comes begins a new wait. */
+static void a_link_that_brings_nothing_is_no_progress(void **state)
+{
+    (void)state;
+    reach(GW_TARGET_STRANDED);
+    now_ns += 3000000 * MS;
+    comes('A', GW_PURPOSE_SETTLE, 5);
+    expect_state(GW_TARGET_PULLING);
+    now_ns += 9000000 * MS;
+    happens(GW_TARGET_EV_LINK_LOST);
+    assert_in_range(gw_target_deadline(&target) - now_ns, 599000 * MS, 600000 * MS);
+    comes('A', GW_PURPOSE_SETTLE, 6);
+    comes_bulk(6, target.channel[0].sequence);
+    comes_urgent(6);
+    gw_target_urgent_ready(&target);
+    (void)gw_target_page_fault(&target, MISSING_A, THREAD, now_ns);
+    comes_on_demand(1, MISSING_A);
+    happens(GW_TARGET_EV_LINK_LOST);
+    expect_state(GW_TARGET_STRANDED);
+    assert_int_equal(gw_target_deadline(&target) - now_ns, 3600000 * MS);
+}
+
 static void breaks(const char *how)
 {
     struct gw_fault fault = {.status = GW_LINK};
@@ -452,6 +474,7 @@ int main(void)
         cmocka_unit_test(a_link_lost_while_it_starts_strands_it),
         cmocka_unit_test(a_page_that_comes_before_the_start_is_told_counts),
         cmocka_unit_test(a_stranded_guest_is_lost_after_its_time),
+        cmocka_unit_test(a_link_that_brings_nothing_is_no_progress),
         cmocka_unit_test(a_link_that_is_back_is_no_fault_any_more),
         cmocka_unit_test(a_held_guest_whose_source_is_back_has_no_fault),
         cmocka_unit_test(a_restarted_target_says_that_it_is_lost),
