@@ -4,9 +4,10 @@
  *
  * KVM keeps one bit per page of a slot. A guest's write goes: (a) KVM gets the page, which
  * allocates it in the memfd, zeroed; (b) under KVM's lock it maps the page writable and sets the
- * bit; (c) the guest's store runs. CLEAR, under the same lock, clears bits and takes the writable
- * mappings of those pages away; a store that comes after it starts again at (a). GET reads the
- * bits, and with manual protection does nothing else.
+ * bit (from Linux 6.13 on right behind that lock, and before the guest runs: nothing of what
+ * follows is different); (c) the guest's store runs. CLEAR, under the same lock, clears bits and
+ * takes the writable mappings of those pages away; a store that comes after it starts again at (a).
+ * GET reads the bits, and with manual protection does nothing else.
  *
  * Three kinds of kernel, all giving the tracker's promise:
  *

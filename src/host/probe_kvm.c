@@ -119,7 +119,10 @@ void gw_probe_kvm(struct gw_probe *probe)
     gw_probe_put(probe, "KVM", is_right ? GW_PROBE_OK : GW_PROBE_MISSING,
                  is_right ? NULL : "wanted API version 12: Linux 2.6.22 or newer", "API version %d",
                  version);
-    int vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+    int vm_fd;
+    do {
+        vm_fd = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+    } while (vm_fd < 0 && errno == EINTR);
     if (vm_fd >= 0) {
         probe_vm(probe, vm_fd);
         (void)close(vm_fd);

@@ -116,8 +116,10 @@ enum gw_status gw_socket_accept(struct gw_listener *listener, struct sockaddr *a
         return GW_OK;
     }
     int error = errno;
-    /* accept(2): of errors only these are ours; others are the new connection's, gone. */
-    if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+    /* accept(2): of errors these are ours, or the listener's, which somebody may have shut down;
+     * others are the new connection's, gone. */
+    if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+        error == EINVAL) {
         char text[GW_URI_TEXT_BYTES];
         return gw_fault_set_os(fault, error, "%.120s: accepting a connection",
                                gw_uri_encode(&listener->uri, text));

@@ -21,10 +21,10 @@ enum {
     PIECE_BYTES = 15 * 4096, /* fits one packet of loopback, by IPv4 and IPv6 */
 };
 
+/* All in Linux since 3.12, with values in range. Where a sandbox says no it goes without. */
 static void set_option(int fd, int level, int name, int value)
 {
-    int result = setsockopt(fd, level, name, &value, sizeof(value));
-    GW_ASSERT(result == 0); /* all in Linux since 3.12, with values in range */
+    (void)setsockopt(fd, level, name, &value, sizeof(value));
 }
 
 /* A peer whose host died sends nothing, not even an end: probes find it when nothing is under

@@ -119,7 +119,9 @@ static enum gw_status add_vcpu(struct gw_vm *vm, uint32_t index, struct gw_fault
 
 enum gw_status gw_vm_build(struct gw_vm *vm, struct gw_fault *fault)
 {
-    vm->fd = gw_kvm_call(vm->kvm_fd, KVM_CREATE_VM, vm_type(vm->kvm_fd));
+    do { /* a signal on its way, a debugger's say, ends it early (Linux mm_take_all_locks) */
+        vm->fd = gw_kvm_call(vm->kvm_fd, KVM_CREATE_VM, vm_type(vm->kvm_fd));
+    } while (vm->fd < 0 && errno == EINTR);
     if (vm->fd < 0)
         return gw_fault_set_os(fault, errno, "KVM refused to make a VM");
     vm->features = choose_features(vm);

@@ -142,8 +142,8 @@ void gw_vm_console_service(struct gw_vm *vm)
 {
     uint64_t expirations;
     (void)pthread_mutex_lock(&vm->device_lock);
-    bool is_due = vm->console == GW_VM_CONSOLE_LATER &&
-                  read(vm->console_fd, &expirations, sizeof(expirations)) > 0;
+    bool is_due = read(vm->console_fd, &expirations, sizeof(expirations)) > 0 &&
+                  vm->console == GW_VM_CONSOLE_LATER; /* else it is due already */
     if (is_due)
         vm->console = GW_VM_CONSOLE_NOW;
     (void)pthread_mutex_unlock(&vm->device_lock);
@@ -221,7 +221,8 @@ size_t gw_vm_console_put(struct gw_vm *vm, const uint8_t *bytes, size_t count)
 {
     (void)pthread_mutex_lock(&vm->device_lock);
     /* A guest that is to arrive brings its own receiver: what is given to this one is lost. */
-    size_t taken = vm->has_guest ? gw_pl011_put_input(&vm->pl011, bytes, count) : 0;
+    size_t taken =
+        vm->has_guest && vm->is_settled ? gw_pl011_put_input(&vm->pl011, bytes, count) : 0;
     vm->is_room_awaited = taken < count;
     settle_lines(vm, false);
     (void)pthread_mutex_unlock(&vm->device_lock);
