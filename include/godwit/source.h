@@ -469,6 +469,7 @@ struct gw_source {
     uint64_t retry_ns;         /* back-off while the link is lost */
     uint64_t lost_ns;    /* when it was lost, if nothing was acknowledged since; 0: it was not */
     uint64_t resumed_ns; /* when it was last back */
+    uint64_t lacked;     /* pages, by the last RECEIVED; 0: none came */
     uint64_t resumes, resent_pages;
     uint32_t records_owed; /* RECORD asked for and not answered */
     uint64_t limit_ns;     /* the state's own limit; 0: none */

@@ -472,6 +472,9 @@ void gw_source_step_reconcile(struct gw_source *source, const struct gw_source_e
     if (status == GW_OK) {
         gw_pages_reconcile(&source->pages, event->bitmap);
         gw_release_add_map(&source->release, event->bitmap);
+        bool has_come = source->pages.dirty_count < source->lacked; /* by the last link */
+        source->lost_ns = has_come ? 0 : source->lost_ns;
+        source->lacked = source->pages.dirty_count;
     }
     drop_on_fault(source, status, &fault, event->now_ns);
 }
@@ -493,9 +496,7 @@ void gw_source_step_part(struct gw_source *source, const struct gw_source_event 
         is_by_hand ? 0 : gw_lost_since(source->lost_ns, source->resumed_ns, event->now_ns);
     gw_pace_lost(&source->pace);
     gw_source_step_back_off(source, event);
-    if (is_by_hand) {
-        source->limit_ns = 0;
-    }
+    source->limit_ns = is_by_hand ? 0 : source->limit_ns;
 }
 
 void gw_source_step_let_go(struct gw_source *source, const struct gw_source_event *event)

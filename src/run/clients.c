@@ -157,6 +157,17 @@ static void handle(void *context, uint32_t events)
     watch(client);
 }
 
+static void refuse(int fd, const char *why)
+{
+    struct gw_qmp_message *message = &CLIENTS->message;
+    struct gw_qmp_bad bad = {.class = GW_QMP_GENERIC_ERROR};
+    (void)gw_fault_set(&bad.fault, GW_LIMIT,
+                       "this monitor serves at most %d control connections at a time, and %s",
+                       GW_CLIENTS_MAX, why);
+    gw_qmp_encode_bad(message, &bad);
+    (void)send(fd, message->text, message->bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* Who connects and says nothing keeps nobody out: the first of them goes when all places are taken.
  */
 static void make_room(void)
@@ -172,6 +183,7 @@ static void make_room(void)
         }
     }
     if (first != NULL) {
+        refuse(first->fd, "another one came before this one said anything");
         drop(first);
     }
 }
@@ -228,13 +240,7 @@ static void accept_client(void *context, uint32_t events)
         (void)close(fd);
         return;
     }
-    struct gw_qmp_bad bad = {.class = GW_QMP_GENERIC_ERROR};
-    (void)gw_fault_set(&bad.fault, GW_LIMIT,
-                       "this monitor serves at most %d control connections at a time, and all "
-                       "are taken: close one",
-                       GW_CLIENTS_MAX);
-    gw_qmp_encode_bad(&clients->message, &bad);
-    (void)send(fd, clients->message.text, clients->message.bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    refuse(fd, "all are taken: close one");
     (void)close(fd);
 }
 

@@ -445,12 +445,7 @@ void gw_console_continue(const struct gw_take_over_rest *rest, int client_fd)
     struct gw_console *console = CONSOLE;
     size_t room = sizeof(console->in) - console->in_count;
     size_t take = rest->console_in.count < room ? rest->console_in.count : room;
-    if (!console->is_frozen) { /* said a second time */
-        if (client_fd >= 0) {
-            (void)close(client_fd);
-        }
-        return;
-    }
+    GW_ASSERT(console->is_frozen);
     if (take > 0) {
         memcpy(console->in + console->in_count, rest->console_in.at, take);
         console->in_count += take;

@@ -345,6 +345,16 @@ static uint64_t channel_count_default(void)
     return has_room ? 2 : 1;
 }
 
+/* Again where standard error is another one's now. */
+static void open_log(void)
+{
+    if (MONITOR->log_fd > STDERR_FILENO) {
+        (void)close(MONITOR->log_fd);
+    }
+    MONITOR->log_fd = gw_terminal_open_own(STDERR_FILENO);
+    MONITOR->log_fd = MONITOR->log_fd >= 0 ? MONITOR->log_fd : STDERR_FILENO;
+}
+
 int gw_run(const struct gw_run_config *config)
 {
     struct gw_fault fault = {0};
@@ -362,13 +372,13 @@ int gw_run(const struct gw_run_config *config)
         MONITOR->capability[i] = gw_info_capability_default((enum gw_info_capability)i);
     }
     MONITOR->lock_fd = -1;
-    MONITOR->log_fd = gw_terminal_open_own(STDERR_FILENO);
-    MONITOR->log_fd = MONITOR->log_fd >= 0 ? MONITOR->log_fd : STDERR_FILENO;
+    open_log();
     gw_run_storage.clients.listener_fd = -1;
     gw_run_storage.console.listener_fd = -1;
     gw_run_storage.upgrade.fd = -1;
     enum gw_status status = config->is_taking_over ? gw_take_over_begin(config, &fault) : GW_OK;
     config = MONITOR->config;
+    open_log();
     if (!status) {
         status = start(config, &fault);
     }

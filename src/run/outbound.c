@@ -105,7 +105,6 @@ void gw_outbound_halted(void)
         gw_monitor_event(GW_QMP_EVENT_STOP);
     }
     if (gw_vm_save(&gw_run_storage.vm, saved->bytes, sizeof(saved->bytes), &bytes, &fault)) {
-        resume();
         gw_outgoing_host_fault(OUTGOING, &fault);
         return;
     }
@@ -148,9 +147,10 @@ static void say_postcopy(const struct gw_source_figures *figures, const char *re
     if (figures->is_lost_there) {
         gw_monitor_say("guest %s went to %s: %s", name, MONITOR->peer, reason);
     } else if (figures->is_link_lost && figures->state == GW_SOURCE_PUSH_PAUSED) {
-        gw_monitor_say("the link to guest %s was let go: migrate-recover connects again, within an "
-                       "hour, or its target takes it for lost",
-                       name);
+        gw_monitor_say(
+            "the link to guest %s was let go: migrate-recover connects again, before its "
+            "target takes it for lost: within an hour in all",
+            name);
     } else if (figures->is_link_lost) {
         gw_monitor_say("guest %s runs at %s until it needs memory that is still here; the link is "
                        "tried again%s%s",

@@ -230,7 +230,8 @@ static void take_message(struct gw_parcel *parcel)
         gw_monitor_say("%s", fault.text);
         return;
     }
-    switch (type) {
+    bool is_taking = UPGRADE->phase == GW_UPGRADE_TAKING;
+    switch (is_taking || type == GW_TAKE_OVER_WITHDRAW ? type : GW_TAKE_OVER_OFFER) {
     case GW_TAKE_OVER_WITHDRAW:
         leave("the old godwit keeps it");
         break;

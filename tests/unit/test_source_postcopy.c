@@ -398,6 +398,22 @@ static void a_link_that_brings_nothing_is_no_progress(void **state)
     assert_in_range(now_ns - lost_ns - linked_ns, 3600000 * MS, 3610000 * MS);
 }
 
+/* What was demanded is not acknowledged: RECEIVED tells that it came. */
+static void what_the_last_link_brought_is_progress(void **state)
+{
+    (void)state;
+    reach(GW_SOURCE_PUSH_WAITING);
+    recover(~UINT64_C(0xff));
+    now_ns += 1000 * MS;
+    happens(GW_SOURCE_EV_LINK_LOST);
+    assert_true(source.lost_ns < now_ns && source.retry_ns > 20 * MS);
+    recover(~UINT64_C(0x7f));
+    assert_int_equal(source.lost_ns, 0);
+    happens(GW_SOURCE_EV_LINK_LOST);
+    assert_int_equal(source.lost_ns, now_ns);
+    assert_int_equal(source.retry_ns, 20 * MS);
+}
+
 static void without_a_time_it_is_tried_for_ever(void **state)
 {
     (void)state;
@@ -523,6 +539,7 @@ int main(void)
         cmocka_unit_test(running_heard_late_opens_the_channels_first),
         cmocka_unit_test(a_link_that_stays_lost_loses_the_guest_after_its_time),
         cmocka_unit_test(a_link_that_brings_nothing_is_no_progress),
+        cmocka_unit_test(what_the_last_link_brought_is_progress),
         cmocka_unit_test(without_a_time_it_is_tried_for_ever),
         cmocka_unit_test(a_guest_lost_there_is_kept_here_for_the_operator),
         cmocka_unit_test(wishes_that_cannot_be_are_refused_in_words),
