@@ -116,6 +116,24 @@ static void bytes_and_descriptors_arrive_together(void **state)
     assert_int_equal(gw_parcel_await(pair[1], 0), GW_AGAIN);
 }
 
+/* Else to close it would wait for a peer that has not acknowledged all, for as long as was set. */
+static void a_socket_that_comes_does_not_linger(void **state)
+{
+    (void)state;
+    struct linger linger = {.l_onoff = 1, .l_linger = 3600};
+    socklen_t bytes = sizeof(linger);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, bytes), 0);
+    struct gw_parcel parcel = {.bytes = sent_bytes, .size = 1, .fd_count = 1, .fd = {fd}};
+    assert_int_equal(gw_parcel_send(pair[0], &parcel, 0, &fault), GW_OK);
+    struct gw_parcel got = received();
+    assert_int_equal(gw_parcel_receive(pair[1], &got, &fault), GW_OK);
+    assert_int_equal(getsockopt(got.fd[0], SOL_SOCKET, SO_LINGER, &linger, &bytes), 0);
+    assert_int_equal(linger.l_onoff, 0);
+    gw_parcel_close_fds(&got);
+    (void)close(fd);
+}
+
 static void as_many_as_there_is_room_for(void **state)
 {
     (void)state;
@@ -294,6 +312,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(bytes_and_descriptors_arrive_together),
+        TEST(a_socket_that_comes_does_not_linger),
         TEST(as_many_as_there_is_room_for),
         TEST(too_many_descriptors_are_all_closed),
         TEST(one_that_is_too_long_is_lost_with_its_descriptors),
