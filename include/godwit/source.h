@@ -467,7 +467,7 @@ struct gw_source {
     uint64_t demands, postcopy_bytes, recoveries;
     struct gw_waiting waiting; /* by COMPLETE */
     uint64_t retry_ns;         /* back-off while the link is lost */
-    uint64_t lost_ns;    /* when it was lost, if nothing was acknowledged since; 0: it was not */
+    uint64_t lost_ns;    /* when it was lost, if nothing came of it since (lost.h); 0: it was not */
     uint64_t resumed_ns; /* when it was last back */
     uint64_t lacked;     /* pages, by the last RECEIVED; 0: none came */
     uint64_t resumes, resent_pages;

@@ -46,8 +46,8 @@ void gw_monitor_say(const char *format, ...)
         (void)snprintf(lost, sizeof(lost), "(%u lines lost: nobody read them) ",
                        MONITOR->lines_lost);
     }
-    int wanted = dprintf(MONITOR->log_fd, "godwit: %s%s\n", lost, text);
-    MONITOR->lines_lost = wanted < 0 ? MONITOR->lines_lost + 1 : 0;
+    int written = dprintf(MONITOR->log_fd, "godwit: %s%s\n", lost, text);
+    MONITOR->lines_lost = written < 0 ? MONITOR->lines_lost + 1 : 0;
 }
 
 void gw_monitor_set_state(enum gw_info_run_state state)

@@ -75,23 +75,6 @@ static void stop_guest(void)
     gw_vm_halt(&gw_run_storage.vm);
 }
 
-/* Back here: as it was before STOP. */
-static void resume(void)
-{
-    struct gw_fault fault = {0};
-    gw_upgrade_resumes();
-    if (MONITOR->is_ending) {
-        return;
-    }
-    if (!MONITOR->was_running) {
-        gw_monitor_set_state(GW_INFO_RUN_PAUSED);
-    } else if (gw_guest_run(&fault) != GW_OK) {
-        gw_monitor_say("the guest cannot go on here: %s", fault.text);
-        gw_monitor_set_state(GW_INFO_RUN_INTERNAL_ERROR);
-        gw_monitor_end(GW_RUN_EXIT_MONITOR);
-    }
-}
-
 void gw_outbound_halted(void)
 {
     struct gw_saved_state *saved = &gw_run_storage.saved;
@@ -121,6 +104,23 @@ void gw_outbound_guest_ended(void)
     (void)gw_fault_set(&fault, GW_HOST, "the guest ended by itself before it could move");
     MONITOR->is_halt_awaited = false;
     gw_outgoing_host_fault(OUTGOING, &fault);
+}
+
+/* Back here: as it was before STOP. */
+static void resume(void)
+{
+    struct gw_fault fault = {0};
+    gw_upgrade_resumes();
+    if (MONITOR->is_ending) {
+        return;
+    }
+    if (!MONITOR->was_running) {
+        gw_monitor_set_state(GW_INFO_RUN_PAUSED);
+    } else if (gw_guest_run(&fault) != GW_OK) {
+        gw_monitor_say("the guest cannot go on here: %s", fault.text);
+        gw_monitor_set_state(GW_INFO_RUN_INTERNAL_ERROR);
+        gw_monitor_end(GW_RUN_EXIT_MONITOR);
+    }
 }
 
 static void record(struct gw_source_action *action)

@@ -230,21 +230,15 @@ static void take_message(struct gw_parcel *parcel)
         gw_monitor_say("%s", fault.text);
         return;
     }
-    bool is_taking = UPGRADE->phase == GW_UPGRADE_TAKING;
-    switch (is_taking || type == GW_TAKE_OVER_WITHDRAW ? type : GW_TAKE_OVER_OFFER) {
-    case GW_TAKE_OVER_WITHDRAW:
+    bool is_taking = UPGRADE->phase == GW_UPGRADE_TAKING; /* until REST, which comes once */
+    if (type == GW_TAKE_OVER_WITHDRAW) {
         leave("the old godwit keeps it");
-        break;
-    case GW_TAKE_OVER_CLIENT:
+    } else if (is_taking && type == GW_TAKE_OVER_CLIENT) {
         take_client(&section, parcel);
-        break;
-    case GW_TAKE_OVER_REST:
+    } else if (is_taking && type == GW_TAKE_OVER_REST) {
         take_rest(&section, parcel);
-        break;
-    case GW_TAKE_OVER_OFFER:
-    case GW_TAKE_OVER_ANSWER:
+    } else {
         gw_monitor_say("the old godwit said %s where nothing of the kind is due", section.name);
-        break;
     }
 }
 

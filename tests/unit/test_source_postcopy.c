@@ -290,11 +290,16 @@ static void limits_of_precopy_and_postcopy_are_apart(void **state)
 
 /* ---- The link ---- */
 
-static void recover(uint64_t received)
+/* True: it connects, and has not given up. */
+static bool tries_again(void)
 {
     now_ns = gw_source_deadline(&source);
     happens(GW_SOURCE_EV_TICK);
-    expect_state(GW_SOURCE_PUSH_CONNECTING);
+    return source.state == GW_SOURCE_PUSH_CONNECTING;
+}
+
+static void comes_back(uint64_t received)
+{
     happens(GW_SOURCE_EV_LINK_UP);
     hears_welcome(GW_STANDING_PULLING, 1);
     expect_state(GW_SOURCE_PUSH_OPENING);
@@ -303,6 +308,12 @@ static void recover(uint64_t received)
     happens(GW_SOURCE_EV_RECONCILED);
     happens(GW_SOURCE_EV_BULK_UP);
     expect_state(GW_SOURCE_PUSHING);
+}
+
+static void recover(uint64_t received)
+{
+    assert_true(tries_again());
+    comes_back(received);
 }
 
 static void only_what_was_not_received_is_sent_again(void **state)
@@ -355,9 +366,7 @@ static void a_link_that_stays_lost_loses_the_guest_after_its_time(void **state)
     reach(GW_SOURCE_PUSH_WAITING);
     uint64_t lost_ns = source.lost_ns;
     for (int i = 0; i < 10000 && source.state != GW_SOURCE_LOST; i++) {
-        now_ns = gw_source_deadline(&source);
-        happens(GW_SOURCE_EV_TICK);
-        if (source.state == GW_SOURCE_PUSH_CONNECTING) {
+        if (tries_again()) {
             happens(GW_SOURCE_EV_LINK_LOST);
         }
     }
@@ -377,15 +386,8 @@ static void a_link_that_brings_nothing_is_no_progress(void **state)
     reach(GW_SOURCE_PUSH_WAITING);
     uint64_t lost_ns = source.lost_ns;
     for (int i = 0; i < 10000 && source.state != GW_SOURCE_LOST; i++) {
-        now_ns = gw_source_deadline(&source);
-        happens(GW_SOURCE_EV_TICK);
-        if (source.state == GW_SOURCE_PUSH_CONNECTING) {
-            happens(GW_SOURCE_EV_LINK_UP);
-            hears_welcome(GW_STANDING_PULLING, 1);
-            bitmap[0] = ~UINT64_C(0xff);
-            bitmap[1] = UINT64_MAX >> 28;
-            happens(GW_SOURCE_EV_RECONCILED);
-            happens(GW_SOURCE_EV_BULK_UP);
+        if (tries_again()) {
+            comes_back(~UINT64_C(0xff));
             assert_int_equal(gw_source_demand(&source, 0, &batch, NULL), GW_OK);
             (void)gw_source_answered(&source, &answer);
             now_ns += 10000 * MS;
