@@ -25,7 +25,7 @@
 #include "godwit/transport.h"
 
 enum {
-    GW_ANSWER_BYTES = 65536, /* the largest answer's: one page of the largest page size */
+    GW_ANSWER_BYTES = 65536, /* of a batch, at most: one page of the largest page size */
 };
 
 struct gw_answerer {
@@ -52,7 +52,6 @@ struct gw_answerer {
     struct gw_batch batch;
     struct gw_batch_builder builder;
     uint8_t table[GW_FRAME_HEADER_BYTES + GW_BATCH_TABLE_BYTES_MAX];
-    uint8_t page[GW_ANSWER_BYTES]; /* part of a unit larger than a page */
 
     struct gw_thread thread;
 };

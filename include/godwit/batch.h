@@ -9,8 +9,8 @@
  *
  * The builder makes a payload from pages (one builder per channel, on its thread): it looks
  * whether a page is zero, or one value over and over, and copies those that are not, so that what
- * is summed is what is sent even while the guest writes. A copy that equals an earlier one of the
- * batch is not sent again.
+ * is summed is what is sent even while the guest writes; where nobody writes any more, they stay
+ * where they are. One that equals an earlier one of the batch is not sent again.
  *
  * Pure; all memory is the caller's.
  */
@@ -29,9 +29,10 @@ enum {
     GW_BATCH_TABLE_HEADER_BYTES = 16,
     GW_BATCH_RUN_BYTES = 16,
     GW_BATCH_VALUE_BYTES = 8,
-    GW_VERIFY_BYTES = 24, /* payload of VERIFY */
+    GW_VERIFY_BYTES = 24,                                               /* payload of VERIFY */
+    GW_BATCH_PAGES_MAX = (int)(GW_BATCH_BYTES_MAX / GW_PAGE_BYTES_MIN), /* that are not zero */
     /* zero and raw runs can alternate at every page of the runs that were asked for */
-    GW_BATCH_RECORDS_MAX = GW_BATCH_RUNS_MAX + (int)(GW_BATCH_BYTES_MAX / GW_PAGE_BYTES_MIN),
+    GW_BATCH_RECORDS_MAX = GW_BATCH_RUNS_MAX + GW_BATCH_PAGES_MAX,
     GW_BATCH_TABLE_BYTES_MAX = GW_BATCH_TABLE_HEADER_BYTES +
                                (GW_BATCH_RUN_BYTES + GW_BATCH_VALUE_BYTES) * GW_BATCH_RECORDS_MAX,
     GW_BATCH_PAYLOAD_BYTES_MAX = GW_BATCH_TABLE_BYTES_MAX + (int)GW_BATCH_BYTES_MAX,
@@ -67,18 +68,21 @@ struct gw_batch_table {
 };
 
 struct gw_batch_builder {
-    uint8_t *pages; /* capacity GW_BATCH_BYTES_MAX */
+    uint8_t *room; /* for copies, GW_BATCH_BYTES_MAX; NULL: none are made */
     uint32_t page_bytes;
     uint64_t zero_pages;
     struct gw_repeat repeat;
-    uint32_t pages_crc; /* of the raw pages so far */
+    uint32_t pages_crc;                     /* of the raw pages so far */
+    const uint8_t *raw[GW_BATCH_PAGES_MAX]; /* where they lie: table.raw_pages of them */
     struct gw_batch_table table;
 };
 
 /* True when all `bytes` (a multiple of 64) are zero. */
 bool gw_page_is_zero(const uint8_t *page, size_t bytes);
 
-void gw_batch_begin(struct gw_batch_builder *builder, uint8_t *pages, uint32_t page_bytes);
+/* Begins a batch. With room, the guest may be writing to its pages: raw ones are copied there, one
+ * behind the other. Without (NULL), nobody writes to them until the batch is sent. */
+void gw_batch_begin(struct gw_batch_builder *builder, uint8_t *room, uint32_t page_bytes);
 
 /* Adds `count` pages known to be zero. */
 void gw_batch_add_zero(struct gw_batch_builder *builder, uint64_t page, uint32_t count);
@@ -86,16 +90,12 @@ void gw_batch_add_zero(struct gw_batch_builder *builder, uint64_t page, uint32_t
 /* Says that `count` pages are gone here: the only record of its batch. */
 void gw_batch_add_gone(struct gw_batch_builder *builder, uint64_t page, uint32_t count);
 
-/* Adds one page: zero or a value, if it reads so, else a copy of it. The guest may be writing to
- * it. */
+/* Adds one page: zero or a value, if it reads so, else its bytes. */
 void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes);
 
-/* The only page of a batch: zero, or in place. Nobody writes to it until the batch is sent. */
-void gw_batch_put_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes);
-
 /* Writes the table with its CRC to `bytes` (GW_BATCH_TABLE_BYTES_MAX of room) and returns its
- * length. The payload is then these bytes followed by raw_pages * page_bytes of
- * builder->pages; *payload_crc is the CRC32C of both. */
+ * length. The payload is then these bytes followed by the raw pages', where they lie;
+ * *payload_crc is the CRC32C of all. */
 uint32_t gw_batch_finish(const struct gw_batch_builder *builder, uint8_t *bytes,
                          uint32_t *payload_crc);
 

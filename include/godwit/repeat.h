@@ -27,9 +27,9 @@ void gw_repeat_reset(struct gw_repeat *repeat);
  * them: what counts is that each word was read once. */
 bool gw_repeat_is_fill(const uint8_t *page, size_t bytes, uint64_t *value);
 
-/* Looks for page number `index`, the last one of `pages` (all of page_bytes, and nobody writes to
- * them), among those before it. True: it equals number *equal. False: it will be found itself. */
-bool gw_repeat_find(struct gw_repeat *repeat, const uint8_t *pages, size_t page_bytes,
+/* Looks for pages[index], the last one of these (all of page_bytes, and nobody writes to them),
+ * among those before it. True: it equals number *equal. False: it will be found itself. */
+bool gw_repeat_find(struct gw_repeat *repeat, const uint8_t *const *pages, size_t page_bytes,
                     uint32_t index, uint32_t *equal);
 
 /* Writes the value over and over; bytes is a multiple of 64. */

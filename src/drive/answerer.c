@@ -40,16 +40,14 @@ static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run
                                    .is_stopped = true,
                                    .table = answerer->table};
     struct gw_batch_sent sent = {.sequence = frame.sequence};
+    gw_batch_begin(&answerer->builder, NULL, answerer->ram->page_bytes); /* no guest writes here */
     if (answerer->batch.kind == GW_BATCH_GONE) {
-        gw_batch_begin(&answerer->builder, NULL, answerer->ram->page_bytes);
         gw_batch_add_gone(&answerer->builder, run->page, run->count);
     } else if (run->count == 1) {
-        /* In place: no guest writes there any more. The target knows of all holes and asks for
-         * none; one that does anyway has it allocated, and nothing else. */
-        gw_batch_begin(&answerer->builder, NULL, answerer->ram->page_bytes);
-        gw_batch_put_page(&answerer->builder, run->page, gw_ram_page(answerer->ram, run->page));
+        /* The target knows of all holes and asks for none; one that does anyway has it allocated,
+         * and nothing else. */
+        gw_batch_add_page(&answerer->builder, run->page, gw_ram_page(answerer->ram, run->page));
     } else { /* a larger unit may hold holes */
-        gw_batch_begin(&answerer->builder, answerer->page, answerer->ram->page_bytes);
         gw_ram_io_read(answerer->ram, &answerer->data, run, &answerer->builder);
     }
     enum gw_status status =

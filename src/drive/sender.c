@@ -38,7 +38,9 @@ static enum gw_status arm(struct gw_sender *sender, struct gw_fault *fault)
 static void fill(struct gw_sender *sender)
 {
     const struct gw_batch *batch = &sender->batch;
-    gw_batch_begin(&sender->builder, sender->pages, sender->ram->page_bytes);
+    /* What the guest left behind nobody writes any more. */
+    bool is_copied = batch->kind != GW_BATCH_PUSH || batch->packing != GW_PACKING_NONE;
+    gw_batch_begin(&sender->builder, is_copied ? sender->pages : NULL, sender->ram->page_bytes);
     for (uint32_t i = 0; i < batch->run_count; i++) {
         if (batch->kind == GW_BATCH_HOLES) {
             gw_batch_add_zero(&sender->builder, batch->run[i].page, batch->run[i].count);

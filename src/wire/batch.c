@@ -40,9 +40,9 @@ __attribute__((no_sanitize("thread"))) static void copy_live(uint8_t *to, const 
 #endif
 }
 
-void gw_batch_begin(struct gw_batch_builder *builder, uint8_t *pages, uint32_t page_bytes)
+void gw_batch_begin(struct gw_batch_builder *builder, uint8_t *room, uint32_t page_bytes)
 {
-    builder->pages = pages;
+    builder->room = room;
     builder->page_bytes = page_bytes;
     builder->zero_pages = 0;
     builder->pages_crc = 0;
@@ -86,6 +86,16 @@ static void add_repeat(struct gw_batch_builder *builder, uint64_t page, enum gw_
     builder->table.repeat_pages++;
 }
 
+static const uint8_t *settle(const struct gw_batch_builder *builder, const uint8_t *bytes)
+{
+    if (builder->room == NULL) {
+        return bytes;
+    }
+    uint8_t *copy = builder->room + (size_t)builder->table.raw_pages * builder->page_bytes;
+    copy_live(copy, bytes, builder->page_bytes);
+    return copy;
+}
+
 void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes)
 {
     struct gw_batch_table *table = &builder->table;
@@ -101,30 +111,17 @@ void gw_batch_add_page(struct gw_batch_builder *builder, uint64_t page, const ui
         add_repeat(builder, page, GW_RECORD_FILL, value);
         return;
     }
-    uint8_t *copy = builder->pages + (size_t)table->raw_pages * builder->page_bytes;
-    copy_live(copy, bytes, builder->page_bytes);
-    if (gw_repeat_find(&builder->repeat, builder->pages, builder->page_bytes, table->raw_pages,
+    const uint8_t *settled = settle(builder, bytes);
+    builder->raw[table->raw_pages] = settled;
+    if (gw_repeat_find(&builder->repeat, builder->raw, builder->page_bytes, table->raw_pages,
                        &equal)) {
         add_repeat(builder, page, GW_RECORD_COPY, equal);
         return;
     }
-    /* The copy is summed while it is near, and what is likely to be read next comes nearer. */
-    builder->pages_crc = gw_crc32c_fetching(builder->pages_crc, copy, builder->page_bytes,
+    /* A copy is summed while it is near, and what is likely to be read next comes nearer. */
+    builder->pages_crc = gw_crc32c_fetching(builder->pages_crc, settled, builder->page_bytes,
                                             bytes + (size_t)2 * builder->page_bytes);
     table->raw_pages++;
-    add_record(&builder->table, page, 1, GW_RECORD_RAW, 0);
-}
-
-void gw_batch_put_page(struct gw_batch_builder *builder, uint64_t page, const uint8_t *bytes)
-{
-    GW_ASSERT(builder->table.record_count == 0);
-    if (gw_page_is_zero(bytes, builder->page_bytes)) {
-        gw_batch_add_zero(builder, page, 1);
-        return;
-    }
-    builder->pages = (uint8_t *)(uintptr_t)bytes; /* only read from here on */
-    builder->table.raw_pages = 1;
-    builder->pages_crc = gw_crc32c(0, bytes, builder->page_bytes);
     add_record(&builder->table, page, 1, GW_RECORD_RAW, 0);
 }
 

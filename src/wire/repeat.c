@@ -49,12 +49,12 @@ static uint32_t slot_of(const uint8_t *page, size_t page_bytes)
     return (uint32_t)(sum >> 8) % GW_REPEAT_SLOTS;
 }
 
-bool gw_repeat_find(struct gw_repeat *repeat, const uint8_t *pages, size_t page_bytes,
+bool gw_repeat_find(struct gw_repeat *repeat, const uint8_t *const *pages, size_t page_bytes,
                     uint32_t index, uint32_t *equal)
 {
-    const uint8_t *page = pages + index * page_bytes;
+    const uint8_t *page = pages[index];
     uint16_t *slot = &repeat->page[slot_of(page, page_bytes)];
-    if (*slot != 0 && memcmp(pages + (*slot - 1u) * page_bytes, page, page_bytes) == 0) {
+    if (*slot != 0 && memcmp(pages[*slot - 1u], page, page_bytes) == 0) {
         *equal = *slot - 1u;
         return true;
     }

@@ -2,9 +2,10 @@
 /*
  * The floor: the least that moves a page that somebody waits for from one process to another. One
  * thread reads userfaultfd, sends the page's number, reads the page from the same socket, places
- * it with UFFDIO_COPY; one on the other side answers. Beside it, where the case has a load, a bulk
- * socket carries all of RAM at the same time, in godwit's pieces: read, and placed with
- * UFFDIO_COPY. No headers, sums, acknowledgements or locks; nobody looks what was sent already.
+ * it with UFFDIO_COPY; one on the other side answers. Beside it, where the case has a load, bulk
+ * sockets carry all of RAM at the same time, each its stretches, in godwit's pieces: read, and
+ * placed with UFFDIO_COPY. No headers, sums, acknowledgements or locks; nobody looks what was sent
+ * already.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ enum { PIECE_BYTES = (int)GW_BATCH_BYTES_MAX, PAGE_BYTES_MAX = 65536 };
 static uint8_t *ram;
 static uint64_t ram_bytes;
 static uint32_t page_bytes;
+static int urgent; /* the socket of pages that somebody waits for */
 
 /* Any failure ends the bench: it is no use then. */
 static void must(bool is_right, const char *what)
@@ -86,14 +88,44 @@ static void open_memory(bool is_source)
     page_bytes = guest_ram()->page_bytes;
 }
 
+/* ---- A bulk channel's share ---- */
+
+struct bulk {
+    uint32_t index, count; /* of so many channels */
+    int fd;
+    uint64_t end_ns; /* the target's: its last page was placed */
+    pthread_t thread;
+    uint8_t piece[PIECE_BYTES];
+};
+
+static struct bulk bulk[GW_BULK_CHANNELS_MAX];
+
+/* The first piece of its share at or behind `at`. */
+static uint64_t next_own(const struct bulk *own, uint64_t at)
+{
+    while (at < ram_bytes && at / GW_STRETCH_BYTES % own->count != own->index) {
+        at += PIECE_BYTES;
+    }
+    return at;
+}
+
+static void start_bulk(const struct bench_case *wanted, void *(*job)(void *))
+{
+    for (uint32_t i = 0; i < wanted->channels && !wanted->is_bulk_capped; i++) {
+        bulk[i].index = i;
+        bulk[i].count = wanted->channels;
+        must(pthread_create(&bulk[i].thread, NULL, job, &bulk[i]) == 0, "floor: thread");
+    }
+}
+
 /* ---- The source ---- */
 
 static void *push(void *context)
 {
-    int fd = *(int *)context;
+    const struct bulk *own = context;
     gw_thread_set_part(GW_THREAD_BULK); /* as godwit's channels */
-    for (uint64_t at = 0; at < ram_bytes; at += PIECE_BYTES) {
-        write_all(fd, ram + at, PIECE_BYTES);
+    for (uint64_t at = next_own(own, 0); at < ram_bytes; at = next_own(own, at + PIECE_BYTES)) {
+        write_all(own->fd, ram + at, PIECE_BYTES);
     }
     return NULL;
 }
@@ -111,14 +143,13 @@ static int connect_to(uint16_t port)
 int floor_source(const struct bench_case *wanted, int hear)
 {
     uint16_t port = 0;
-    pthread_t pusher;
     open_memory(true);
     must(read(hear, &port, sizeof(port)) == (ssize_t)sizeof(port), "floor: the target's port");
-    int urgent = connect_to(port);
-    int bulk = connect_to(port);
-    if (!wanted->is_bulk_capped) {
-        must(pthread_create(&pusher, NULL, push, &bulk) == 0, "floor: thread");
+    urgent = connect_to(port);
+    for (uint32_t i = 0; i < wanted->channels; i++) {
+        bulk[i].fd = connect_to(port);
     }
+    start_bulk(wanted, push);
     uint64_t at = 0;
     while (read_all(urgent, &at, sizeof(at))) {
         write_all(urgent, ram + at, page_bytes);
@@ -129,8 +160,6 @@ int floor_source(const struct bench_case *wanted, int hear)
 /* ---- The target ---- */
 
 static int uffd;
-static int channel[2]; /* urgent, bulk */
-static uint64_t start_ns, whole_ns;
 
 static void place(uint64_t at, const uint8_t *bytes, uint64_t count)
 {
@@ -155,8 +184,8 @@ static void *serve_faults(void *context)
     (void)context;
     while (read(uffd, &message, sizeof(message)) == (ssize_t)sizeof(message)) {
         uint64_t at = (message.arg.pagefault.address - (uintptr_t)ram) / page_bytes * page_bytes;
-        write_all(channel[0], &at, sizeof(at));
-        must(read_all(channel[0], page, page_bytes), "floor: urgent");
+        write_all(urgent, &at, sizeof(at));
+        must(read_all(urgent, page, page_bytes), "floor: urgent");
         place(at, page, page_bytes);
     }
     return NULL;
@@ -164,31 +193,38 @@ static void *serve_faults(void *context)
 
 static void *pull(void *context)
 {
-    static uint8_t piece[PIECE_BYTES];
-    (void)context;
+    struct bulk *own = context;
     gw_thread_set_part(GW_THREAD_BULK); /* as godwit's channels */
-    for (uint64_t at = 0; at < ram_bytes; at += PIECE_BYTES) {
-        must(read_all(channel[1], piece, PIECE_BYTES), "floor: bulk");
-        place(at, piece, PIECE_BYTES);
+    for (uint64_t at = next_own(own, 0); at < ram_bytes; at = next_own(own, at + PIECE_BYTES)) {
+        must(read_all(own->fd, own->piece, PIECE_BYTES), "floor: bulk");
+        place(at, own->piece, PIECE_BYTES);
     }
-    whole_ns = gw_clock_now_ns();
+    own->end_ns = gw_clock_now_ns();
     return NULL;
 }
 
-static void accept_channels(int tell)
+static int accept_from(int listener)
+{
+    int fd = accept(listener, NULL, NULL);
+    must(fd >= 0, "floor: accept");
+    set_nodelay(fd);
+    return fd;
+}
+
+static void accept_channels(const struct bench_case *wanted, int tell)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
     int listener = make_socket();
-    must(bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 2) == 0 &&
+    must(bind(listener, (struct sockaddr *)&address, size) == 0 &&
+             listen(listener, 1 + GW_BULK_CHANNELS_MAX) == 0 &&
              getsockname(listener, (struct sockaddr *)&address, &size) == 0,
          "floor: listen");
     uint16_t port = ntohs(address.sin_port);
     must(write(tell, &port, sizeof(port)) == (ssize_t)sizeof(port), "floor: telling the port");
-    for (int i = 0; i < 2; i++) {
-        channel[i] = accept(listener, NULL, NULL);
-        must(channel[i] >= 0, "floor: accept");
-        set_nodelay(channel[i]);
+    urgent = accept_from(listener);
+    for (uint32_t i = 0; i < wanted->channels; i++) {
+        bulk[i].fd = accept_from(listener);
     }
 }
 
@@ -208,15 +244,13 @@ static void watch_memory(void)
 int floor_target(const struct bench_case *wanted, int tell)
 {
     static struct probe probe;
-    pthread_t server, puller;
+    pthread_t server;
     open_memory(false);
     watch_memory();
-    accept_channels(tell);
-    start_ns = gw_clock_now_ns();
+    accept_channels(wanted, tell);
+    uint64_t start_ns = gw_clock_now_ns();
     must(pthread_create(&server, NULL, serve_faults, NULL) == 0, "floor: thread");
-    if (!wanted->is_bulk_capped) {
-        must(pthread_create(&puller, NULL, pull, NULL) == 0, "floor: thread");
-    }
+    start_bulk(wanted, pull);
     probe = (struct probe){.ram = guest_ram(),
                            .wanted = wanted->probes,
                            .pause_us_max = wanted->probe_pause_us_max,
@@ -225,8 +259,12 @@ int floor_target(const struct bench_case *wanted, int tell)
         probe_run(&probe);
     }
     if (!wanted->is_bulk_capped) {
-        (void)pthread_join(puller, NULL);
-        print_bulk(ram_bytes, whole_ns - start_ns);
+        uint64_t end_ns = 0;
+        for (uint32_t i = 0; i < wanted->channels; i++) {
+            (void)pthread_join(bulk[i].thread, NULL);
+            end_ns = bulk[i].end_ns > end_ns ? bulk[i].end_ns : end_ns;
+        }
+        print_bulk(ram_bytes, end_ns - start_ns);
     }
     if (wanted->probes > 0) {
         probe_print(&probe);

@@ -98,6 +98,7 @@ int godwit_source(const struct bench_case *wanted, int hear)
                    .facts = &facts,
                    .downtime_ns_max = GW_NS_PER_S,
                    .is_postcopy = !wanted->is_precopy,
+                   .channel_count = wanted->channels,
                    /* One batch gets through at once, the next one hours later. */
                    .postcopy_bandwidth_max = wanted->is_bulk_capped ? 1 : 0,
                    .recover_ns_max = GW_NS_PER_S},

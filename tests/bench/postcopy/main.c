@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * postcopy godwit|floor CASE [SEED]: moves a guest's memory once, and prints "bulk BYTES SECONDS"
- * and, where there is a probe, "samples NS NS ...". tests/bench/bench_postcopy.py makes figures of
- * it.
+ * postcopy godwit|floor CASE [SEED [CHANNELS]]: moves a guest's memory once, and prints "bulk BYTES
+ * SECONDS" and, where there is a probe, "samples NS NS ...". tests/bench/bench_postcopy.py makes
+ * figures of it.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -42,13 +42,16 @@ void print_bulk(uint64_t bytes, uint64_t ns)
     printf("bulk %llu %.9f\n", (unsigned long long)bytes, (double)ns / 1e9);
 }
 
-static bool get_case(struct bench_case *wanted, const char *name, const char *seed)
+static bool get_case(struct bench_case *wanted, const char *name, const char *seed,
+                     const char *channels)
 {
+    unsigned long count = strtoul(channels, NULL, 10);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         if (strcmp(cases[i].name, name) == 0) {
             *wanted = cases[i];
             wanted->seed = strtoull(seed, NULL, 10);
-            return true;
+            wanted->channels = (uint32_t)count;
+            return count >= 1 && count <= GW_BULK_CHANNELS_MAX;
         }
     }
     return false;
@@ -56,7 +59,7 @@ static bool get_case(struct bench_case *wanted, const char *name, const char *se
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: postcopy godwit|floor idle|busy|bulk|precopy [SEED]\n");
+    fprintf(stderr, "usage: postcopy godwit|floor idle|busy|bulk|precopy [SEED [CHANNELS]]\n");
     return 2;
 }
 
@@ -64,8 +67,8 @@ int main(int count, char **words)
 {
     struct bench_case wanted;
     bool is_floor = count >= 3 && strcmp(words[1], "floor") == 0;
-    if (count < 3 || count > 4 || (!is_floor && strcmp(words[1], "godwit") != 0) ||
-        !get_case(&wanted, words[2], count == 4 ? words[3] : "1") ||
+    if (count < 3 || count > 5 || (!is_floor && strcmp(words[1], "godwit") != 0) ||
+        !get_case(&wanted, words[2], count >= 4 ? words[3] : "1", count == 5 ? words[4] : "1") ||
         (is_floor && wanted.is_precopy)) {
         return usage();
     }

@@ -14,6 +14,7 @@ struct bench_case {
     const char *name;
     bool is_precopy;     /* all of it before the guest runs there; no probe */
     bool is_bulk_capped; /* the bulk channel is silent until the probe is done */
+    uint32_t channels;   /* bulk channels */
     uint32_t probes;     /* faults wanted; 0: none */
     uint32_t probe_pause_us_max;
     uint64_t seed;
