@@ -290,7 +290,7 @@ static const struct gw_cli_option options[] = {
      "meanwhile"},
     {"--verify", NULL, GW_CLI_FLAG, GW_CLI_AT(is_verify), 0,
      "compare digests of all RAM on both sides while the\nguest stands still; its time is told "
-     "apart from the\ndowntime"},
+     "apart from the\ndowntime. Rules out postcopy"},
     {"--tls", "psk:FILE|x509:DIR", GW_CLI_TEXT, GW_CLI_AT(tls), 0,
      "by TLS 1.3: with the key in FILE, which the other side\nhas too (godwit keygen), or with "
      "DIR/client-cert.pem\nand believing DIR/ca-cert.pem (default: as godwit run\n--tls said)"},

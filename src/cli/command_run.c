@@ -236,7 +236,7 @@ static const struct gw_cli_option options[] = {
      "the guest's CPUs (default 1; most: godwit limits)"},
     {"--console", "WHERE", GW_CLI_TEXT, GW_CLI_AT(console), 0,
      "the guest's serial port: stdio, file:PATH (appended to),\nunix:PATH (listens), or PATH, "
-     "which is file:PATH\n(default stdio)"},
+     "which is file:PATH\n(default stdio, where Ctrl-A x ends godwit)"},
     {"--guest-clock", "continue|stop", GW_CLI_TEXT, GW_CLI_AT(guest_clock), 0,
      "does time pass for the guest while it moves\n(default continue: its clock stays right)"},
     {"--dirty", "log|ring[:N]", GW_CLI_TEXT, GW_CLI_AT(dirty), 0,

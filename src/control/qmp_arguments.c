@@ -348,14 +348,14 @@ static enum gw_status decode_parameters(const struct gw_json_document *document,
     return status;
 }
 
-/* What cannot be had together. */
+/* What cannot be had together, or alone. */
 static enum gw_status check_pairs(const char *command, const struct gw_qmp_migrate *migrate,
-                                  bool is_late_postcopy, struct gw_fault *fault)
+                                  bool has_action, bool is_late_postcopy, struct gw_fault *fault)
 {
     static const char postcopy[] = "__org.godwit_postcopy", late[] = "__org.godwit_on-deadline";
     static const char with_verify[] = "given with __org.godwit_verify";
     const struct {
-        bool has_both;
+        bool is_wrong;
         const char *name, *with, *wanted;
     } pairs[] = {
         {migrate->is_postcopy && migrate->is_verify, postcopy, with_verify,
@@ -364,9 +364,11 @@ static enum gw_status check_pairs(const char *command, const struct gw_qmp_migra
          "one of them"},
         {is_late_postcopy && migrate->is_verify, late, with_verify,
          "another action than postcopy, or not both"},
+        {has_action && migrate->deadline_ms == 0, late, "given without __org.godwit_deadline",
+         "both"},
     };
     for (size_t i = 0; i < COUNT(pairs); i++) {
-        if (pairs[i].has_both)
+        if (pairs[i].is_wrong)
             return refuse(command, pairs[i].name, pairs[i].with, pairs[i].wanted, fault);
     }
     return GW_OK;
@@ -386,7 +388,8 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
                                           [GW_QMP_ON_DEADLINE_POSTCOPY] = "postcopy",
                                           [GW_QMP_ON_DEADLINE_AUTO] = "auto"};
     unsigned int action = 0;
-    if (migrate.on_deadline[0] == 0)
+    bool has_action = migrate.on_deadline[0] != 0;
+    if (!has_action)
         (void)snprintf(migrate.on_deadline, sizeof(migrate.on_deadline), "%s",
                        migrate.migrate.is_precopy ? "cancel" : "auto");
     while (action < COUNT(actions) && strcmp(migrate.on_deadline, actions[action]) != 0)
@@ -398,7 +401,8 @@ static enum gw_status decode_migrate(const struct gw_json_document *document, in
                             migrate.compress, &migrate.migrate.compress, fault);
     if (status != GW_OK)
         return status;
-    status = check_pairs(command, &migrate.migrate, action == GW_QMP_ON_DEADLINE_POSTCOPY, fault);
+    status = check_pairs(command, &migrate.migrate, has_action,
+                         action == GW_QMP_ON_DEADLINE_POSTCOPY, fault);
     if (status != GW_OK)
         return status;
     *output = migrate.migrate;

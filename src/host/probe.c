@@ -9,6 +9,8 @@
 #include <linux/fs.h>
 #include <linux/memfd.h>
 #include <linux/userfaultfd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -161,6 +163,21 @@ static void probe_vsock(struct gw_probe *probe)
     }
 }
 
+/* A socket that is not connected is asked for: the answer to that comes behind the module. */
+static void probe_kernel_tls(struct gw_probe *probe)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_there = fd >= 0 && setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls")) != 0 &&
+                    errno == ENOTCONN;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    gw_probe_put(probe, "TLS in the kernel", is_there ? GW_PROBE_OK : GW_PROBE_OPTIONAL,
+                 is_there ? NULL
+                          : "optional, for speed with --tls: load the module tls (CONFIG_TLS)",
+                 "%s", is_there ? "yes" : "no");
+}
+
 static void probe_huge_pages(struct gw_probe *probe)
 {
     char text[64] = "";
@@ -228,6 +245,7 @@ void gw_probe_host(struct gw_probe *probe, const char *state_directory)
     probe_uffd(probe);
     probe_pagemap_scan(probe);
     probe_vsock(probe);
+    probe_kernel_tls(probe);
     probe_huge_pages(probe);
     probe_state_directory(probe, state_directory);
 }

@@ -70,8 +70,6 @@ static void probe_machine(struct gw_probe *probe, int vm_fd)
                      "Linux 3.9 or newer");
     probe_capability(probe, vm_fd, "counter offset", KVM_CAP_COUNTER_OFFSET, GW_PROBE_OPTIONAL,
                      "Linux 6.4 or newer; without it the virtual counter is set by register");
-    probe_capability(probe, vm_fd, "writable ID registers", KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES,
-                     GW_PROBE_OPTIONAL, "Linux 6.7 or newer; without it both CPUs must be equal");
     probe_ring(probe, vm_fd);
 }
 #else

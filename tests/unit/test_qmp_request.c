@@ -164,7 +164,7 @@ static void test_migrate_arguments(void **state)
                "argument '__org.godwit_compress' of migrate is gzip; wanted \"auto\", \"none\" or "
                "\"lz4\"");
     assert_int_equal(give("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
-                          "\"__org.godwit_postcopy\":true,"
+                          "\"__org.godwit_postcopy\":true,\"__org.godwit_deadline\":1,"
                           "\"__org.godwit_on-deadline\":\"postcopy\"}}"),
                      GW_OK);
     assert_true(migrate->is_postcopy && migrate->on_deadline == GW_QMP_ON_DEADLINE_POSTCOPY);
@@ -176,6 +176,10 @@ static void test_migrate_arguments(void **state)
                "\"__org.godwit_on-deadline\":\"postcopy\",\"__org.godwit_verify\":true}}",
                "argument '__org.godwit_on-deadline' of migrate is given with __org.godwit_verify; "
                "wanted another action than postcopy, or not both");
+    assert_bad("{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"unix:/a\","
+               "\"__org.godwit_on-deadline\":\"cancel\"}}",
+               "argument '__org.godwit_on-deadline' of migrate is given without "
+               "__org.godwit_deadline; wanted both");
 }
 
 static void test_calc_dirty_rate(void **state)
