@@ -386,8 +386,9 @@ bool gw_source_answered(struct gw_source *source, const struct gw_batch_sent *se
 void gw_source_not_answered(struct gw_source *source);
 
 /* The next pages, at most run_pages of them, whose memory is to be given back (gw_ram_release), by
- * any thread, outside the lock. They are gone as soon as this returns. GW_AGAIN: none now, and none
- * as long as the link of a postcopy is lost. */
+ * any thread, outside the lock, while no thread of a link that was given up may still send. They
+ * are gone as soon as this returns. GW_AGAIN: none now, and none as long as the link of a postcopy
+ * is lost, nor between COMPLETE and DONE. */
 GW_MUST_USE enum gw_status gw_source_next_release(struct gw_source *source, uint64_t run_pages,
                                                   struct gw_run *run);
 

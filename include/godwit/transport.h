@@ -204,6 +204,10 @@ struct gw_connection {
     /* gw_connection_read_ahead. */
     uint8_t *ahead;
     size_t ahead_bytes, ahead_at, ahead_end;
+
+    /* gw_connection_on_stall. */
+    void (*stalled)(void *context); /* NULL: nobody wants to know */
+    void *stalled_context;
 };
 
 /* Makes the storage ready for one connect or accept, and for interrupts, not yet connected. */
@@ -240,6 +244,13 @@ int gw_connection_fd(const struct gw_connection *connection);
  * here for the next: a frame of a few parts then costs one system call. Not for a connection that
  * an event loop watches: its descriptor does not tell of what is kept. `bytes` outlives it. */
 void gw_connection_read_ahead(struct gw_connection *connection, uint8_t *bytes, size_t count);
+
+/* `stalled` is called in read_all, by the thread that reads, when bytes do not come for
+ * GW_STALL_NS: what else it has to do is somebody else's until it returns. */
+enum { GW_STALL_NS = 5000000 };
+void gw_connection_on_stall(struct gw_connection *connection, void (*stalled)(void *context),
+                            void *context);
+
 /* Bytes (or the end of them) are kept here, or by TLS: the descriptor does not tell of them. For
  * the thread that reads. */
 bool gw_connection_has_ahead(const struct gw_connection *connection);

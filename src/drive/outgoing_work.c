@@ -162,11 +162,15 @@ void gw_outgoing_pump(struct gw_outgoing *outgoing)
 /* At a time: the owner's other work goes on in between. */
 #define RELEASE_BYTES (4 * GW_MIB)
 
-/* Away from those who read and send pages, and never under their lock. True when there may be
- * more. Memory that cannot be given back is kept, and does no harm. */
+/* Away from those who read and send pages, and never under their lock; while they are being ended
+ * they still may. True when there may be more. Memory that cannot be given back is kept, and does
+ * no harm. */
 static bool release(struct gw_outgoing *outgoing)
 {
     struct gw_run run;
+    if (outgoing->is_closing) {
+        return false;
+    }
     pthread_mutex_lock(&outgoing->lock);
     enum gw_status status =
         gw_source_next_release(&outgoing->source, RELEASE_BYTES / outgoing->ram->page_bytes, &run);

@@ -10,6 +10,8 @@ struct parts {
     struct iovec part[1 + GW_BATCH_PAGES_MAX];
 };
 
+static_assert(1 + GW_BATCH_PAGES_MAX <= GW_CONNECTION_PARTS_MAX, "a frame is written in one call");
+
 /* How many bytes the raw pages pack into, at frame->packed; 0: they go as they are. */
 static uint32_t pack(const struct gw_pages_frame *frame, const struct gw_batch_builder *builder,
                      struct gw_batch_sent *sent)

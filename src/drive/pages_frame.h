@@ -12,10 +12,10 @@
 struct gw_pages_frame {
     uint32_t generation;
     uint64_t sequence;
-    bool is_stopped; /* flag GW_FRAME_STOPPED */
-    bool is_whole;   /* flag GW_FRAME_WHOLE */
-    uint8_t *table;  /* room for the header and the table */
-    enum gw_packing packing;
+    bool is_stopped;          /* flag GW_FRAME_STOPPED */
+    bool is_whole;            /* flag GW_FRAME_WHOLE */
+    uint8_t *table;           /* room for the header and the table */
+    enum gw_packing packing;  /* NONE unless the builder copies its pages */
     struct gw_packer *packer; /* these two unless packing is NONE */
     uint8_t *packed;          /* GW_BATCH_BYTES_MAX */
 };

@@ -485,6 +485,13 @@ static enum gw_status receive_frame(struct gw_receiver *receiver, struct gw_faul
                         receiver->is_urgent ? "an urgent" : "a bulk");
 }
 
+/* A frame that is half here: others may touch pages meanwhile that need no answer. */
+static void leave_faults(void *context)
+{
+    const struct gw_receiver *receiver = context;
+    gw_faults_leave(receiver->faults, receiver->connection);
+}
+
 static void run(void *context)
 {
     struct gw_receiver *receiver = context;
@@ -496,12 +503,13 @@ static void run(void *context)
     enum gw_status status = welcome(receiver, &fault);
     if (status == GW_OK && receiver->is_urgent) {
         gw_faults_attach(receiver->faults, receiver->connection, receiver->generation);
+        gw_connection_on_stall(receiver->connection, leave_faults, receiver);
     }
     while (status == GW_OK) {
         status = receive_frame(receiver, &fault);
     }
     if (receiver->is_urgent) {
-        gw_faults_leave(receiver->faults, receiver->connection);
+        leave_faults(receiver);
     }
     pthread_mutex_lock(receiver->lock);
     receiver->fault = fault;

@@ -189,8 +189,8 @@ void gw_source_not_answered(struct gw_source *source)
 
 /* The target has said that the guest runs there, and takes what it lacks right now. While the link
  * is lost nobody knows whether it does: then this copy may be the last one, and stays as it is. So
- * it does once the target has said COMPLETE, which may overtake batches: they go from where they
- * lie, and are still looked at there (until DONE, which is soon). */
+ * it does from COMPLETE on, which may overtake batches, until DONE, which is soon: they go from
+ * where they lie, and are still looked at there. */
 static bool may_release(const struct gw_source *source)
 {
     return source->state == GW_SOURCE_PUSHING || source->state == GW_SOURCE_SETTLING_WAITING ||

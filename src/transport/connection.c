@@ -25,6 +25,7 @@ enum gw_status gw_connection_open(struct gw_connection *connection, struct gw_fa
     connection->ahead_bytes = 0;
     connection->ahead_at = 0;
     connection->ahead_end = 0;
+    connection->stalled = NULL;
     connection->piece_bytes = 0;
     connection->waited_ns = 0;
     connection->starved_ns = 0;
@@ -140,6 +141,13 @@ static size_t copy_ahead(struct gw_connection *connection, const struct iovec *p
     return taken;
 }
 
+void gw_connection_on_stall(struct gw_connection *connection, void (*stalled)(void *context),
+                            void *context)
+{
+    connection->stalled = stalled;
+    connection->stalled_context = context;
+}
+
 static bool is_less(const struct iovec *parts, int count, size_t bytes)
 {
     size_t sum = 0;
@@ -230,6 +238,10 @@ static enum gw_status wait_for_peer(struct gw_connection *connection, short even
 static enum gw_status await(struct gw_connection *connection, short events, struct gw_fault *fault)
 {
     uint64_t start_ns = gw_clock_now_ns();
+    if (events == POLLIN && connection->stalled != NULL &&
+        gw_socket_wait(connection, connection->fd, events, start_ns + GW_STALL_NS) == GW_AGAIN) {
+        connection->stalled(connection->stalled_context);
+    }
     enum gw_status status = wait_for_peer(connection, events, fault);
     *(events == POLLOUT ? &connection->waited_ns : &connection->starved_ns) +=
         gw_clock_now_ns() - start_ns;

@@ -198,6 +198,7 @@ void pair_migrate(const char *uri)
                    .channel_count = pair.channel_count,
                    .is_postcopy = pair.is_postcopy,
                    .recover_ns_max = pair.recover_ns_max,
+                   .postcopy_bandwidth_max = pair.postcopy_bandwidth_max,
                    .is_verifying = !pair.is_postcopy && !pair.is_shared,
                    .is_ram_shared = pair.is_shared},
         .uri = uri,

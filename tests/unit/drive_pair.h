@@ -31,7 +31,7 @@ struct pair {
     const struct gw_tls_identity *source_tls, *target_tls; /* for what is opened next */
     bool is_tcp;      /* for what is opened next; else a Unix socket */
     bool is_postcopy; /* the guest goes first; then nothing is verified. For what is opened next */
-    uint64_t recover_ns_max;
+    uint64_t recover_ns_max, postcopy_bandwidth_max;
     /* A third party in the loop; both may be NULL. `fill` returns how many it filled, at most 16.
      */
     int (*fill)(struct pollfd *wait);

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,10 +23,13 @@
 #include <cmocka.h>
 
 #include "drive_pair.h"
+#include "godwit/units.h"
 
 enum { LINKS_MAX = 6, TO_TARGET = 0, TO_SOURCE = 1, ANY_BULK = -1 };
 
-enum harm { HARM_NONE, HARM_CUT, HARM_FLIP };
+enum harm { HARM_NONE, HARM_CUT, HARM_FLIP, HARM_STALL };
+
+enum { INTRO_ROLE = GW_FRAME_HEADER_BYTES + 36 }; /* where the role stands (docs/WIRE.md) */
 
 /* One connection through the proxy: fd[0] to the source, fd[1] to the target; -1: not there. */
 struct link {
@@ -42,8 +46,11 @@ static struct {
     int harm_link, harm_direction; /* ANY_BULK: the first that gets there */
     uint64_t harm_byte;
     bool is_done;
+    int urgent;       /* the link of that role; -1: not yet */
     unsigned settled; /* migrations that needed another connection to learn how they had ended */
 } proxy;
+
+static int touched[2] = {-1, -1}; /* a pipe: a page was touched, and is there */
 
 static void close_link(struct link *link)
 {
@@ -59,6 +66,7 @@ static int fill(struct pollfd *wait)
 {
     int count = 0;
     wait[count++] = (struct pollfd){.fd = proxy.listener, .events = POLLIN};
+    wait[count++] = (struct pollfd){.fd = touched[0], .events = POLLIN};
     for (int i = 0; i < LINKS_MAX; i++) {
         for (int side = 0; side < 2; side++) {
             if (proxy.link[i].fd[side] >= 0) {
@@ -84,14 +92,35 @@ static void accept_link(void)
     proxy.link[slot] = (struct link){.fd = {fd, pair_connect()}};
 }
 
-/* True when the harm falls on the bytes that just came. */
-static bool is_hit(const struct link *link, int direction, ssize_t count)
+/* The harm is meant for what passes here. */
+static bool is_aimed(const struct link *link, int direction)
 {
     bool is_it =
         proxy.harm_link == ANY_BULK ? link != &proxy.link[0] : link == &proxy.link[proxy.harm_link];
-    return !proxy.is_done && proxy.harm != HARM_NONE && is_it &&
-           direction == proxy.harm_direction && proxy.harm_byte >= link->passed[direction] &&
+    return proxy.harm != HARM_NONE && is_it && direction == proxy.harm_direction;
+}
+
+/* True when it falls on the bytes that just came. */
+static bool is_hit(const struct link *link, int direction, ssize_t count)
+{
+    return !proxy.is_done && proxy.harm != HARM_STALL && is_aimed(link, direction) &&
+           proxy.harm_byte >= link->passed[direction] &&
            proxy.harm_byte < link->passed[direction] + (uint64_t)count;
+}
+
+/* Takes what may be passed on. Of a stalling link the rest waits, until the harm is over. */
+static ssize_t take(const struct link *link, int direction, uint8_t *bytes, size_t most)
+{
+    bool is_stalling = proxy.harm == HARM_STALL && is_aimed(link, direction);
+    uint64_t left = proxy.harm_byte - link->passed[direction];
+    if (is_stalling && left == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    most = is_stalling && left < most ? left : most;
+    ssize_t count = recv(link->fd[direction], bytes, most, MSG_DONTWAIT);
+    proxy.is_done = proxy.is_done || (is_stalling && count == (ssize_t)left);
+    return count;
 }
 
 /* Passes some bytes on. An end is passed on, too; when both have ended it closes. */
@@ -100,7 +129,7 @@ static void pass(struct link *link, int direction)
     uint8_t bytes[4096];
     int from = link->fd[direction];
     int to = link->fd[1 - direction];
-    ssize_t count = from < 0 ? -1 : recv(from, bytes, sizeof(bytes), MSG_DONTWAIT);
+    ssize_t count = from < 0 ? -1 : take(link, direction, bytes, sizeof(bytes));
     if (count < 0 && (errno == EAGAIN || from < 0)) {
         return;
     }
@@ -115,6 +144,10 @@ static void pass(struct link *link, int direction)
             close_link(link);
         }
         return;
+    }
+    if (direction == TO_TARGET && link->passed[TO_TARGET] == 0 && count > INTRO_ROLE &&
+        bytes[INTRO_ROLE] == GW_ROLE_URGENT) {
+        proxy.urgent = (int)(link - proxy.link);
     }
     bool is_cut = false;
     if (is_hit(link, direction, count)) {
@@ -155,6 +188,7 @@ static void reset_proxy(enum harm harm, int link, int direction, uint64_t byte)
         proxy.link[i] = (struct link){.fd = {-1, -1}};
     }
     proxy.link_count = 0;
+    proxy.urgent = -1;
     proxy.harm = harm;
     proxy.harm_link = link;
     proxy.harm_direction = direction;
@@ -380,6 +414,97 @@ static void one_that_does_not_share_gets_nowhere(void **context)
     assert_true(pair.runs_on_source && !pair.runs_on_target);
 }
 
+/* ---- A link that stalls ---- */
+
+static void *touch(void *context)
+{
+    const volatile uint8_t *byte = gw_ram_page(&pair.target_ram, *(const uint64_t *)context);
+    (void)*byte;
+    (void)!write(touched[1], "", 1);
+    return context;
+}
+
+static void start_touching(pthread_t *thread, uint64_t *page)
+{
+    assert_int_equal(pthread_create(thread, NULL, touch, page), 0);
+}
+
+static void finish_touching(pthread_t thread)
+{
+    char byte;
+    while (read(touched[0], &byte, 1) != 1) {
+        pair_step();
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+/* Longer than what is told by pages. */
+static void given_a_long_hole(void)
+{
+    struct gw_ram *rams[] = {&pair.source_ram, &pair.target_ram};
+    gw_incoming_stop(&pair_incoming);
+    for (int i = 0; i < 2; i++) {
+        gw_ram_close(rams[i]);
+        assert_int_equal(gw_ram_add_memfd(rams[i], UINT64_C(1) << 30, 4 * GW_MIB, NULL), GW_OK);
+    }
+    for (uint64_t page = 1; page < PAIR_PAGES; page += 5) {
+        *gw_ram_page(&pair.source_ram, page) = (uint8_t)page;
+    }
+}
+
+static void given_postcopy_by_demand_alone(void)
+{
+    struct gw_fault fault = {.status = GW_OK};
+    given_a_long_hole();
+    if (gw_missing_probe(&pair.target_ram, true, &fault) != GW_OK) {
+        print_message("%s\n", fault.text);
+        skip();
+    }
+    reset_proxy(HARM_NONE, 0, 0, 0);
+    pair.is_postcopy = true;
+    pair.postcopy_bandwidth_max = 1; /* the first page at once, the second hours later */
+    pair.idle_ns_max = 3600 * GW_NS_PER_S;
+    pair_restart_target();
+    pair_migrate(proxy.uri);
+    while (!pair.runs_on_target || proxy.urgent < 0) {
+        pair_step();
+    }
+}
+
+/* Given an answer of which a part is here and the rest does not come, when somebody touches a page
+ * that is known to be zero, then it is there. */
+static void zeros_wait_for_no_answer_that_is_half_here(void **context)
+{
+    (void)context;
+    static uint64_t first = 6, demanded = 11, zero;
+    pthread_t waits, needs_nothing;
+    char byte;
+    given_postcopy_by_demand_alone();
+    zero = pair.target_ram.page_count - 1;
+    assert_int_equal(pipe2(touched, O_NONBLOCK | O_CLOEXEC), 0);
+    start_touching(&waits, &first); /* from its answer on, the channel's receiver serves faults */
+    finish_touching(waits);
+    proxy.harm = HARM_STALL;
+    proxy.harm_link = proxy.urgent;
+    proxy.harm_direction = TO_TARGET;
+    proxy.harm_byte = proxy.link[proxy.urgent].passed[TO_TARGET] + 300;
+    start_touching(&waits, &demanded);
+    while (!proxy.is_done) {
+        pair_step();
+    }
+    start_touching(&needs_nothing, &zero);
+    assert_int_equal(pthread_join(needs_nothing, NULL), 0); /* without a step of the pair */
+    assert_int_equal(read(touched[0], &byte, 1), 1);
+    proxy.harm = HARM_NONE;
+    finish_touching(waits);
+    gw_outgoing_set_limits(&pair_outgoing, GW_NS_PER_S, 0, 0);
+    assert_int_equal(pair_finish(), GW_SOURCE_COMPLETED);
+    pair_check(GW_SOURCE_COMPLETED);
+    (void)close(touched[0]);
+    (void)close(touched[1]);
+    touched[0] = touched[1] = -1;
+}
+
 /* ---- Stopped by its owner ---- */
 
 static int count_descriptors(void)
@@ -467,6 +592,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(sharing_survives_a_flipped_bit_in_any_byte, open_shared,
                                         close_all),
         cmocka_unit_test_setup_teardown(one_that_does_not_share_gets_nowhere, open_shared,
+                                        close_all),
+        cmocka_unit_test_setup_teardown(zeros_wait_for_no_answer_that_is_half_here, open_all,
                                         close_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
