@@ -19,7 +19,7 @@
 
 enum {
     GW_BLOCKTIME_THREADS = GW_VCPUS_MAX + 4, /* vCPUs, and threads of the embedder's own */
-    GW_BLOCKTIME_BUCKETS = 128,              /* four to a power of two: values within 25 % */
+    GW_BLOCKTIME_BUCKETS = 128, /* four to a power of two: values within 25 %, to 8.5 s */
 };
 
 struct gw_blocktime_thread {
@@ -46,7 +46,8 @@ void gw_blocktime_wait(struct gw_blocktime *blocktime, uint32_t who, uint64_t pa
 /* Whoever waited for that page goes on. */
 void gw_blocktime_resolve(struct gw_blocktime *blocktime, uint64_t page, uint64_t now_ns);
 
-/* What `percent` (1..100) of the faults took at most, to within 25 %; min and max are exact. */
+/* What `percent` (1..100) of the faults took at most, to within 25 %; those of more than
+ * 8.5 s count as the longest. min and max are exact. */
 uint64_t gw_blocktime_percentile(const struct gw_blocktime *blocktime, uint32_t percent);
 
 /* All of that in a few numbers; time_ns is left 0. */

@@ -167,6 +167,10 @@ void gw_outgoing_set_limits(struct gw_outgoing *outgoing, uint64_t downtime_ns_m
 /* Any thread. */
 void gw_outgoing_get_figures(struct gw_outgoing *outgoing, struct gw_source_figures *figures);
 enum gw_source_state gw_outgoing_state(struct gw_outgoing *outgoing);
+
+/* All but FINISH was handed out, which waits for the peer to hear the last message: whoever cannot
+ * wait may stop it now, without blocking. */
+bool gw_outgoing_has_ended(const struct gw_outgoing *outgoing);
 enum gw_runner gw_outgoing_runner(struct gw_outgoing *outgoing);
 
 /* Why it failed, was cancelled or is held; status GW_OK when there is no reason. Any thread. */

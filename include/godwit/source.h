@@ -482,7 +482,8 @@ struct gw_source {
     uint32_t throttle_percent; /* what was asked for last */
     uint32_t further_rounds;   /* begun although what was left fitted */
     uint32_t slow_rounds;      /* that dirtied too much, since throttling was last increased */
-    bool is_late;              /* the deadline's action is due, or was begun */
+    uint32_t spared_percent, spared_rounds; /* these two when the link was lost */
+    bool is_late;                           /* the deadline's action is due, or was begun */
     uint64_t wire_bytes, raw_pages, zero_pages, repeat_pages, stopped_bytes;
     uint32_t probe_channel;
     uint64_t probe_sequence, probe_bytes, probe_ns, round_trip_ns; /* of one batch, now and then */

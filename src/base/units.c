@@ -107,8 +107,9 @@ static bool decode(const char *text, const struct unit *units, uint64_t *value)
         return false;
     }
     uint64_t part = millionths * unit->factor / 1000000;
+    bool is_lost = whole == 0 && part == 0 && millionths > 0; /* 0 would mean something else */
     whole *= unit->factor;
-    if (part > UINT64_MAX - whole) {
+    if (is_lost || part > UINT64_MAX - whole) {
         return false;
     }
     *value = whole + part;

@@ -2,11 +2,13 @@
 /* Finds the command, parses, runs it. Main thread. */
 #include "godwit/cli.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "commands.h"
+#include "interrupt.h"
 #include "print.h"
 
 const struct gw_cli_command *const gw_cli_commands[] = {
@@ -45,6 +47,12 @@ int gw_cli_fail(int code, const char *format, ...)
     va_end(arguments);
     (void)fprintf(stderr, "\n");
     return code;
+}
+
+void gw_cli_tell_not_cancelled(const char *why)
+{
+    gw_cli_release_interrupts();
+    (void)gw_cli_fail(0, "not cancelled: %s (once more, and this command ends without it)", why);
 }
 
 int gw_cli_fail_for(const struct gw_cli_values *values, int code, const char *format, ...)
@@ -155,6 +163,9 @@ int gw_cli_main(int count, char **arguments)
         return GW_RUN_EXIT_DONE;
     }
     int code = command->function(&values);
-    (void)fflush(stdout);
-    return code;
+    bool is_written = fflush(stdout) == 0 && !ferror(stdout);
+    return is_written || code != GW_RUN_EXIT_DONE
+               ? code
+               : gw_cli_fail(GW_RUN_EXIT_FAILED, "done, but what it says could not be written: %s",
+                             strerror(errno));
 }

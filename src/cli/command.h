@@ -137,6 +137,9 @@ const char *gw_cli_nearest(const char *text, const char *(*name)(size_t index, c
 /* "godwit: SENTENCE" on standard error; returns `code`. */
 int gw_cli_fail(int code, const char *format, ...) GW_PRINTF(2, 3);
 
+/* An interrupt asked for a cancel, which was refused. The next one ends this program alone. */
+void gw_cli_tell_not_cancelled(const char *why);
+
 /* The same, and with --json {"error": "SENTENCE"} on standard output before. */
 int gw_cli_fail_for(const struct gw_cli_values *values, int code, const char *format, ...)
     GW_PRINTF(3, 4);

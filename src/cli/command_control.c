@@ -164,8 +164,10 @@ static int run_migrate_cancel(struct gw_cli_values *values)
         status = GW_OK;
     }
     gw_cli_client_close(client);
-    return status == GW_OK ? tell_cancelled(&info)
-                           : gw_cli_fail(GW_RUN_EXIT_FAILED, "%s", fault.text);
+    bool is_held = info.held.is_held && !info.postcopy.is_on;
+    return status == GW_OK
+               ? tell_cancelled(&info)
+               : gw_cli_fail(is_held ? GW_RUN_EXIT_HELD : GW_RUN_EXIT_FAILED, "%s", fault.text);
 }
 
 static const struct gw_cli_option options[] = {

@@ -100,7 +100,7 @@ static enum gw_status cancel(struct gw_cli_progress *progress, struct gw_fault *
         (void)printf("cancelling\n");
     enum gw_status status = gw_cli_client_call(client, GW_QMP_MIGRATE_CANCEL, &refusal);
     if (status == GW_REFUSED)
-        (void)gw_cli_fail(0, "not cancelled: %s", refusal.text);
+        gw_cli_tell_not_cancelled(refusal.text);
     else if (status != GW_OK)
         return gw_fault_set(fault, status, "%s", refusal.text);
     return GW_OK;

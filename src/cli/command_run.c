@@ -238,7 +238,8 @@ static const struct gw_cli_option options[] = {
      "the guest's serial port: stdio, file:PATH (appended to),\nunix:PATH (listens), or PATH, "
      "which is file:PATH\n(default stdio, where Ctrl-A x ends godwit)"},
     {"--guest-clock", "continue|stop", GW_CLI_TEXT, GW_CLI_AT(guest_clock), 0,
-     "does time pass for the guest while it moves\n(default continue: its clock stays right)"},
+     "does time pass for the guest while it moves: for one that\ncomes here (default continue: its "
+     "clock stays right)"},
     {"--dirty", "log|ring[:N]", GW_CLI_TEXT, GW_CLI_AT(dirty), 0,
      "how KVM tells which pages the guest writes while it moves\nor is measured: in one log, or in "
      "a ring of N entries for\neach CPU (a power of two; default and most: godwit\nlimits), which "

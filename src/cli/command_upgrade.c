@@ -127,7 +127,7 @@ static enum gw_status follow(const char *control, struct gw_info_migrate *info,
             is_cancelled = true;
             struct gw_fault refusal = {.status = GW_OK};
             if (gw_cli_client_call(client, GW_QMP_MIGRATE_CANCEL, &refusal) == GW_REFUSED)
-                (void)gw_cli_fail(0, "not cancelled: %s", refusal.text);
+                gw_cli_tell_not_cancelled(refusal.text);
         } else {
             (void)!gw_cli_client_wait(client, POLL_NS, &ignored); /* the next question tells */
         }

@@ -45,7 +45,7 @@ void gw_cli_print_help(void)
         "  $XDG_RUNTIME_DIR/godwit/ for others; --control and --state-dir name other places\n"
         "Exit codes:\n"
         "  0 done; 1 failed, guest unharmed; 2 usage; 3 this host lacks something;\n"
-        "  4 the peer refused; 5 cancelled; 6 held, needs `godwit resolve`; 7 guest lost.\n"
+        "  4 the peer refused; 5 cancelled; 6 held or given up: `godwit resolve`; 7 guest lost.\n"
         "  godwit run: 0 the guest powered off, or it was told to quit; 20 migrated away; 21 the\n"
         "  guest asked for a reset; 22 the guest crashed; 23 monitor error.\n");
 }

@@ -12,13 +12,23 @@ static void on_interrupt(int number)
     interrupt_count++;
 }
 
-void gw_cli_catch_interrupts(void)
+static void set_handler(void (*handler)(int))
 {
     struct sigaction action;
     memset(&action, 0, sizeof(action));
-    action.sa_handler = on_interrupt;
+    action.sa_handler = handler;
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+}
+
+void gw_cli_catch_interrupts(void)
+{
+    set_handler(on_interrupt);
+}
+
+void gw_cli_release_interrupts(void)
+{
+    set_handler(SIG_DFL);
 }
 
 bool gw_cli_is_interrupted(void)

@@ -9,4 +9,7 @@
 void gw_cli_catch_interrupts(void);
 bool gw_cli_is_interrupted(void);
 
+/* Nothing came of it: the next one ends this program, as signals do. */
+void gw_cli_release_interrupts(void);
+
 #endif

@@ -144,11 +144,17 @@ void gw_cli_print_outcome(const struct gw_info_migrate *info)
     }
     switch (status) {
     case GW_INFO_MIGRATION_COMPLETED:
+        if (info->reason == GW_CANCELLED) {
+            (void)printf("given up here: %s", info->error);
+            return;
+        }
         (void)printf("migrated %s %s", is_source ? "to" : "from", info->peer);
         print_figures(info);
         return;
     case GW_INFO_MIGRATION_CANCELLED:
         (void)printf("cancelled; the guest %s", is_source ? "runs on here" : "stayed there");
+        if (info->error[0])
+            (void)printf(": %s", info->error);
         return;
     case GW_INFO_MIGRATION_POSTCOPY_ACTIVE:
     case GW_INFO_MIGRATION_POSTCOPY_PAUSED:
@@ -188,8 +194,8 @@ int gw_cli_outcome_exit(const struct gw_info_migrate *info)
 {
     if (info->held.is_held)
         return GW_RUN_EXIT_HELD;
-    if (info->status == GW_INFO_MIGRATION_COMPLETED)
-        return GW_RUN_EXIT_DONE;
+    if (info->status == GW_INFO_MIGRATION_COMPLETED) /* given up: the token is to be used there */
+        return info->reason == GW_CANCELLED ? GW_RUN_EXIT_HELD : GW_RUN_EXIT_DONE;
     if (info->status == GW_INFO_MIGRATION_CANCELLED)
         return GW_RUN_EXIT_CANCELLED;
     if (info->postcopy.is_lost)

@@ -145,6 +145,8 @@ static void put_vendor(struct gw_json *json, const struct gw_info_migrate *info)
         gw_json_put_text(json, "reason", gw_status_name(info->reason));
     else if (info->is_link_lost)
         gw_json_put_text(json, "link-lost", info->error);
+    else if (info->reason == GW_CANCELLED)
+        gw_json_put_text(json, "cancelled", info->error);
     if (info->held.is_held)
         put_held(json, &info->held);
     gw_json_close_object(json);
@@ -405,6 +407,8 @@ static void get_vendor(struct reader reader, struct gw_info_migrate *info)
     (void)get_number(reader, "resumes", &info->resumes);
     (void)get_number(reader, "resent-bytes", &info->resent_bytes);
     info->is_link_lost = get_text(reader, "link-lost", info->error, sizeof(info->error));
+    if (get_text(reader, "cancelled", info->error, sizeof(info->error)))
+        info->reason = GW_CANCELLED;
     info->has_downtime = get_number(reader, "downtime-us", &info->downtime_us);
     get_postcopy((struct reader){reader.document, member(reader, "postcopy")}, &info->postcopy);
     get_held((struct reader){reader.document, member(reader, "held")}, &info->held);

@@ -43,7 +43,7 @@ static enum gw_status send_run(struct gw_answerer *answerer, const struct gw_run
     gw_batch_begin(&answerer->builder, NULL, answerer->ram->page_bytes); /* no guest writes here */
     if (answerer->batch.kind == GW_BATCH_GONE) {
         gw_batch_add_gone(&answerer->builder, run->page, run->count);
-    } else if (run->count == 1) {
+    } else if (answerer->batch.run[0].count == 1) {
         /* The target knows of all holes and asks for none; one that does anyway has it allocated,
          * and nothing else. */
         gw_batch_add_page(&answerer->builder, run->page, gw_ram_page(answerer->ram, run->page));

@@ -208,6 +208,12 @@ void gw_outgoing_work(struct gw_outgoing *outgoing)
     (void)release(outgoing);
 }
 
+bool gw_outgoing_has_ended(const struct gw_outgoing *outgoing)
+{
+    return outgoing->is_started && outgoing->has_action && !outgoing->is_closing &&
+           outgoing->action.type == GW_SOURCE_DO_FINISH;
+}
+
 enum gw_status gw_outgoing_next(struct gw_outgoing *outgoing, struct gw_source_action *action)
 {
     if (!outgoing->is_started) {

@@ -99,14 +99,16 @@ static enum gw_status remove_stale(const struct sockaddr_un *address, struct gw_
                             "socket %s: a file that is no socket is there; it was left alone",
                             path);
     }
-    int probe = make_socket();
+    /* By a socket of another type: whoever listens there hears of no connection (Linux
+     * net/unix/af_unix.c, unix_find_bsd: EPROTOTYPE where a socket is, ECONNREFUSED where none). */
+    int probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (probe < 0) {
         return gw_fault_set_os(fault, errno, "socket");
     }
     int error = try_connect(probe, address);
     (void)close(probe);
     if (error != ECONNREFUSED && error != ENOENT) {
-        return error == 0 || error == EAGAIN
+        return error == 0 || error == EPROTOTYPE
                    ? gw_fault_set(fault, GW_ARGUMENT, "socket %s: another process listens there",
                                   path)
                    : gw_fault_set_os(fault, error, "socket %s: is there already", path);

@@ -101,7 +101,8 @@ uint64_t gw_blocktime_percentile(const struct gw_blocktime *blocktime, uint32_t 
     for (uint32_t i = 0; i < GW_BLOCKTIME_BUCKETS && wanted > 0; i++) {
         seen += blocktime->bucket[i];
         if (seen >= wanted) {
-            uint64_t end = bucket_end(i);
+            bool is_last = i == GW_BLOCKTIME_BUCKETS - 1; /* all that is longer, too */
+            uint64_t end = is_last ? UINT64_MAX : bucket_end(i);
             return end < blocktime->max_ns ? end : blocktime->max_ns;
         }
     }

@@ -61,7 +61,7 @@ void gw_source_note_cause(struct gw_source *source, const struct gw_source_event
         (void)gw_fault_set(anew(source), event->fault->status, "%s", event->fault->text);
         break;
     case GW_SOURCE_EV_CANCEL:
-        (void)gw_fault_set(anew(source), GW_CANCELLED, "the migration was cancelled");
+        (void)gw_fault_set(anew(source), GW_CANCELLED, "cancelled by the operator");
         break;
     case GW_SOURCE_EV_REFUSE:
         (void)gw_fault_set(anew(source), GW_REFUSED, "%s", message->verdict.reason);

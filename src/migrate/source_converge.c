@@ -117,6 +117,25 @@ void gw_source_set_throttle(struct gw_source *source, uint32_t percent)
     source->slow_rounds = 0;
 }
 
+void gw_source_spare(struct gw_source *source)
+{
+    if (source->throttle_percent > 0 || source->slow_rounds > 0) {
+        source->spared_percent = source->throttle_percent;
+        source->spared_rounds = source->slow_rounds;
+    }
+    gw_source_set_throttle(source, 0);
+}
+
+void gw_source_slow_again(struct gw_source *source)
+{
+    if (!source->is_postcopy) {
+        gw_source_set_throttle(source, source->spared_percent);
+        source->slow_rounds = source->spared_rounds;
+    }
+    source->spared_percent = 0;
+    source->spared_rounds = 0;
+}
+
 void gw_source_begin_postcopy(struct gw_source *source)
 {
     source->is_postcopy = true;

@@ -91,6 +91,16 @@ void gw_source_explain_switch(struct gw_source *source);
 /* Slows the guest's CPUs down by so much. */
 void gw_source_set_throttle(struct gw_source *source, uint32_t percent);
 
+/* While the link is lost the guest has its own speed; what was found of it before holds again
+ * behind that, else a link that breaks now and then would have it judged for ever. */
+void gw_source_spare(struct gw_source *source);
+void gw_source_slow_again(struct gw_source *source);
+
+/* The round trip: one batch at a time, from when it was sent to its acknowledgement. */
+void gw_source_begin_probe(struct gw_source *source, const struct gw_batch_sent *sent,
+                           uint64_t now_ns);
+void gw_source_end_probe(struct gw_source *source, uint64_t now_ns);
+
 /* Counts the round that begins now, and puts the one that ends into the history. */
 void gw_source_begin_round(struct gw_source *source, uint64_t now_ns);
 void gw_source_end_round(struct gw_source *source, uint64_t dirty_pages, uint64_t now_ns);

@@ -120,6 +120,40 @@ enum gw_status gw_source_next_batch(struct gw_source *source, uint32_t channel, 
     return status;
 }
 
+/* Its acknowledgement may have come before this word of it: then it tells nothing. */
+void gw_source_begin_probe(struct gw_source *source, const struct gw_batch_sent *sent,
+                           uint64_t now_ns)
+{
+    if (source->probe_sequence == 0 &&
+        source->pages.channel[sent->channel].sequence_acked < sent->sequence) {
+        source->probe_channel = sent->channel;
+        source->probe_sequence = sent->sequence;
+        source->probe_ns = now_ns;
+        source->probe_bytes = sent->wire_bytes;
+    }
+}
+
+/* The quickest acknowledgement since the link was last new, less the time that its batch took on
+ * the link, is a round trip. One that came sooner than the link is thought to be able to tells
+ * nothing: the link's speed is not known yet. */
+void gw_source_end_probe(struct gw_source *source, uint64_t now_ns)
+{
+    const struct gw_pages_channel *channel = &source->pages.channel[source->probe_channel];
+    if (source->probe_sequence == 0 || channel->sequence_acked < source->probe_sequence) {
+        return;
+    }
+    uint64_t sending_ns = gw_pace_time_ns(&source->pace, source->probe_bytes);
+    uint64_t took_ns = now_ns - source->probe_ns;
+    source->probe_sequence = 0;
+    if (sending_ns >= took_ns) {
+        return;
+    }
+    uint64_t trip_ns = took_ns - sending_ns;
+    if (source->round_trip_ns == 0 || trip_ns < source->round_trip_ns) {
+        source->round_trip_ns = trip_ns;
+    }
+}
+
 /* Nothing of it was given back. */
 static bool has_all(const struct gw_source *source, uint64_t page, uint32_t count)
 {

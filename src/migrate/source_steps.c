@@ -124,11 +124,9 @@ static void limit_standstill(struct gw_source *source, uint64_t now_ns)
 void gw_source_step_count_sent(struct gw_source *source, const struct gw_source_event *event)
 {
     gw_pages_sent(&source->pages, event->sent.channel, event->sent.sequence);
-    if (source->probe_sequence == 0) {
-        source->probe_channel = event->sent.channel;
-        source->probe_sequence = event->sent.sequence;
-        source->probe_ns = event->now_ns;
-        source->probe_bytes = event->sent.wire_bytes;
+    gw_source_begin_probe(source, &event->sent, event->now_ns);
+    if (gw_pages_is_idle(&source->pages)) { /* its acknowledgement came before this word of it */
+        gw_pace_lost(&source->pace);
     }
     gw_pace_settle(&source->pace, source->taken_bytes[event->sent.channel], event->sent.wire_bytes);
     source->taken_bytes[event->sent.channel] = 0;
@@ -156,27 +154,6 @@ static void drop_on_fault(struct gw_source *source, enum gw_status status,
 {
     if (status != GW_OK) {
         gw_source_drop_link(source, fault, now_ns);
-    }
-}
-
-/* The quickest acknowledgement since the link was last new, less the time that its batch took on
- * the link, is a round trip. One that came sooner than the link is thought to be able to tells
- * nothing: the link's speed is not known yet. */
-static void take_probe(struct gw_source *source, uint64_t now_ns)
-{
-    const struct gw_pages_channel *channel = &source->pages.channel[source->probe_channel];
-    if (source->probe_sequence == 0 || channel->sequence_acked < source->probe_sequence) {
-        return;
-    }
-    uint64_t sending_ns = gw_pace_time_ns(&source->pace, source->probe_bytes);
-    uint64_t took_ns = now_ns - source->probe_ns;
-    source->probe_sequence = 0;
-    if (sending_ns >= took_ns) {
-        return;
-    }
-    uint64_t trip_ns = took_ns - sending_ns;
-    if (source->round_trip_ns == 0 || trip_ns < source->round_trip_ns) {
-        source->round_trip_ns = trip_ns;
     }
 }
 
@@ -216,7 +193,7 @@ void gw_source_step_count_acked(struct gw_source *source, const struct gw_source
     gw_pace_acked(&source->pace, bytes, gw_pages_is_idle(pages), event->now_ns);
     gw_source_note_raw(source, ack->channel, before, event->now_ns);
     source->lost_ns = 0; /* progress: trying again was worth it */
-    take_probe(source, event->now_ns);
+    gw_source_end_probe(source, event->now_ns);
     if (source->verify_start_ns && !source->is_verified && gw_pages_is_verified(pages)) {
         source->is_verified = true;
         source->verify_ns = event->now_ns - source->verify_start_ns;
@@ -253,7 +230,7 @@ void gw_source_step_pause(struct gw_source *source, const struct gw_source_event
         record(source, GW_DEPARTURE_KEPT);
         source->is_departing = false;
     }
-    gw_source_set_throttle(source, 0);
+    gw_source_spare(source);
     source->probe_sequence = 0;
     source->round_trip_ns = 0; /* it may come back by another way */
     source->resent_pages += gw_pages_rewind(&source->pages);
@@ -291,6 +268,7 @@ void gw_source_step_resume(struct gw_source *source, const struct gw_source_even
     source->is_round_open = false; /* how long it lasted says nothing */
     source->is_bulk_up = true;
     source->resumed_ns = event->now_ns;
+    gw_source_slow_again(source);
     gw_fault_clear(&source->fault);
 }
 

@@ -24,6 +24,7 @@ static struct gw_qmp_block *find(const char *id)
 enum gw_status gw_blockers_put(const char *id, const char *reason, struct gw_fault *fault)
 {
     struct gw_qmp_block *blocker = find(id);
+    gw_outbound_conclude();
     if (MONITOR->is_leaving) {
         return gw_fault_set(fault, GW_ARGUMENT,
                             "guest %s is on its way to %s: cancel that first, or wait",

@@ -81,6 +81,7 @@ static enum gw_status cancel(struct gw_fault *fault)
     if (gw_upgrade_cancel()) {
         return GW_OK;
     }
+    gw_outbound_conclude();
     if (MONITOR->is_leaving) {
         return gw_outgoing_cancel(&gw_run_storage.outgoing, fault);
     }
@@ -240,6 +241,7 @@ static enum gw_status set_parameters(const struct gw_qmp_parameters *parameters,
 static enum gw_status set_capabilities(const struct gw_qmp_capabilities *capabilities,
                                        struct gw_fault *fault)
 {
+    gw_outbound_conclude();
     for (int i = 0; i < GW_INFO_CAPABILITY_COUNT && MONITOR->is_leaving; i++) {
         if (capabilities->is_given[i] && i != GW_INFO_CAPABILITY_EVENTS) {
             return gw_fault_set(fault, GW_ARGUMENT,

@@ -123,12 +123,23 @@ static int own_output(void)
     return fd >= 0 ? fd : STDOUT_FILENO;
 }
 
+/* Who reads from its terminal in the background, or sets it, is stopped (SIGTTIN, SIGTTOU). */
+static bool is_foreground(void)
+{
+    return tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
+
 static void open_stdio(struct gw_console *console)
 {
+    bool is_terminal = isatty(STDIN_FILENO) != 0;
     console->out_fd = own_output();
     watch_output(console);
+    if (is_terminal && !is_foreground()) {
+        gw_monitor_say("started in the background: the console takes no input");
+        return;
+    }
     watch_input(console);
-    if (console->in_fd >= 0 && isatty(STDIN_FILENO)) {
+    if (console->in_fd >= 0 && is_terminal) {
         set_raw(console);
     }
 }

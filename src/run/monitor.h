@@ -113,6 +113,8 @@ void gw_guest_console_ready(void);
 /* outbound.c */
 GW_MUST_USE enum gw_status gw_outbound_start(const struct gw_qmp_migrate *migrate,
                                              struct gw_fault *fault);
+/* One whose outcome was told, and whose guest stayed, is over now. */
+void gw_outbound_conclude(void);
 /* GW_ARGUMENT, saying why, while the guest cannot leave. */
 GW_MUST_USE enum gw_status gw_outbound_check_start(struct gw_fault *fault);
 /* To a process of this host that has the guest's RAM already. */

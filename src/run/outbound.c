@@ -52,11 +52,10 @@ enum gw_status gw_outbound_ready_tracker(struct gw_fault *fault)
 
 bool gw_outbound_is_held(void)
 {
-    struct gw_source_figures figures;
-    if (!MONITOR->is_leaving) {
-        return false;
+    struct gw_source_figures figures = {.is_held = false};
+    if (MONITOR->is_leaving) {
+        gw_outgoing_get_figures(OUTGOING, &figures);
     }
-    gw_outgoing_get_figures(OUTGOING, &figures);
     return figures.is_held;
 }
 
@@ -110,6 +109,7 @@ void gw_outbound_guest_ended(void)
 static void resume(void)
 {
     struct gw_fault fault = {0};
+    MONITOR->is_halt_awaited = false;
     gw_upgrade_resumes();
     if (MONITOR->is_ending) {
         return;
@@ -270,11 +270,9 @@ static void finish(void)
     } else if (state == GW_SOURCE_LOST) {
         gw_monitor_set_state(GW_INFO_RUN_POSTMIGRATE);
         gw_monitor_say("guest %s is lost: %s", MONITOR->config->name, fault.text);
+        gw_monitor_end(GW_RUN_EXIT_LOST);
     } else {
         gw_monitor_say("guest %s stays here: %s", MONITOR->config->name, fault.text);
-    }
-    if (state == GW_SOURCE_LOST) {
-        gw_monitor_end(GW_RUN_EXIT_LOST);
     }
     if (is_upgrade && state == GW_SOURCE_COMPLETED) {
         gw_monitor_end(gw_upgrade_exit_code());
@@ -343,6 +341,15 @@ static void handle(void *context, uint32_t events)
     gw_upgrade_settle();
 }
 
+/* The outcome was told: the next command does not wait until the peer has heard it, too. */
+void gw_outbound_conclude(void)
+{
+    if (MONITOR->is_leaving && gw_outgoing_has_ended(OUTGOING) &&
+        gw_outgoing_runner(OUTGOING) == GW_RUNNER_SOURCE) {
+        finish();
+    }
+}
+
 enum gw_status gw_outbound_check(struct gw_fault *fault)
 {
     if (gw_inbound_is_held() || MONITOR->is_unsettled) {
@@ -370,6 +377,7 @@ enum gw_status gw_outbound_check(struct gw_fault *fault)
 
 enum gw_status gw_outbound_check_start(struct gw_fault *fault)
 {
+    gw_outbound_conclude();
     if (MONITOR->is_ending) {
         return gw_fault_set(fault, GW_ARGUMENT, "this godwit is about to end, and guest %s with it",
                             MONITOR->config->name);

@@ -146,11 +146,12 @@ def plan_tls(runs, program, mib):
             backing=MEMFD, tls=cipher))
 
 
-def plan_packing(runs, program, folder, mib):
+def plan_packing(runs, program, folder, mib, zeros_mib):
     """Text, its opposite and zeros: where nothing limits, into memory that is there, since what a host
     takes to find some would decide; and on links that do limit. Returns why there are none, or None."""
     def move(memory, compress, backing=MEMFD, **where):
-        return move_by_program(program, way="godwit", memory=memory, mib=mib, channels=1,
+        return move_by_program(program, way="godwit", memory=memory,
+                               mib=zeros_mib if memory == "zero" else mib, channels=1,
                                backing=backing, compress=compress, **where)
 
     def move_on_link(mbit, mover):
@@ -254,12 +255,13 @@ def add_tls_rows(table, runs, rates):
                   runs.figure(("godwit", MEMFD, cipher, 1), "rate"), series, "MB/s", at_least=0.9)
 
 
-def add_packing_rows(table, runs, rates, mib, no_link):
+def add_packing_rows(table, runs, rates, mib, zeros_mib, no_link):
     def rate(target, compress, way="godwit", kind=MEMFD):
         return runs.figure((way, kind, target, compress), "rate")
     def add_beside_none(memory, where, target, kind):
         auto, none = [rate(f"{target} {memory}", compress, kind=kind) for compress in ("auto", "none")]
-        table.add(f"{memory} of {mib} MiB, {where}, auto beside none", auto, none, "MB/s",
+        size = zeros_mib if memory == "zero" else mib
+        table.add(f"{memory} of {size} MiB, {where}, auto beside none", auto, none, "MB/s",
                   at_least=0.95)
     for memory in ("random", "text", "zero"):
         add_beside_none(memory, "no limit", "loopback", HUGE)
@@ -319,7 +321,7 @@ def run(options, say):
         plan_zeros(runs, program, folder, mib, HOLES_MIB)
         plan_tls(runs, program, mib)
         link_mib = LINK_MIB_QUICK if options.quick else LINK_MIB
-        no_link = plan_packing(runs, program, folder, link_mib)
+        no_link = plan_packing(runs, program, folder, link_mib, mib)
         say("round 0, which does not count: the first ones to touch memory pay for it")
         runs.go_round(0, say)
         count = go_rounds(runs, rates, count, say)
@@ -328,7 +330,7 @@ def run(options, say):
     add_cpu_rows(table, runs)
     add_zero_rows(table, runs, rates)
     add_tls_rows(table, runs, rates)
-    add_packing_rows(table, runs, rates, link_mib, no_link)
+    add_packing_rows(table, runs, rates, link_mib, mib, no_link)
     add_rate_notes(table, rates)
     table.runs = runs.as_data()
     return table

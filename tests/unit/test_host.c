@@ -476,6 +476,7 @@ static void live_socket_is_not_replaced_and_stale_is(void **state)
     assert_int_equal(found.st_mode & 07777, 0600);
     assert_int_equal(gw_unix_listen(path, &other, &fault), GW_ARGUMENT);
     assert_non_null(strstr(fault.text, "another process listens there"));
+    assert_int_equal(gw_unix_accept(listener, &other, NULL), GW_AGAIN); /* it heard of nobody */
 
     (void)close(listener); /* its process died: the file stays */
     gw_fault_clear(&fault);

@@ -87,6 +87,10 @@ static void percentiles_are_right_to_a_quarter(void **state)
         assert_true(told >= exact && told <= exact + exact / 4);
     }
     gw_blocktime_init(&blocktime, 1);
+    gw_blocktime_wait(&blocktime, 1, 1, 0);
+    gw_blocktime_resolve(&blocktime, 1, 60 * UINT64_C(1000000000));
+    assert_int_equal(gw_blocktime_percentile(&blocktime, 50), 60 * UINT64_C(1000000000));
+    gw_blocktime_init(&blocktime, 1);
     assert_int_equal(gw_blocktime_percentile(&blocktime, 50), 0); /* of none */
 }
 

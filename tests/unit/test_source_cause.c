@@ -100,7 +100,7 @@ static void an_operator_is_the_reason(void **state)
     reach_asking();
     happens(GW_SOURCE_EV_CANCEL);
     expect_state(GW_SOURCE_CANCELLED);
-    expect_fault(GW_CANCELLED, "was cancelled");
+    expect_fault(GW_CANCELLED, "cancelled by the operator");
 }
 
 static void what_comes_while_the_guest_still_stops_is_not(void **state)
@@ -111,13 +111,13 @@ static void what_comes_while_the_guest_still_stops_is_not(void **state)
     expect_state(GW_SOURCE_CANCELLING);
     happens(GW_SOURCE_EV_HOST_FAULT);
     expect_state(GW_SOURCE_CANCELLED);
-    expect_fault(GW_CANCELLED, "was cancelled");
+    expect_fault(GW_CANCELLED, "cancelled by the operator");
 
     reach(GW_SOURCE_CANCELLING);
     hears_verdict(GW_FRAME_REFUSE, 0);
     happens(GW_SOURCE_EV_STOPPED);
     expect_state(GW_SOURCE_CANCELLED);
-    expect_fault(GW_CANCELLED, "was cancelled");
+    expect_fault(GW_CANCELLED, "cancelled by the operator");
 
     reach(GW_SOURCE_FALLING_BACK);
     happens(GW_SOURCE_EV_HOST_FAULT);

@@ -14,19 +14,9 @@ import tempfile
 import threading
 import unittest
 
+from played import Close, Monitor, Refuse, in_turn
+
 COMMAND = []
-GREETING = {"QMP": {"version": {"qemu": {"micro": 0, "minor": 1, "major": 0}, "package": "p"},
-                    "capabilities": []}}
-
-
-class Refuse(Exception):
-    """Answer the command with an error."""
-
-
-class Close(Exception):
-    """Close the connection in place of an answer."""
-
-
 def ram(**changes):
     value = {"transferred": 104857600, "remaining": 52428800, "total": 268435456,
              "duplicate": 10, "normal": 20, "normal-bytes": 81920, "dirty-pages-rate": 256,
@@ -47,87 +37,6 @@ COMPLETED = migration("completed", downtime=86,
                       vendor={"downtime-us": 85500, "verify": "equal", "verify-time": 410})
 STATUS = {"name": "router", "running": True, "status": "running", "memory": 268435456, "cpus": 2,
           "pid": 42, "up-time": 12000, "migrate": {}}
-
-
-class Monitor:
-    """A monitor on a Unix socket. answer(command, arguments) gives each reply's value."""
-
-    def __init__(self, path, answer, piecewise=False, greeting=None):
-        self.answer, self.piecewise = answer, piecewise
-        self.greeting = json.dumps(GREETING) + "\r\n" if greeting is None else greeting
-        self.seen, self.fds = [], []
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        os.chmod(path, 0o666)
-        self.listener.listen(8)
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(client,), daemon=True).start()
-
-    def send(self, client, text):
-        data = text.encode()
-        for piece in [data[i:i + 1] for i in range(len(data))] if self.piecewise else [data]:
-            client.sendall(piece)
-
-    def talk(self, client):
-        try:
-            self.send(client, self.greeting)
-            buffer = b""
-            while True:
-                data, fds, _, _ = socket.recv_fds(client, 4096, 4)
-                self.fds += fds
-                if not data:
-                    return
-                buffer += data
-                try:
-                    request = json.loads(buffer)
-                except ValueError:
-                    continue
-                buffer = b""
-                self.reply(client, request)
-        except (OSError, Close):
-            pass
-        finally:
-            client.close()
-
-    def reply(self, client, request):
-        command, arguments = request["execute"], request.get("arguments", {})
-        self.seen.append((command, arguments))
-        self.client = client
-        try:
-            value = {} if command == "qmp_capabilities" else self.answer(command, arguments)
-            message = {"return": value, "id": request["id"]}
-        except Refuse as refusal:
-            message = {"error": {"class": "GenericError", "desc": str(refusal)},
-                       "id": request["id"]}
-        self.send(client, json.dumps(message) + "\r\n")
-
-    def event(self, name, data):
-        self.send(self.client, json.dumps({"timestamp": {"seconds": 1, "microseconds": 2},
-                                           "event": name, "data": data}) + "\r\n")
-
-    def arguments(self, command):
-        return [arguments for name, arguments in self.seen if name == command]
-
-
-def in_turn(*values):
-    """query-migrate answers these in turn, the last one for ever; other commands {}."""
-    left = list(values)
-
-    def answer(command, _arguments):
-        if command != "query-migrate":
-            return {}
-        value = left.pop(0) if len(left) > 1 else left[0]
-        if isinstance(value, Exception):
-            raise value
-        return value
-    return answer
 
 
 class Case(unittest.TestCase):
@@ -374,6 +283,34 @@ class Migrate(Case):
         stdout, stderr = self.interrupt(COMPLETED, "the handover is under way", 0)
         self.assertIn("not cancelled: the handover is under way", stderr)
         self.assertIn("migrated to", stdout)
+
+    def test_interrupted_twice_after_a_refusal(self):
+        def answer(command, _arguments):
+            if command == "migrate_cancel":
+                raise Refuse("the guest runs on the target already")
+            return migration("postcopy-active")
+        Monitor(self.socket, answer)
+        process = subprocess.Popen(COMMAND + ["migrate", "router", "unix:/x", "--control",
+                                              self.socket], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        self.assertIn("once more, and this command ends", process.stderr.readline())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, -signal.SIGTERM)
+
+    def test_given_up_meanwhile(self):
+        given_up = migration("completed", vendor={"cancelled": "resolved by the operator"})
+        done = self.migrate(in_turn(given_up), code=6)
+        self.assertIn("given up here: resolved by the operator", done.stdout)
+
+    def test_what_cannot_be_written_is_no_success(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = subprocess.run(COMMAND + ["limits"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("could not be written", done.stderr)
 
     def test_bar_on_a_terminal(self):
         Monitor(self.socket, in_turn(migration("active"), COMPLETED))
