@@ -123,10 +123,12 @@ static int own_output(void)
     return fd >= 0 ? fd : STDOUT_FILENO;
 }
 
-/* Who reads from its terminal in the background, or sets it, is stopped (SIGTTIN, SIGTTOU). */
+/* Who reads from its terminal in the background, or sets it, is stopped (SIGTTIN, SIGTTOU). One
+ * that does not control this session stops nobody, and has no answer to the question. */
 static bool is_foreground(void)
 {
-    return tcgetpgrp(STDIN_FILENO) == getpgrp();
+    pid_t group = tcgetpgrp(STDIN_FILENO);
+    return group < 0 || group == getpgrp();
 }
 
 static void open_stdio(struct gw_console *console)
