@@ -71,7 +71,8 @@ void gw_pace_acked(struct gw_pace *pace, uint64_t bytes, bool is_idle, uint64_t 
 /* `bytes` of raw pages were, of a batch that was picked at `since_ns`. */
 void gw_pace_raw_acked(struct gw_pace *pace, uint64_t bytes, uint64_t since_ns, uint64_t now_ns);
 
-/* The link is lost: until the next batch, time passes that says nothing of the bandwidth. */
+/* The link is lost, or nothing is under way and its acknowledgement came already: until the next
+ * batch, time passes that says nothing of the bandwidth. */
 void gw_pace_lost(struct gw_pace *pace);
 
 /* True when GW_PACE_WINDOWS of all pages were measured: before, gw_pace_bandwidth is a first guess.

@@ -2,8 +2,8 @@
 /*
  * Repeated pages: one value over and over, or equal to a page that is sent already in the same
  * batch. Looking must cost next to nothing where there are none: the first words of a page tell
- * that it is no fill; one line of words, read where its copy or itself was just read, whether it
- * may be a copy.
+ * that it is no fill; one line of words, of what was just copied or looked at, whether it may be a
+ * copy.
  *
  * Pure; the caller's memory.
  */

@@ -256,6 +256,15 @@ class Migrate(Case):
         done = self.migrate(answer, "--json", code=0)
         self.assertEqual(json.loads(done.stdout.splitlines()[-1]), COMPLETED)
 
+    def start_migrate(self, answer):
+        """Under way: it has said so."""
+        Monitor(self.socket, answer)
+        process = subprocess.Popen(COMMAND + ["migrate", "router", "unix:/x", "--control",
+                                              self.socket], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        return process
+
     def interrupt(self, outcome, refusal, code):
         state = {"cancelled": False}
 
@@ -265,11 +274,7 @@ class Migrate(Case):
                 if refusal:
                     raise Refuse(refusal)
             return outcome if state["cancelled"] else migration("active")
-        Monitor(self.socket, answer)
-        process = subprocess.Popen(COMMAND + ["migrate", "router", "unix:/x", "--control",
-                                              self.socket], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True)
-        process.stdout.readline()
+        process = self.start_migrate(answer)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
         self.assertEqual(process.returncode, code, (stdout, stderr))
@@ -289,11 +294,7 @@ class Migrate(Case):
             if command == "migrate_cancel":
                 raise Refuse("the guest runs on the target already")
             return migration("postcopy-active")
-        Monitor(self.socket, answer)
-        process = subprocess.Popen(COMMAND + ["migrate", "router", "unix:/x", "--control",
-                                              self.socket], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True)
-        process.stdout.readline()
+        process = self.start_migrate(answer)
         process.send_signal(signal.SIGTERM)
         self.assertIn("once more, and this command ends", process.stderr.readline())
         process.send_signal(signal.SIGTERM)
