@@ -123,8 +123,10 @@ void gw_outgoing_work(struct gw_outgoing *outgoing);
  * GW_AGAIN. FINISH is the last one: nothing is sent any more, and gw_outgoing_stop is next.
  *
  * STOP: halt the guest, finish its device I/O, save its state; then gw_outgoing_stopped (or
- * _host_fault with the guest still running or running again). RESUME comes only after STOP, and
- * means: go on if it ran before. FINISH says in gw_outgoing_state how it ended. */
+ * _host_fault with the guest still running or running again). From then on nobody writes to its
+ * RAM, no device either, until RESUME: what follows it is sent from where it lies. RESUME comes
+ * only after STOP, and means: go on if it ran before. FINISH says in gw_outgoing_state how it
+ * ended. */
 GW_MUST_USE enum gw_status gw_outgoing_next(struct gw_outgoing *outgoing,
                                             struct gw_source_action *action);
 
